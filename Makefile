@@ -1,0 +1,70 @@
+# Everything that a user or a developer of this project types. `make` alone lists it.
+
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+PORT ?= 1110
+METRICS_PORT ?= 9110
+WORKERS ?= 4
+
+VENV := .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test
+# In the order as written: packages, then the virtual environment, then what runs in it.
+.NOTPARALLEL:
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PORT=1110 METRICS_PORT=9110)
+	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
+
+test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=4)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+bench: packages-test $(VENV)/with-dev ## measure what is promised
+	$(VENV)/bin/python -m tests.bench
+
+mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code in small ways: do the tests notice?
+	$(VENV)/bin/python -m tests.mutants
+
+dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json anew, from the program beside them
+	$(VENV)/bin/python -m dashboards.build
+
+pictures: packages-test $(VENV)/with-dev ## draw the dashboards from real servers, an attack and a broken checker
+	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py
+
+install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTDIR= PYTHON=/usr/bin/python3)
+	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)'
+
+uninstall: ## take it away from there again
+	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' --uninstall
+
+deb: packages-build ## build a Debian package into dist/
+	$(PYTHON) deploy/debian/build.py --output dist
+
+packages-build packages-run packages-test:
+	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
+
+# What the product needs to run; brought up to date, in place, where pyproject.toml has changed.
+$(VENV)/ready: pyproject.toml deploy/setup/requirements.py
+	@echo 'Making the virtual environment $(VENV), inside this directory, from what pyproject.toml names.'
+	@$(PYTHON) -m venv $(VENV)
+	@$(pip_install)
+
+# And what an extra of pyproject.toml adds to that.
+$(VENV)/with-%: $(VENV)/ready
+	@echo 'Adding to $(VENV): what "$*" names in pyproject.toml.'
+	@$(pip_install)
+
+# The list is the stamp: it gets its name only once pip has installed all of it.
+define pip_install
+$(PYTHON) deploy/setup/requirements.py $* >$@.new && \
+$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $@.new && mv $@.new $@
+endef
