@@ -1,0 +1,185 @@
+"""One session, from the greeting to the record: carries out, in order, what `protocol` decides.
+
+Owns the order of things: a reply, then the record; the network closed before anything waits for a log.
+Each action is one function that returns None to go on, or the word for how the session ended: accepted,
+rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error. The modules for TLS, the
+subprogram and the record are imported when they are used: a session without a login has no need of them.
+"""
+
+from qmail_popup import protocol
+from qmail_popup.wire import IN, OUT, Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import ClassVar
+
+    from qmail_popup import subprogram, tls
+    from qmail_popup.settings import Settings
+
+EXIT_STATUS = {"accepted": 0, "quit": 0}  # 1 for all others
+_VERDICT = {True: b"Accept::AUTH::%s", False: b"Reject::AUTH::%s"}
+
+
+class Session:
+    """What happens on one connection, and afterwards what has happened.
+
+    record: the line of descriptor 5, b"" where there was none to write
+    ended: how, see above; failure: "pipe", "fork" or "control" where ended is "error"
+    outcome: the subprogram's, if one was to run
+    greeted, credentials: nanoseconds of `clock`, 0 where not reached
+    """
+
+    def __init__(  # noqa: PLR0913  the parts that a session is given, each replaced in tests
+        self,
+        settings: "Settings",
+        environ: "Mapping[bytes, bytes]",
+        *,
+        pid: int,
+        clock: "Callable[[], int]",
+        log: int | None,
+        on_greeted: "Callable[[], None] | None" = None,
+    ) -> None:
+        """Prepare. environ: what the subprogram inherits; log: the descriptor for the record, if any."""
+        stls = _claim(settings.tls_descriptors) and settings.tls_wanted
+        timestamp = b"<%d.%d@%s>" % (pid, clock() // 1_000_000_000, settings.hostname)
+        self._settings, self._environ = settings, environ
+        self._pid, self._clock, self._log_fd, self._on_greeted = pid, clock, log, on_greeted
+        self._wire = Wire(settings.idle, protocol.LINE_MOST)
+        self._handshake: tls.Handshake | None = None
+        self._state = protocol.Authorization(
+            timestamp,
+            apop=settings.apop,
+            stls=stls,
+            tls_required=settings.tls_required,
+            tls=settings.tls_on,
+            resp_codes=settings.resp_codes,
+        )
+        self.ended = self.failure = ""
+        self.record = b""
+        self.outcome: subprogram.Outcome | None = None
+        self.greeted = self.credentials = 0
+
+    @property
+    def protocol_name(self) -> bytes:
+        """POP3, or POP3S where TLS is on."""
+        return b"POP3S" if self._state.tls else b"POP3"
+
+    @property
+    def tls_variables(self) -> "Mapping[bytes, bytes]":
+        """What the server told of TLS: at the handshake, or in the environment from the start."""
+        return self._handshake.answer if self._handshake else self._environ
+
+    def run(self) -> str:
+        """Serve the client; how the session ended."""
+        ended = self._greet()
+        while not ended:
+            ended = self._command()
+        self.ended = self._handshake.why(ended) if self._handshake else ended
+        return self.ended
+
+    def descriptors(self) -> "set[int]":
+        """Return those that the client and the TLS server wait for the end of."""
+        return {IN, OUT, *([self._handshake.control] if self._handshake else self._settings.tls_descriptors)}
+
+    def _greet(self) -> str | None:
+        if ended := self._wire.reply(self._state.greeting()):
+            return ended
+        self.greeted = self._clock()
+        if self._on_greeted:
+            self._on_greeted()
+        return None
+
+    def _command(self) -> str | None:
+        line = self._wire.line(self._state.allowance)
+        if isinstance(line, str):
+            return line
+        reply, action = self._state.command(line)
+        return self._actions[action](self, self._wire.reply(reply))
+
+    def _go_on(self, gone: str | None) -> str | None:
+        return gone
+
+    def _quit(self, gone: str | None) -> str | None:
+        return gone or "quit"
+
+    def _refuse_clear(self, _gone: str | None) -> str | None:
+        self._log(b"Reject::STLS::Any", b"unknown")
+        return "tls_required"
+
+    def _start_tls(self, gone: str | None) -> str | None:
+        if gone:
+            return gone
+        from qmail_popup import tls
+
+        self._handshake = self._wire.watch = tls.start(self._settings.tls_descriptors)
+        if not self._handshake:
+            return self._fail("control", protocol.error(b"TLS startup failed"))
+        self._state.tls_started()
+        return None
+
+    def _login(self, _gone: str | None) -> str | None:
+        self.credentials = self._clock()
+        if failed := self._handshake and (self._handshake.look() or self._handshake.settle()):
+            return failed
+        outcome = self.outcome = self._subprogram(self._state.credentials)
+        codes = self._settings.resp_codes
+        if outcome.failure:
+            return self._fail(outcome.failure, protocol.unable(outcome.failure, resp_codes=codes))
+        self._wire.reply(protocol.verdict(outcome.status, resp_codes=codes))
+        accepted = outcome.status == 0
+        self._log(_VERDICT[accepted] % self._state.credentials.method, self._state.credentials.name)
+        return "accepted" if accepted else "crashed" if outcome.status is None else "rejected"
+
+    def _subprogram(self, login: protocol.Credentials) -> "subprogram.Outcome":
+        from qmail_popup import subprogram
+
+        handed = subprogram.message(login.name, login.secret, self._state.timestamp)
+        protocol.wipe(login.secret)
+        told = self._handshake.answer if self._handshake else {}
+        return subprogram.run(
+            self._settings.subprogram,
+            subprogram.environment(self._environ, told),
+            handed,
+            keep_stderr=self._settings.keep_stderr,
+            clock=self._clock,
+        )
+
+    def _fail(self, failure: str, reply: bytes) -> str:
+        """Tell the client of a failure of our own; there is no record of it."""
+        self.failure = failure
+        self._wire.reply(reply)
+        return "error"
+
+    def _log(self, verdict: bytes, name: bytes) -> None:
+        from qmail_popup import record
+
+        told = self._settings
+        self.record = record.compose(
+            pid=self._pid,
+            verdict=verdict,
+            protocol=self.protocol_name,
+            ip=told.client_ip,
+            host=told.client_host,
+            name=name,
+        )
+        if self._log_fd is not None:
+            patience = min(record.PATIENCE_SECONDS, told.idle)
+            record.append(self._log_fd, self.record, patience, self._wire.close)
+
+    _actions: "ClassVar[dict[str, Callable[[Session, str | None], str | None]]]" = {  # noqa: RUF012
+        protocol.GO_ON: _go_on,
+        protocol.QUIT: _quit,
+        protocol.LOGIN: _login,
+        protocol.START_TLS: _start_tls,
+        protocol.REFUSE_CLEAR: _refuse_clear,
+    }
+
+
+def _claim(descriptors: "Sequence[int]") -> bool:
+    """Return whether TLS can be started; the module is imported only where the server spoke of it."""
+    if not descriptors:
+        return False
+    from qmail_popup import tls
+
+    return tls.claim(descriptors)

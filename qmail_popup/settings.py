@@ -1,0 +1,127 @@
+"""The environment and the arguments, read once into one value that never changes.
+
+Owns the names of the variables and what they mean. Knows no descriptor: that a number names an open
+one is for `tls` to find out. All values stay bytes, as the server gave them.
+"""
+
+TYPE_CHECKING = False  # importing typing would cost more than the rest of a session
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeGuard
+
+IDLE_SECONDS = 1200  # qmail-popup(8): "has a 20-minute idle timeout"
+IDLE_SECONDS_MOST = 2_000_000  # poll(2) takes milliseconds in an int: 24 days
+OWN_PREFIX = b"QMAIL_POPUP_"
+TLS_DESCRIPTORS = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
+POP3S_PORT = b"995"
+UNKNOWN = b"unknown"
+SPOOL = b"/var/spool/qmail-popup"
+
+_SIDECAR = OWN_PREFIX + b"SIDECAR"
+_PUSHGATEWAY = OWN_PREFIX + b"PUSHGATEWAY"
+_PUSHER_OPTIONS = {
+    b"--spool": OWN_PREFIX + b"SPOOL",
+    b"--state": OWN_PREFIX + b"STATE",
+    b"--instance": OWN_PREFIX + b"INSTANCE",
+    b"--push-credentials": OWN_PREFIX + b"PUSH_CREDENTIALS",
+}
+
+_DIGITS_MOST = 9  # what is longer is no int of C
+
+# tcpserver's names first: sslserver sets its own only where it was not told to set those (-e).
+_SERVER_PREFIXES = (b"TCP6", b"TCP", b"SSL")
+
+
+class Settings:
+    """What one session was told: by argv, by the server and by the operator.
+
+    hostname, client_ip, client_host, client_port, local_ip, local_port: bytes, not yet cleaned for a log
+    sidecar, spool: paths for the mirror, both empty where it is off
+    pusher: options of the pusher that popups see to, empty where there is to be none
+    subprogram: argv of the subprogram, at least one item
+    idle: seconds; apop, resp_codes, keep_stderr: switches
+    tls_wanted, tls_required: of UCSPITLS; tls_on: TLS from the first byte
+    tls_descriptors: SSLCTLFD, SSLREADFD and SSLWRITEFD, in this order, less each that is no number
+    """
+
+    __slots__ = (
+        "apop",
+        "client_host",
+        "client_ip",
+        "client_port",
+        "hostname",
+        "idle",
+        "keep_stderr",
+        "local_ip",
+        "local_port",
+        "pusher",
+        "resp_codes",
+        "sidecar",
+        "spool",
+        "subprogram",
+        "tls_descriptors",
+        "tls_on",
+        "tls_required",
+        "tls_wanted",
+    )
+
+    def __init__(self, arguments: "Sequence[bytes]", environ: "Mapping[bytes, bytes]") -> None:
+        """Read `arguments` (hostname, subprogram, its arguments) and `environ`."""
+        ucspi_tls = environ.get(b"UCSPITLS", b"-")
+        self.sidecar, self.spool = _mirror(environ)
+        self.pusher = _pusher(environ)
+        self.hostname = arguments[0]
+        self.subprogram = list(arguments[1:])
+        self.idle = _seconds(environ.get(OWN_PREFIX + b"TIMEOUT", b""))
+        self.apop = environ.get(b"POP3AUTH", b"").lower().startswith((b"apop", b"+apop"))
+        self.resp_codes = environ.get(OWN_PREFIX + b"RESP_CODES") == b"1"
+        self.keep_stderr = environ.get(OWN_PREFIX + b"STDERR") == b"keep"
+        self.client_ip = _told(environ, b"REMOTEIP").removeprefix(b"::ffff:") or UNKNOWN
+        self.client_host = _told(environ, b"REMOTEHOST") or UNKNOWN
+        self.client_port = _told(environ, b"REMOTEPORT")
+        self.local_ip = _told(environ, b"LOCALIP").removeprefix(b"::ffff:")
+        self.local_port = _told(environ, b"LOCALPORT")
+        self.tls_on = self.local_port == POP3S_PORT or environ.get(b"SSL_PROTOCOL", b"") != b""
+        self.tls_wanted = ucspi_tls != b"-"
+        self.tls_required = ucspi_tls == b"!"
+        named = map(environ.get, TLS_DESCRIPTORS)
+        self.tls_descriptors = [int(text) for text in named if _is_descriptor(text)]
+
+
+def _told(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
+    """Return the first of the server's variables that is set, even to nothing; b"" where none is."""
+    for prefix in _SERVER_PREFIXES:
+        value = environ.get(prefix + what)
+        if value is not None:
+            return value
+    return b""
+
+
+def _mirror(environ: "Mapping[bytes, bytes]") -> "tuple[bytes, bytes]":
+    """Return the sidecar's socket and the spool; there is a spool wherever the mirror is on."""
+    sidecar = environ.get(_SIDECAR, b"")
+    usual = SPOOL if sidecar or environ.get(_PUSHGATEWAY) else b""
+    return sidecar, environ.get(OWN_PREFIX + b"SPOOL", b"") or usual
+
+
+def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
+    """Return a pusher's options; none without a gateway, or with a user in its URL, which `ps` would show."""
+    url = environ.get(_PUSHGATEWAY, b"")
+    if not url or b"@" in url or environ.get(_SIDECAR):  # a sidecar pushes by itself
+        return {}
+    told = {option: environ.get(name, b"") for option, name in _PUSHER_OPTIONS.items()}
+    return {b"--push": url, **{option: value for option, value in told.items() if value}}
+
+
+def _seconds(text: bytes) -> int:
+    """Read the idle timeout; anything but a whole number above 0 leaves the default."""
+    digits = text.lstrip(b"0")
+    if not digits.isdigit():
+        return IDLE_SECONDS
+    # By length first: int() refuses thousands of digits.
+    return IDLE_SECONDS_MOST if len(digits) > _DIGITS_MOST else min(int(digits), IDLE_SECONDS_MOST)
+
+
+def _is_descriptor(text: bytes | None) -> "TypeGuard[bytes]":
+    """Return whether `text` can be a descriptor's number: decimal, and no more digits than an int has."""
+    return text is not None and text.isdigit() and len(text) <= _DIGITS_MOST
