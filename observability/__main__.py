@@ -1,0 +1,234 @@
+"""The sidecar's program: argv and environment in, exit status out.
+
+The one place that puts the parts together, and that knows this process: its descriptors, signals and limits.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from observability import courier, listening, otlp, push, pusher, schema, totals
+from observability.claim import SIDECAR, claimed
+from observability.courier import Reports
+from observability.drain import Spool
+from observability.endpoint import Endpoint
+from observability.errors import UnusableError
+from observability.intake import CONNECTIONS_MOST, Intake
+from observability.jsonlog import Messages, SessionLog, Stream
+from observability.metrics import Sources, exposition, registry
+from observability.privacy import Privacy, load_key
+from observability.sampling import sampler
+from observability.settings import PROGRAM, Settings, parse
+from observability.sidecar import Parts, Sidecar, Sink
+from observability.store import Clocks, Store
+from observability.turn import Turn
+from qmail_popup import VERSION
+
+_LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
+_LAST_WORDS_SECONDS = 2.0
+_OTHER_DESCRIPTORS = 128  # beside popups' connections
+_STATE_MODE = 0o750
+_SPOOL_MODE = 0o2770  # root and the popups' group, which all files in it belong to
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Be the sidecar until SIGTERM or SIGINT; return the exit status."""
+    settings = parse(argv, VERSION)
+    _fill_standard_descriptors()
+    os.umask(0o077)
+    if settings.once or settings.delete_group:
+        return _without_serving(settings)
+    with closing(Stream(2, _LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
+        say = Messages(stderr, time.time, as_json=settings.json_log)
+        try:
+            sidecar = _sidecar(settings, environ, say, stack)
+            listening.notify(environ, "READY=1")
+            done = sidecar.run()
+        except UnusableError as error:
+            say("error", str(error))
+            return 1
+        listening.notify(environ, "STOPPING=1")
+        return 0 if done else 1
+
+
+def _without_serving(settings: Settings) -> int:
+    """Be the pusher, or remove the group from the gateway: in this one thread, and on no port."""
+    try:
+        if settings.once:
+            pusher.give_up_root(settings.spool)
+            pusher.run(settings, settings.group(), _clocks(), _tell)
+        else:
+            push.remove(settings.group(), time.monotonic)
+    except UnusableError as error:
+        _tell("error", str(error))
+        return 1
+    return 0
+
+
+def _tell(_level: str, message: str) -> None:
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
+
+
+def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stack: ExitStack) -> Sidecar:
+    """Put the parts together; stack takes them apart again, in reverse."""
+    store = _store(settings, say, stack)
+    stop = stack.enter_context(_stop_signals())
+    spool = stack.enter_context(closing(_spool(settings, say)))
+    intake, chores = _intake(settings, environ, stop, stack)
+    sinks: list[Sink] = [_session_log(settings, say, stack)] if settings.json_log else []
+    if exporter := _exporter(settings, environ, (store, intake, say), stack):
+        sinks.append(exporter)
+        chores.append(exporter.tick)
+    sources = Sources(
+        totals=lambda: store.totals,
+        active=lambda: intake.active,
+        spool_bytes=spool.waiting_bytes,
+        sessions_limit=settings.sessions_limit,
+        version=VERSION,
+    )
+    chores.append(stack.enter_context(closing(Turn(settings.spool))).keep)
+    if settings.push or settings.textfile:
+        reports = Reports(store.count, say)
+        stack.callback(reports.take)  # of the last push, too
+        stack.enter_context(closing(courier.start(settings, partial(exposition, sources), reports)))
+        chores.append(reports.take)
+    endpoint = stack.enter_context(closing(_endpoint(settings, sources)))
+    say("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
+    return Sidecar(Parts(intake, spool, store, say, sinks, chores), stop, time.monotonic)
+
+
+def _store(settings: Settings, say: Messages, stack: ExitStack) -> Store:
+    state = settings.state.resolve()
+    _make_directory(state.parent, _STATE_MODE)
+    stack.enter_context(claimed(state, SIDECAR))
+    try:
+        if settings.reset_state and state.exists():
+            say(
+                "info",
+                f"moved the state to {schema.set_aside(state, f'{datetime.now(UTC):%Y%m%dT%H%M%S.%f}')}",
+            )
+        return stack.enter_context(closing(Store(schema.open_file(state, _LOCKED_SECONDS), _clocks())))
+    except (sqlite3.Error, OSError) as error:
+        raise UnusableError(f"cannot use the store {state}: {error}") from error
+
+
+def _clocks() -> Clocks:
+    return Clocks(time.time, time.monotonic, _BOOT.read_text().strip() if _BOOT.exists() else "")
+
+
+def _spool(settings: Settings, say: Messages) -> Spool:
+    try:
+        _make_directory(settings.spool, _SPOOL_MODE)
+    except UnusableError as error:
+        say("warning", str(error))  # popups can still connect
+    return Spool(settings.spool, time.monotonic)
+
+
+def _intake(
+    settings: Settings, environ: Mapping[str, str], stop: int, stack: ExitStack
+) -> tuple[Intake, list[Callable[[], None]]]:
+    """Listen; with a socket of our own there is the chore to make it anew where somebody removed it."""
+    most = min(CONNECTIONS_MOST, _raise_descriptor_limit() - _OTHER_DESCRIPTORS)
+    if handed_over := listening.inherited(environ, os.getpid()):
+        return stack.enter_context(closing(Intake(handed_over, stop, time.monotonic, most))), []
+    door = stack.enter_context(closing(listening.Door(settings.socket)))
+    intake = stack.enter_context(closing(Intake(door.listener, stop, time.monotonic, most)))
+
+    def renew() -> None:
+        if listener := door.renewed():
+            intake.move(listener)
+
+    return intake, [renew]
+
+
+def _session_log(settings: Settings, say: Messages, stack: ExitStack) -> SessionLog:
+    stdout = stack.enter_context(closing(Stream(1, _LAST_WORDS_SECONDS)))
+    return SessionLog(stdout, _privacy(settings), time.time, say)
+
+
+def _privacy(settings: Settings) -> Privacy:
+    key = load_key(Path(f"{settings.state.resolve()}.key")) if settings.user_names == "hash" else b""
+    return Privacy(settings.user_names, settings.client_addresses, key)
+
+
+def _exporter(
+    settings: Settings, environ: Mapping[str, str], sources: tuple[Store, Intake, Messages], stack: ExitStack
+) -> otlp.Exporter | None:
+    """Start the exporter, where spans or counters are wanted."""
+    store, intake, say = sources
+    spans = otlp.is_wanted(settings.otlp, environ)
+    if not (spans or settings.otlp_metrics):
+        return None
+    setup = otlp.Setup(
+        endpoint=settings.otlp,
+        counters=settings.otlp_metrics,
+        privacy=_privacy(settings),
+        instance=settings.instance,
+        version=VERSION,
+        born=int(store.born * 1e9),
+        json=settings.json_log,
+    )
+    parts = otlp.Parts(
+        keeps=sampler(settings.sample_accepted) if spans else lambda _: False,
+        book=lambda dropped: store.count({totals.SPANS_DROPPED.name: dropped}),
+        snapshot=lambda: otlp.Snapshot(store.totals.values, intake.active),
+        say=say,
+        clock=time.monotonic,
+    )
+    return stack.enter_context(closing(otlp.Exporter(setup, parts)))
+
+
+def _endpoint(settings: Settings, sources: Sources) -> Endpoint:
+    return Endpoint(settings.host, settings.port, registry(sources), settings.tls)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[int]:
+    """Give a descriptor that is readable once SIGTERM or SIGINT came."""
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.settimeout(0)
+        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        yield reading.fileno()
+        signal.set_wakeup_fd(-1)
+
+
+def _fill_standard_descriptors() -> None:
+    """See that nothing which is opened later can be mistaken for stdout or stderr."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  stdin, stdout, stderr
+        pass
+    os.close(fd)
+
+
+def _make_directory(path: Path, mode: int) -> None:
+    if path.exists():
+        return
+    try:
+        path.mkdir()
+        path.chmod(mode)  # whatever the umask
+    except OSError as error:
+        raise UnusableError(f"cannot make {path}: {error}") from error
+
+
+def _raise_descriptor_limit() -> int:
+    """Use what we may: each popup that is connected costs a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, CONNECTIONS_MOST + _OTHER_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,101 @@
+"""What may be told of a person: user names and addresses, as the operator decided.
+
+Owns the one place where a log or a span gets either from. The default tells who it was only to somebody
+who holds the key: the same name has the same HMAC, and no one can try a list of names without it.
+"""
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from observability.errors import UnusableError
+from observability.parsing import Event
+
+_KEY_BYTES = 32
+_PREFIX_BITS = {4: 24, 6: 48}
+
+
+class Privacy(NamedTuple):
+    """How to tell: user_names is off, hash or plain; addresses plain, prefix or off."""
+
+    user_names: str
+    addresses: str
+    key: bytes
+
+    def user(self, event: Event) -> dict[str, str]:
+        """Return user.hash or user.name of who logged in or tried to, under that name; {} for no one."""
+        if not event.record or event.record.method == b"Any":
+            return {}
+        return _USERS[self.user_names](event.record.name, self.key)
+
+    def address(self, event: Event) -> str | None:
+        """Return the client's address."""
+        return _ADDRESSES[self.addresses](event.fields.get(b"CLIENT_IP", b""))
+
+
+def load_key(path: Path) -> bytes:
+    """Return the key that stands in path, 0600; make it where it is missing."""
+    try:
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise UnusableError(f"cannot use the key {path}: {error}") from error
+    if len(key) < _KEY_BYTES:
+        raise UnusableError(f"{path} is no key: it is too short")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Write it aside and rename it, so that nobody ever sees half a key."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.unlink(missing_ok=True)
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(os.urandom(_KEY_BYTES))
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+
+def _hidden(_name: bytes, _key: bytes) -> dict[str, str]:
+    return {}
+
+
+def _hashed(name: bytes, key: bytes) -> dict[str, str]:
+    return {"user.hash": hmac.digest(key, name, "sha256").hex()}
+
+
+def _named(name: bytes, _key: bytes) -> dict[str, str]:
+    return {"user.name": name.decode(errors="backslashreplace")}
+
+
+def _plain(address: bytes) -> str | None:
+    return address.decode(errors="backslashreplace") or None
+
+
+def _prefix(address: bytes) -> str | None:
+    try:
+        known = ipaddress.ip_address(address.decode())
+    except ValueError:
+        return None  # not an address: then nobody knows how much of it is too much
+    return str(ipaddress.ip_network((known, _PREFIX_BITS[known.version]), strict=False))
+
+
+def _no_address(_address: bytes) -> str | None:
+    return None
+
+
+_USERS: dict[str, Callable[[bytes, bytes], dict[str, str]]] = {
+    "off": _hidden,
+    "hash": _hashed,
+    "plain": _named,
+}
+_ADDRESSES: dict[str, Callable[[bytes], str | None]] = {
+    "plain": _plain,
+    "prefix": _prefix,
+    "off": _no_address,
+}
+USER_NAMES = tuple(_USERS)
+CLIENT_ADDRESSES = tuple(_ADDRESSES)
