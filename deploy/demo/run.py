@@ -1,0 +1,236 @@
+"""What `make run` starts: the whole chain with a demo account, for one person to try, gone again at the end.
+
+tcpserver → qmail-popup → cvm-checkpassword → pop3front-maildir on 127.0.0.1, and the sidecar beside them. All
+that it writes is in one private directory, which goes with it. Every server leads a process group of its own:
+Ctrl-C at the terminal reaches this program alone, which then ends the groups with all that runs in them.
+"""
+
+import argparse
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"  # a demo with a well-known password is nobody else's business
+USER, PASSWORD = "demo", "demo"
+PROGRAMS = ("tcpserver", "cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
+
+# Ctrl-C, kill, and the terminal going away. They are blocked and waited for, so that none comes between the
+# start of a server and the promise to end it.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+LOOK_SECONDS = 0.5  # between two looks at whether all is still as it should be
+START_SECONDS = 20  # for a server to listen; on an idle machine it takes less than one
+STOP_SECONDS = 5  # from SIGTERM to SIGKILL; the sidecar's own limit is shorter
+
+# tcpserver's descriptor 1 tells us that it listens, so the records take its descriptor 2 to reach our output.
+# pop3front-maildir logs to descriptor 2, which the popup has made the network: the client would get that log.
+CHAIN = (
+    'exec tcpserver -1 -RHl localhost "$0" "$1" "$2" -m qmail_popup localhost cvm-checkpassword cvm-pwfile '
+    "sh -c 'exec pop3front-maildir Maildir 2>/dev/null' 5>&2"
+)
+
+MESSAGE = "From: postmaster@localhost\nTo: demo@localhost\nSubject: {}\n\n{}\n"
+MESSAGES = (
+    MESSAGE.format("Welcome", "You read this through qmail-popup."),
+    MESSAGE.format("What to try next", "Log in with a wrong password, and the record says Reject."),
+)
+
+READY = """\
+A POP3 server is on {host}:{port}, with two messages for {user}. In another terminal:
+
+  curl --silent --user {user}:{password} pop3://{host}:{port}/1
+  curl --silent http://{host}:{metrics_port}/metrics | grep auth_attempts
+
+Any other mail client does as well: user {user}, password {password}, no encryption.
+Each login leaves its record below. Ctrl-C ends it all.
+"""
+
+
+Server = subprocess.Popen[bytes]
+
+
+class DemoError(Exception):
+    """The demo cannot go on, for a reason that its message tells in one line."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demo until it is told to end; return the exit status."""
+    options = parse(arguments)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    try:
+        with ExitStack() as running:
+            wait_for_end(start(running, options.port, options.metrics_port))
+    except DemoError as error:
+        print(f"qmail-popup demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the two ports from the command line."""
+    parser = argparse.ArgumentParser(description="Run a POP3 server with a demo account until Ctrl-C.")
+    parser.add_argument("--port", type=int, default=1110, help="of the POP3 server (default: 1110)")
+    parser.add_argument("--metrics-port", type=int, default=9110, help="of /metrics (default: 9110)")
+    return parser.parse_args(arguments)
+
+
+def start(running: ExitStack, port: int, metrics_port: int) -> list[Server]:
+    """Start all servers on `running`, which ends them in reverse order, and say how to use them."""
+    environ = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    check_programs(environ["PATH"])
+    check_free(port, "PORT")
+    check_free(metrics_port, "METRICS_PORT")
+    scratch = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="qmail-popup-demo-")))
+    environ |= make_account(scratch) | make_spool(scratch)
+    servers = [
+        running.enter_context(sidecar(scratch, metrics_port, environ)),
+        running.enter_context(pop3_server(port, environ)),
+    ]
+    ready = READY.format(host=HOST, port=port, metrics_port=metrics_port, user=USER, password=PASSWORD)
+    print(ready, flush=True)
+    return servers
+
+
+def wait_for_end(servers: list[Server]) -> None:
+    """Wait until a person ends the demo; a server that ends by itself is an error."""
+    # What was ignored when we were started stays so: nohup keeps the demo up without its terminal.
+    wanted = {number for number in ENDS if signal.getsignal(number) is not signal.SIG_IGN}
+    while signal.sigtimedwait(wanted, LOOK_SECONDS) is None:
+        if any(server.poll() is not None for server in servers):
+            raise DemoError("a server has ended by itself")
+        if nobody_watches():
+            return
+
+
+def nobody_watches() -> bool:
+    """Tell whether our output is a terminal that has hung up, or a pipe that nobody reads any more."""
+    # A terminal's hang-up reaches the leader of its session only. Where that is make, it tells us nothing.
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    return bool(output.poll(0))
+
+
+def check_programs(path: str) -> None:
+    """Fail where a program of the chain is not in `path`."""
+    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    if missing:
+        raise DemoError(f"not installed: {', '.join(missing)}; `make run` installs them")
+
+
+def check_free(port: int, variable: str) -> None:
+    """Fail where nobody can listen on that port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise DemoError(f"cannot listen on {HOST}:{port}: {reason}; {variable}= names another") from error
+
+
+def make_account(scratch: Path) -> dict[str, str]:
+    """Make the account and its mail; return what tells cvm-pwfile about it."""
+    home = scratch / "home"
+    for name in ("cur", "new", "tmp"):
+        (home / "Maildir" / name).mkdir(parents=True)
+    for number, message in enumerate(MESSAGES):
+        (home / "Maildir" / "new" / f"{number}.demo.localhost").write_text(message)
+    passwd = scratch / "passwd"
+    passwd.write_text(f"{USER}:{PASSWORD}:{os.getuid()}:{os.getgid()}:Demo:{home}:/bin/false\n")
+    return {"CVM_PWFILE_PATH": str(passwd), "CVM_ACCOUNT_SPLIT_CHARS": ""}
+
+
+def make_spool(scratch: Path) -> dict[str, str]:
+    """Make the directory for events that no sidecar takes; return what tells the popup about both."""
+    spool = scratch / "spool"
+    spool.mkdir()
+    spool.chmod(0o2770)
+    return {"QMAIL_POPUP_SIDECAR": str(scratch / "sidecar.sock"), "QMAIL_POPUP_SPOOL": str(spool)}
+
+
+@contextmanager
+def sidecar(scratch: Path, port: int, environ: dict[str, str]) -> Iterator[Server]:
+    """Run the sidecar; it is there once its /metrics can be read."""
+    command = [sys.executable, "-m", "observability", "--listen", f"{HOST}:{port}"]
+    command += ["--socket", environ["QMAIL_POPUP_SIDECAR"], "--spool", environ["QMAIL_POPUP_SPOOL"]]
+    command += ["--state", str(scratch / "state.sqlite")]
+    with group(command, environ) as process:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError("the sidecar does not come up")
+            time.sleep(0.05)
+        yield process
+
+
+def answers(port: int) -> bool:
+    """Tell whether somebody accepts connections on that port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@contextmanager
+def pop3_server(port: int, environ: dict[str, str]) -> Iterator[Server]:
+    """Run tcpserver with the chain behind it; it is there once it listens."""
+    with group(["sh", "-c", CHAIN, HOST, str(port), sys.executable], environ) as process:
+        if not process.stdout or not process.stdout.readline():
+            raise DemoError("tcpserver does not come up")
+        yield process
+
+
+@contextmanager
+def group(command: list[str], environ: dict[str, str]) -> Iterator[Server]:
+    """Run a server in the checkout, as the leader of a process group, and end that group at the end."""
+    process = subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=sys.stdout,
+        start_new_session=True,
+        preexec_fn=unblock,  # noqa: PLW1509 - safe: there is only one thread
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            end_group(process)
+
+
+def unblock() -> None:
+    """Give a child the signals that we hold back from ourselves."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+
+
+def end_group(leader: Server) -> None:
+    """End a server and every session that it has started: politely, then surely."""
+    signal_group(leader, signal.SIGTERM)
+    try:
+        leader.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        signal_group(leader, signal.SIGKILL)
+
+
+def signal_group(leader: Server, number: signal.Signals) -> None:
+    """Send a signal to the group of that process, if anybody is left in it."""
+    try:
+        os.killpg(leader.pid, number)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+#!/bin/sh
+# packages.sh build|run|test [PYTHON]: install the Debian packages of that set that are missing, and no others.
+#
+# What it owes to the host, which may be a mail server: it says what it installs before it does, it removes and
+# restarts nothing, and no daemon that it brings runs, neither now nor after the next boot. Where nothing is
+# missing it needs no root and calls no apt-get. It is POSIX sh and uses only what every Debian has, because
+# Python may be among the things that are missing.
+set -eu
+
+set_name=${1:?usage: packages.sh build|run|test [PYTHON]}
+python=${2:-/usr/bin/python3}
+table=$(dirname "$0")/packages
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere in tests
+saved=$policy.saved-by-qmail-popup
+our_mark='# Written by the set-up of qmail-popup while it installs packages.'
+PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH has not got these two, but what is there can be run
+
+main() {
+    packages=$(missing package)
+    [ -n "$packages" ] || return 0
+    command -v apt-get >/dev/null || fail "no apt-get here; please install these programs: $(missing program)"
+    [ "$(id -u)" = 0 ] || fail "you are not root; have root run: apt-get install --no-install-recommends $packages"
+    one_at_a_time
+    echo "Installing these Debian packages: $packages"
+    echo 'None of their daemons is started or enabled.'
+    trap put_right EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    forbid_starts
+    # shellcheck disable=SC2086 # a word for each package
+    install $packages
+}
+
+# Of what the set has and this machine has not: each one's package, or the program that it is found by.
+missing() {
+    case $set_name in
+    build) sets=' build ' ;;
+    run) sets=' build run ' ;;
+    test) sets=' build run test ' ;;
+    *) fail "no such set of packages: $set_name" ;;
+    esac
+    list=
+    while read -r package program in_set _why; do
+        case $sets in *" $in_set "*) ;; *) continue ;; esac
+        have "$program" && continue
+        if [ "$1" = package ]; then list="$list $package"; else list="$list $program"; fi
+    done <<END
+$(sed '/^#/d' "$table")
+END
+    printf '%s' "${list# }"
+}
+
+have() {
+    case $1 in
+    python3) command -v "$python" >/dev/null ;;
+    ensurepip) "$python" -c 'import ensurepip' 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# Two at once would put policy-rc.d back under each other's hands. The lock is on the directory: it leaves nothing.
+one_at_a_time() {
+    exec 9<"$(dirname "$policy")"
+    flock 9
+}
+
+# dpkg asks policy-rc.d before it starts, restarts or stops a service; 101 means no. What is found there is kept
+# aside, unless it is our own, left by a run that was killed.
+forbid_starts() {
+    if { [ -e "$policy" ] || [ -L "$policy" ]; } && ! grep -qsF "$our_mark" "$policy"; then
+        ln -f "$policy" "$saved"
+    fi
+    printf '#!/bin/sh\n%s\nexit 101\n' "$our_mark" >"$policy.new"
+    chmod 755 "$policy.new"
+    mv -f "$policy.new" "$policy"
+}
+
+# However it ends, also half-way: first the new daemons, while they still cannot start, then the host's own policy.
+put_right() {
+    # shellcheck disable=SC2086 # a word for each package
+    disable_daemons $packages
+    if [ -e "$saved" ] || [ -L "$saved" ]; then mv -f "$saved" "$policy"; else rm -f "$policy"; fi
+    rm -f "$policy.new"
+}
+
+# Debian enables a daemon when it installs it, so a Prometheus that nobody asked for would come up at the next boot.
+# These packages were not here a moment ago: nobody's choice is undone. systemd's units are parts of systemd, and
+# come up only with it. Of a unit without an init script update-rc.d complains, once it has disabled it; whatever it
+# says, the host gets its policy back.
+disable_daemons() {
+    for package in "$@"; do
+        [ "$package" = systemd ] || dpkg -L "$package" 2>/dev/null || true # was not installed: nothing to disable
+    done |
+        sed -n 's,^/etc/init\.d/,,p; s,^.*/systemd/system/\([^@/]*\)\.service$,\1,p' | sort -u |
+        while read -r daemon; do update-rc.d "$daemon" disable || true; done
+}
+
+# The lists are fetched anew only where they do not know the packages, or name files that are no longer there.
+install() {
+    apt_get --simulate install "$@" >/dev/null 2>&1 || apt_get update || true # if it matters, the next line says so
+    apt_get install "$@" || { apt_get update && apt_get install "$@"; }
+}
+
+# Recommended packages stay away: among them are mail servers and exporters. Nothing is removed for ours, and
+# needrestart, where the host has it, lets running services be.
+apt_get() {
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get --quiet --yes --no-install-recommends \
+        --no-remove -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+fail() {
+    echo "qmail-popup: $*" >&2
+    exit 1
+}
+
+main

@@ -1,0 +1,22 @@
+"""Print the requirements that pyproject.toml names, one a line, with those of the extras given as arguments.
+
+For `pip install -r`: a checkout needs what the project depends on but not the project itself, which runs from
+where it stands. An installed copy, even an editable one, would be found where the checkout should be.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+
+
+def requirements(pyproject: Path, extras: list[str]) -> list[str]:
+    """Return the project's dependencies and those of its extras; an unknown extra is a KeyError."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    named = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return [requirement for group in named for requirement in group]
+
+
+if __name__ == "__main__":
+    print(*requirements(PYPROJECT, sys.argv[1:]), sep="\n")

@@ -1,0 +1,38 @@
+"""The two programs of an installed copy: texts with @PYTHON@ for the interpreter.
+
+Both find their modules by where they stand themselves, so that a copy works wherever it is moved to.
+"""
+
+# Compiled at every start, so it is short. The bundle is read through posix, in one piece: marshal.load
+# on a file reads piece by piece through io, which costs 5 % of a session. Nothing in a session lives
+# long enough, or in circles, for the collector to find: looking costs 1 %. SIGINT comes
+# first: until then it ends in a traceback.
+POPUP = """\
+#!@PYTHON@ -IS
+import _signal, gc, marshal, posix, sys
+if _signal.getsignal(2) is _signal.default_int_handler: _signal.signal(2, _signal.SIG_DFL)
+gc.disable()
+lib = __file__.rsplit("/", 2)[0] + "/lib/qmail-popup"
+try:
+    fd = posix.open(f"{lib}/popup.{sys.implementation.cache_tag}", posix.O_RDONLY)
+except OSError:  # run by a link, or by another Python than it was installed for: as good, but slower
+    from os.path import realpath
+    sys.path.insert(0, realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup")
+    from qmail_popup.__main__ import main
+else:
+    code, now, later = marshal.loads(posix.read(fd, 1 << 20))
+    posix.close(fd)
+    boot = sys.modules["boot"] = type(sys)("boot")
+    exec(code, boot.__dict__)
+    main = boot.run(now, later).main
+posix._exit(main())
+"""
+
+SIDECAR = """\
+#!@PYTHON@ -IS
+import os, sys
+lib = os.path.realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup"
+sys.path[:0] = [lib, lib + "/site-packages"]
+from observability.__main__ import main
+sys.exit(main(sys.argv[1:], os.environ))
+"""
