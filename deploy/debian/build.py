@@ -1,0 +1,178 @@
+"""Build a Debian package of this checkout with dpkg-deb alone: `build.py --output DIR` prints its path.
+
+Owns what of the checkout goes where in Debian, and under which name. What is installed in general is for
+install.py to know; what happens on a host is in postinst, prerm and postrm. The package fits the machine and
+the Python that it was built with: some of the sidecar's dependencies are compiled.
+"""
+
+import argparse
+import email.utils
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DOC = Path("usr/share/doc/qmail-popup")
+UNITS = Path("lib/systemd/system")
+SITE_PACKAGES = Path("usr/lib/qmail-popup/site-packages")
+SCRIPTS = ("postinst", "prerm", "postrm")
+PYTHON = "/usr/bin/python3"  # Debian's, whichever runs this
+COMMON = "/usr/share/common-licenses"
+MAINTAINER = "The qmail-popup authors <postmaster@localhost>"
+
+# The units have names that are short, and too common for all of Debian.
+NAMES = {
+    "sidecar.socket": "qmail-popup-sidecar.socket",
+    "sidecar.service": "qmail-popup-sidecar.service",
+    "pop3.socket": "qmail-popup.socket",
+    "pop3@.service": "qmail-popup@.service",
+}
+PLACES = {
+    **{f"deploy/systemd/{name}": UNITS / debian_name for name, debian_name in NAMES.items()},
+    "deploy/systemd/sysusers.d/qmail-popup.conf": Path("usr/lib/sysusers.d/qmail-popup.conf"),
+    "deploy/systemd/tmpfiles.d/qmail-popup.conf": Path("usr/lib/tmpfiles.d/qmail-popup.conf"),
+    "deploy/systemd/tcp-environ": Path("usr/libexec/qmail-popup/tcp-environ"),
+    "deploy/debian/README.Debian": DOC / "README.Debian",
+    "deploy/OPERATIONS.md": DOC / "OPERATIONS.md",
+    "README.md": DOC / "README.md",
+    "SECURITY.md": DOC / "SECURITY.md",
+}
+EXAMPLES = ("daemontools", "fail2ban")
+
+
+def main() -> None:
+    """Do what the command line asks; one line and status 1 where that cannot be done."""
+    parser = argparse.ArgumentParser(prog="build", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--output", type=Path, default=Path("dist"))
+    parser.add_argument("--maintainer", default=MAINTAINER)
+    asked = parser.parse_args()
+    os.umask(0o022)
+    try:
+        asked.output.mkdir(parents=True, exist_ok=True)
+        print(build(asked.output, asked.maintainer))
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"build: {error}")
+
+
+def build(output: Path, maintainer: str) -> Path:
+    """Build the package into the directory `output`; its path."""
+    version, architecture = _version(), _run("dpkg", "--print-architecture").strip()
+    package = output / f"qmail-popup_{version}_{architecture}.deb"
+    with tempfile.TemporaryDirectory(prefix="qmail-popup-") as scratch:
+        stage = Path(scratch) / "stage"
+        install = (PYTHON, ROOT / "deploy/install.py", "--python", PYTHON)
+        _run(*install, "--prefix", "/usr", "--destdir", stage)
+        _lay_out(stage)
+        _document(stage, version, maintainer)
+        _modes(stage)
+        words = {"VERSION": version, "ARCHITECTURE": architecture, "MAINTAINER": maintainer}
+        _control(stage, {**words, **_python_words()})
+        _run("dpkg-deb", "--root-owner-group", "--build", stage, package)
+    return package
+
+
+def _version() -> str:
+    """Return the product's version, as it stands in the source; it is a native package."""
+    source = (ROOT / "qmail_popup/__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^VERSION = "(.+)"$', source, re.MULTILINE)
+    if not found:
+        raise OSError("qmail_popup/__init__.py has no VERSION")
+    return found[1]
+
+
+def _python_words() -> dict[str, str]:
+    """Return Python's version, and the first that will not do: compiled files are for one of them."""
+    major, minor = map(int, _run(PYTHON, "-c", "import sys; print(*sys.version_info[:2])").split())
+    return {"PYTHON": f"{major}.{minor}", "NEXT_PYTHON": f"{major}.{minor + 1}"}
+
+
+def _lay_out(stage: Path) -> None:
+    for source, place in PLACES.items():
+        (stage / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, stage / place)
+    for unit in NAMES.values():
+        _change(stage / UNITS / unit, {"/usr/local/": "/usr/", **NAMES})
+    for example in EXAMPLES:
+        shutil.copytree(ROOT / "deploy" / example, stage / DOC / "examples" / example)
+    for file in (stage / DOC / "examples").rglob("env/PREFIX"):
+        _change(file, {"/usr/local": "/usr"})
+
+
+def _change(file: Path, words: Mapping[str, str]) -> None:
+    text = file.read_text(encoding="utf-8")
+    for old, new in words.items():
+        text = text.replace(old, new)
+    file.write_text(text, encoding="utf-8")
+
+
+def _document(stage: Path, version: str, maintainer: str) -> None:
+    """Write what policy asks for: compressed pages, the changelog, and all licences."""
+    for page in (stage / "usr/share/man").rglob("*.8"):
+        _compressed(page.with_name(f"{page.name}.gz"), page.read_text(encoding="utf-8"))
+        page.unlink()
+    date = email.utils.formatdate(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
+    entry = "  * For the changes of this release see CHANGELOG.md."
+    text = f"qmail-popup ({version}) stable; urgency=medium\n\n{entry}\n\n -- {maintainer}  {date}\n"
+    _compressed(stage / DOC / "changelog.gz", text)
+    shutil.copy(ROOT / "CHANGELOG.md", stage / DOC)
+    (stage / DOC / "copyright").write_text(_copyright(stage / SITE_PACKAGES), encoding="utf-8")
+
+
+def _compressed(file: Path, text: str) -> None:
+    file.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _copyright(site_packages: Path) -> str:
+    """Return our licence, and that of each Python package that comes with the sidecar."""
+    packages = [package.metadata for package in metadata.distributions(path=[str(site_packages)])]
+    lines = sorted(f"    {one['Name']} {one['Version']}: {_licence(one)}\n" for one in packages)
+    return (
+        f"{(ROOT / 'LICENSE').read_text(encoding='utf-8')}\n"
+        f"Apache-2.0 and MPL-2.0 are in {COMMON}/Apache-2.0 and {COMMON}/MPL-2.0 as well.\n"
+        f"In /{SITE_PACKAGES}, each with its licence in NAME-VERSION.dist-info:\n\n{''.join(lines)}"
+    )
+
+
+def _licence(package: metadata.PackageMetadata) -> str:
+    """Return its name, which has been in either of two places."""
+    return package["License-Expression" if "License-Expression" in package else "License"]
+
+
+def _modes(stage: Path) -> None:
+    """Let all read everything, and run what is a program, whatever the umask of the checkout was."""
+    for path in stage.rglob("*"):
+        # Some wheels mark modules as programs.
+        runs = path.stat().st_mode & 0o100 and not path.is_relative_to(stage / SITE_PACKAGES)
+        path.chmod(0o755 if path.is_dir() or runs else 0o644)
+
+
+def _control(stage: Path, words: Mapping[str, str]) -> None:
+    files = sorted(file for file in stage.rglob("*") if file.is_file())
+    sums = [f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.relative_to(stage)}\n" for file in files]  # noqa: S324  dpkg's choice
+    size = sum(-(-file.stat().st_size // 1024) for file in files)
+    control = stage / "DEBIAN"
+    control.mkdir()
+    for name in ("control", *SCRIPTS):
+        shutil.copy(HERE / name, control)
+        (control / name).chmod(0o755 if name in SCRIPTS else 0o644)
+    marks = {f"@{name}@": word for name, word in {**words, "SIZE": str(size)}.items()}
+    _change(control / "control", marks)
+    (control / "md5sums").write_text("".join(sums), encoding="utf-8")
+
+
+def _run(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
