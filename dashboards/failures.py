@@ -1,0 +1,234 @@
+"""The dashboard *Auth failures*: whether it is an attack, on which hosts, from where, or a broken checker.
+
+Owns its queries and words, in the order in which an operator asks. What is usual, and what is a spike, is not
+decided here: rules/recording.yml does that, and the alerts go by the same series.
+"""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards import clients
+from dashboards.colours import NONE_IS_GOOD, TIMES_USUAL
+from dashboards.frame import frame, source
+from dashboards.panels import Row, alerts, bars, columns, heat, lines, linked, number, stacked, timelines
+from dashboards.promql import (
+    ATTEMPTS,
+    REFUSED,
+    REJECTED,
+    a_minute,
+    cells,
+    quantile_soon,
+    series,
+    summed,
+    top,
+)
+
+_COUNTED = "instance:qmail_popup:increase10m"
+_FAILED = series(_COUNTED, 'of="failed"')
+_LOGINS = series(_COUNTED, 'of="accepted"')
+_BROKEN = series(_COUNTED, 'of="checker_broken"')
+_EXPECTED = series("instance:qmail_popup_auth_failed:expected10m")
+_PEERS = series("instance:qmail_popup_auth_failed:peers10m")
+_SPIKE = series("instance:qmail_popup_auth_failed:spike10m")
+_USUAL_LOGINS = series("instance:qmail_popup:usual10m", 'of="accepted"')
+_ALL_FAILING = series("instance:qmail_popup_auth:all_failing")
+
+_FAILED_ABOUT = "refused within 10 s, and not because the checker was broken"
+
+
+def dashboard() -> Dashboard:
+    """Return it."""
+    rows = [_attack(), _hosts(), _refusals(), _checker(), _clients()]
+    about = "Spikes of failed logins: on which hosts, from where, or whether a checker is broken."
+    made = frame("qmail-popup-auth-failures", "qmail-popup / Auth failures", about, rows)
+    made = made.with_variable(source("loki_datasource", "Loki data source", "loki"))
+    return made.with_variable(source("tempo_datasource", "Tempo data source", "tempo"))
+
+
+def _attack() -> Row:
+    return Row(
+        "Is it an attack?",
+        [
+            number("Failed logins", f"In ten minutes: {_FAILED_ABOUT}.", "short", f"sum({_FAILED})"),
+            number(
+                "Usual",
+                "Failed logins in ten minutes at this hour of other days, or on the first day in the last "
+                "two hours; more where more people log in than usual.",
+                "short",
+                f"sum({_EXPECTED})",
+            ),
+            number(
+                "Times the usual",
+                "Failed logins, by what is usual. Ten are added to both, so that two where one is usual "
+                "are no spike.",
+                "none",
+                _times(f"({_FAILED} and on (job, instance) {_EXPECTED})", _EXPECTED),
+                TIMES_USUAL,
+            ),
+            number(
+                "Hosts with a spike",
+                "Hosts with so many more failed logins than usual that QmailPopupAuthRejectSpike fires if "
+                "it lasts.",
+                "short",
+                f"count({_SPIKE}) or vector(0)",
+                NONE_IS_GOOD,
+            ),
+            number(
+                "Hosts where nobody gets in",
+                "Hosts whose logins are gone while about as many more are refused: a broken checker, or "
+                "its database.",
+                "short",
+                f"count({_ALL_FAILING}) or vector(0)",
+                NONE_IS_GOOD,
+            ),
+            number(
+                "Checker failures",
+                "Checkers that ended with 111 or by a signal in ten minutes: never a client's doing.",
+                "short",
+                f"sum({_BROKEN})",
+                NONE_IS_GOOD,
+            ),
+            timelines(
+                "Failed logins against the usual",
+                "In ten minutes, on all chosen hosts. Filled in red: those of hosts with a spike.",
+                "short",
+                {"failed": f"sum({_FAILED})", "spike": f"sum({_SPIKE})", "usual": f"sum({_EXPECTED})"},
+            ).span(18),
+            alerts("Alerts", "What fires, or is about to. Each names its runbook."),
+        ],
+    )
+
+
+def _hosts() -> Row:
+    return Row(
+        "On which hosts?",
+        [
+            timelines(
+                "Failed logins by host",
+                f"In ten minutes: {_FAILED_ABOUT}. The ten hosts with most.",
+                "short",
+                {"{{instance}}": top(10, summed(_FAILED, "instance"))},
+            ),
+            timelines(
+                "Hosts that stand out",
+                "Failed logins of a host, by what the median host would have with as many logins. Ten are "
+                "added to both, so that small hosts do not stand out by chance. The ten highest.",
+                "none",
+                {"{{instance}}": top(10, _times(_FAILED, _PEERS, "instance"))},
+            ),
+            columns(
+                "Hosts in the last ten minutes",
+                f"failed: {_FAILED_ABOUT}. usual: at this hour of other days. peers: what the median host "
+                "would have with as many logins. checker failed: it ended with 111 or by a signal.",
+                {
+                    "failed": _of_host(_FAILED),
+                    "usual": _of_host(_EXPECTED),
+                    "peers": _of_host(_PEERS),
+                    "accepted": _of_host(_LOGINS),
+                    "accepted, usual": _of_host(_USUAL_LOGINS),
+                    "checker failed": _of_host(_BROKEN),
+                },
+                {},
+            ),
+        ],
+    )
+
+
+def _refusals() -> Row:
+    return Row(
+        "What do the refusals look like?",
+        [
+            linked(
+                heat(
+                    "How long a refusal takes",
+                    "From the credentials to the refusal; each dot is a session, and leads to its trace. A "
+                    "broken database shows as a band that was not there before; above 10 s are clients "
+                    "that dropped out.",
+                    "s",
+                    cells(REFUSED[0]),
+                ),
+                "Traces of refused logins",
+                clients.traces_of_refused(),
+            ),
+            timelines(
+                "How long most refusals take",
+                "Half of them, and 95 of 100, are faster. Those of clients that dropped out, after 10 s, "
+                "are left out; 5 s stands for five to ten. Slower than usual: the checker, or what it "
+                "asks.",
+                "s",
+                {"half": quantile_soon(0.5), "95 of 100": quantile_soon(0.95)},
+            ),
+            stacked(
+                timelines(
+                    "Rejects by method and protocol",
+                    "As in the record: clients that dropped out are in here too.",
+                    "cpm",
+                    {"{{method}} {{protocol}}": a_minute(ATTEMPTS, REJECTED, by="method, protocol")},
+                    exemplars=True,
+                )
+            ),
+            timelines(
+                "Logins against the usual",
+                "Accepted in ten minutes. An attack leaves them as they are; a broken checker takes them "
+                "away.",
+                "short",
+                {"accepted": f"sum({_LOGINS})", "usual": f"sum({_USUAL_LOGINS})"},
+            ),
+        ],
+    )
+
+
+def _checker() -> Row:
+    exits = "qmail_popup_subprogram_exits_total"
+    return Row(
+        "Is it the checker?",
+        [
+            stacked(
+                timelines(
+                    "How subprograms end",
+                    "0: served. 1: refused, or the client dropped out. 2: misused. 111: the checker has a "
+                    "fault of its own, as a database that is down. signal: it crashed.",
+                    "cpm",
+                    {"{{status}}": a_minute(exits, by="status")},
+                )
+            ),
+            timelines(
+                "Checker failures by host",
+                "Checkers that ended with 111 or by a signal, in ten minutes. The ten hosts with most.",
+                "short",
+                {"{{instance}}": top(10, summed(_BROKEN, "instance"))},
+            ),
+        ],
+    )
+
+
+def _clients() -> Row:
+    return Row(
+        "From where?",
+        [
+            bars(
+                "Networks with most failed logins",
+                "From the JSON log, in the time range: the first three bytes of IPv4 addresses, three "
+                "words of IPv6.",
+                "short",
+                clients.most_by_network(),
+                "{{network}}",
+            ),
+            bars(
+                "Users with most failed logins",
+                "From the JSON log, in the time range, by hash: one user from many networks, or many from "
+                "one?",
+                "short",
+                clients.most_by_user(),
+                "{{user_hash}}",
+            ),
+            lines("The last failed logins", "From the JSON log, each with its trace_id.", clients.REFUSED),
+        ],
+    )
+
+
+def _of_host(expr: str) -> str:
+    return summed(expr, "job, instance")
+
+
+def _times(expr: str, compared: str, by: str = "") -> str:
+    return f"({summed(expr, by)} + 10) / ({summed(compared, by)} + 10)"

@@ -1,0 +1,193 @@
+"""The dashboard *Telemetry health*: whether the other dashboards tell the truth.
+
+Owns its queries and words, along the way that the data takes: in, kept, out.
+"""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from dashboards.colours import NONE_IS_GOOD, SPOOLED_BYTES
+from dashboards.frame import frame
+from dashboards.panels import Row, alerts, columns, number, stacked, timelines
+from dashboards.promql import a_minute, grown, series, summed, top
+
+_EVENTS = "qmail_popup_telemetry_events_total"
+_DROPPED = "qmail_popup_telemetry_events_dropped_total"
+_LOST = 'reason=~"malformed|spool_full"'
+_PUSHES = "qmail_popup_telemetry_pushes_total"
+_FAILED = 'result="failed"'
+_SPANS = "qmail_popup_telemetry_spans_dropped_total"
+
+_SEEN = f"present_over_time({series('qmail_popup_build_info')}[$__range])"
+_UP = f"({series('up')} and on (job, instance) {_SEEN})"
+"""Of our hosts only: all jobs that may be chosen are all that Prometheus scrapes."""
+_SPOOL = series("qmail_popup_telemetry_spool_bytes")
+_QUIET = f"time() - ({series('qmail_popup_telemetry_last_event_timestamp_seconds')} > 0)"
+_SINCE_PUSH = f"time() - ({series('push_time_seconds')} and on (job, instance) {_SEEN})"
+
+_HOST = "job, instance"
+
+
+def dashboard() -> Dashboard:
+    """Return it."""
+    rows = [_trust(), _intake(), _spool(), _out(), _hosts()]
+    about = "Whether all that happens is counted, and arrives."
+    return frame("qmail-popup-telemetry", "qmail-popup / Telemetry health", about, rows)
+
+
+def _trust() -> Row:
+    return Row(
+        "Can these numbers be trusted?",
+        [
+            number(
+                "Sidecars down",
+                "Hosts that are scraped, and do not answer. Logins go on there, and are counted later.",
+                "short",
+                f"sum({_UP} == bool 0)",
+                NONE_IS_GOOD,
+            ),
+            number(
+                "Events lost",
+                "In the time range: malformed, or the spool was full. These sessions are not in any number.",
+                "short",
+                grown(_DROPPED, _LOST),
+                NONE_IS_GOOD,
+            ),
+            number(
+                "In the spool",
+                "What popups left there because no sidecar answered. At 64 MiB on one host, its events are "
+                "lost.",
+                "bytes",
+                f"sum({_SPOOL})",
+                SPOOLED_BYTES,
+            ),
+            number(
+                "Last event",
+                "Time since any session was counted.",
+                "s",
+                f"min({_QUIET})",
+            ),
+            number(
+                "Pushes failed",
+                "In the time range. Nothing is lost: the next push has all numbers.",
+                "short",
+                grown(_PUSHES, _FAILED),
+                NONE_IS_GOOD,
+            ),
+            number(
+                "Spans dropped",
+                "In the time range: the collector refused them, or the queue was full.",
+                "short",
+                grown(_SPANS),
+                NONE_IS_GOOD,
+            ),
+        ],
+    )
+
+
+def _intake() -> Row:
+    return Row(
+        "In: from popups to sidecars",
+        [
+            stacked(
+                timelines(
+                    "Events by source",
+                    "From the socket, or from the spool, where popups leave what no sidecar took.",
+                    "cpm",
+                    {"{{source}}": a_minute(_EVENTS, by="source")},
+                )
+            ).span(9),
+            timelines(
+                "Events that did not count",
+                "malformed and spool_full are lost. A duplicate is none: it came twice, and was counted "
+                "once.",
+                "cpm",
+                {"{{reason}}": a_minute(_DROPPED, by="reason")},
+            ).span(9),
+            alerts("Alerts", "What fires, or is about to. Each names its runbook."),
+        ],
+    )
+
+
+def _spool() -> Row:
+    return Row(
+        "Kept: what waits, and what is quiet",
+        [
+            timelines(
+                "Spool by host",
+                "It fills while the sidecar is away, and is empty seconds after. The ten fullest.",
+                "bytes",
+                {"{{instance}}": top(10, summed(_SPOOL, "instance"))},
+            ),
+            timelines(
+                "Time since the last event by host",
+                "A host that is quiet for longer than its neighbours has no users, or no mirror. The ten "
+                "longest.",
+                "s",
+                {"{{instance}}": top(10, f"max by (instance) ({_QUIET})")},
+            ),
+        ],
+    )
+
+
+def _out() -> Row:
+    return Row(
+        "Out: to Prometheus, gateway and collector",
+        [
+            timelines(
+                "Scraped hosts",
+                "Whether their sidecars answer.",
+                "short",
+                {"up": f"sum({_UP})", "down": f"sum({_UP} == bool 0)"},
+            ).span(6),
+            timelines(
+                "Pushes",
+                "To the gateway, as the pushing hosts count them.",
+                "cpm",
+                {"{{result}}": a_minute(_PUSHES, by="result")},
+            ).span(6),
+            timelines(
+                "Time since the last push by host",
+                "A push is due every 15 s. A host with a pusher on demand is quiet between its sessions.",
+                "s",
+                {"{{instance}}": top(10, f"max by (instance) ({_SINCE_PUSH})")},
+            ).span(6),
+            timelines(
+                "Spans dropped by host",
+                "The collector refused them, or the queue was full. The ten hosts with most.",
+                "cpm",
+                {"{{instance}}": top(10, a_minute(_SPANS, by="instance"))},
+            ).span(6),
+        ],
+    )
+
+
+def _hosts() -> Row:
+    return Row(
+        "Hosts",
+        [
+            columns(
+                "Hosts in this time range",
+                "events, lost, failed pushes and dropped spans: in the time range. The rest: at its end.",
+                {
+                    "lost": grown(_DROPPED, _LOST, by=_HOST),
+                    "events": grown(_EVENTS, by=_HOST),
+                    "in the spool": summed(_SPOOL, _HOST),
+                    "since last event": f"max by ({_HOST}) ({_QUIET})",
+                    "since last push": f"max by ({_HOST}) ({_SINCE_PUSH})",
+                    "pushes failed": grown(_PUSHES, _FAILED, by=_HOST),
+                    "spans dropped": grown(_SPANS, by=_HOST),
+                },
+                {"in the spool": "bytes", "since last event": "s", "since last push": "s"},
+            ).span(16),
+            timelines(
+                "Versions",
+                "Hosts with each version of qmail-popup, and of Python.",
+                "short",
+                {
+                    "{{version}}, Python {{python_version}}": (
+                        f"count by (version, python_version) ({series('qmail_popup_build_info')})"
+                    )
+                },
+            ).span(8),
+        ],
+    )
