@@ -1,0 +1,1 @@
+"""The tests: a file for each module, then folders for whole programs, faults and measurements."""

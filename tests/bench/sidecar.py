@@ -1,0 +1,158 @@
+"""The sidecar's measurements: events a second, memory, and how soon a record is a number on /metrics.
+
+The sidecar has one core, the generator the other, where there are two.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from observability.event import build
+from tests.support.sidecar import CHECKOUT, REJECTED, RunningSidecar, deliver, fields, hello_of
+
+EVENTS = 150_000
+FEW, MANY = 10_000, 1_000_000
+SAMPLES = 300
+
+
+def run(_prefix: Path) -> list[str]:
+    """Measure the sidecar of this checkout; return a line for each figure."""
+    return [
+        f"events a second, a connection for each, none lost: {_rate()} (at least 15000)",
+        f"the same with the JSON log: {_rate('--json-log')} (at least 10000)",
+        _latency(),
+        _scrape(),
+        _memory(),
+    ]
+
+
+def _rate(*options: str) -> str:
+    """Events by the clock; and by the sidecar's own CPU, which no other program slows down."""
+    with _sidecar(*options) as sidecar:
+        before = _cpu(sidecar)
+        seconds = _sent(sidecar, EVENTS)
+        spent = _cpu(sidecar) - before
+        _require(sidecar, EVENTS)
+    return f"{EVENTS / seconds:.0f} by the clock, {EVENTS / spent:.0f} for each second of its CPU"
+
+
+def _memory() -> str:
+    with _sidecar() as sidecar:
+        _sent(sidecar, FEW)
+        few = _resident(sidecar)
+        _sent(sidecar, MANY - FEW)
+        _require(sidecar, MANY)
+        many = _resident(sidecar)
+    return (
+        f"resident memory after {MANY} events: {many / few:.2f} of the {few} KiB after {FEW} (at most 1.30)"
+    )
+
+
+def _latency() -> str:
+    """Time from an event to its count on /metrics, by scraping without a pause, at 500 sessions a second."""
+    told = {**REJECTED, "RECORD": REJECTED["RECORD"].replace(b"User", b"Apop")}
+    times = []
+    with _sidecar() as sidecar, _load(sidecar, 500):
+        for number in range(1, SAMPLES + 1):
+            wanted = f'method="Apop",protocol="POP3",result="rejected"}} {number}.0\n'.encode()
+            event = fields(told)
+            started = time.monotonic()
+            deliver(sidecar.socket, hello_of(event), build(event))
+            while wanted not in _page(sidecar):
+                pass
+            times.append(time.monotonic() - started)
+    return f"from the event to /metrics at 500 sessions a second: {_spread(times)} (p99 below 100 ms)"
+
+
+def _scrape() -> str:
+    """Time of one scrape while 5,000 events a second come in."""
+    times = []
+    with _sidecar() as sidecar, _load(sidecar, 5000):
+        for _ in range(SAMPLES):
+            started = time.monotonic()
+            _page(sidecar)
+            times.append(time.monotonic() - started)
+            time.sleep(0.01)
+    return f"a scrape at 5,000 events a second: {_spread(times)} (below 20 ms)"
+
+
+def _spread(times: list[float]) -> str:
+    quantiles = statistics.quantiles(times, n=100)
+    return f"p50 {quantiles[49] * 1000:.1f} ms, p99 {quantiles[98] * 1000:.1f} ms of {len(times)}"
+
+
+@contextmanager
+def _sidecar(*options: str) -> Iterator[RunningSidecar]:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-sidecar-") as scratch,
+        RunningSidecar(Path(scratch), *options) as sidecar,
+    ):
+        for thread in os.listdir(f"/proc/{sidecar.process.pid}/task"):
+            os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
+        yield sidecar
+
+
+@contextmanager
+def _load(sidecar: RunningSidecar, rate: int) -> Iterator[None]:
+    """Have a generator send events at a rate for as long as the block lasts."""
+    generator = _generator(sidecar, 10_000_000, str(rate))
+    try:
+        threading.Event().wait(1.0)  # for the generator to start
+        yield
+        if generator.poll() is not None:
+            raise RuntimeError("the generator ended early")
+    finally:
+        generator.kill()
+        generator.communicate()
+
+
+def _sent(sidecar: RunningSidecar, count: int) -> float:
+    generator = _generator(sidecar, count)
+    said, _ = generator.communicate()
+    if generator.returncode:
+        raise RuntimeError("the generator failed")
+    return float(said)
+
+
+def _generator(sidecar: RunningSidecar, count: int, *rate: str) -> "subprocess.Popen[str]":
+    argv = [sys.executable, "-m", "tests.bench.generator", str(sidecar.socket), str(count), *rate]
+    others = sorted(os.sched_getaffinity(0))[1:]
+    generator = subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    if others:
+        os.sched_setaffinity(generator.pid, others)
+    return generator
+
+
+def _require(sidecar: RunningSidecar, count: int) -> None:
+    counted = sum(
+        value for (name, _), value in sidecar.metrics().items() if name == "qmail_popup_auth_attempts_total"
+    )
+    if counted != count:
+        raise RuntimeError(f"{counted} of {count} events counted")
+
+
+def _page(sidecar: RunningSidecar) -> bytes:
+    with urllib.request.urlopen(sidecar.url) as answer:  # noqa: S310  our own URL
+        page: bytes = answer.read()
+    return page
+
+
+def _cpu(sidecar: RunningSidecar) -> float:
+    """Return the seconds of CPU that it has used, user and system: fields 14 and 15 of proc(5)'s stat."""
+    stat = Path(f"/proc/{sidecar.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident(sidecar: RunningSidecar) -> int:
+    status = Path(f"/proc/{sidecar.process.pid}/status").read_text(encoding="ascii")
+    found = re.search(r"^VmRSS:\s+([0-9]+) kB$", status, re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -1,0 +1,1 @@
+"""The popup between real programs: servers before it, checkers and mail behind it, real clients."""

@@ -1,0 +1,101 @@
+"""Many clients at once, of all sorts, and what each of them should add to the counts."""
+
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Lock
+from typing import NamedTuple
+
+from tests.support.popup import shell
+from tests.support.server import tcpserver
+
+# Every connection is counted, so nobody else may come: tests beside this one have clients that look for
+# servers which are gone, on 127.0.0.1, and a port that was somebody's is given out again.
+HOST = "127.1.1.1"
+AT_ONCE = 16
+_PATIENCE_SECONDS = 60.0
+
+# One process: dash leaves the NULs out, and the name comes first.
+SUBPROGRAM = shell(
+    "read -r login <&3; case $login in a*) exit 0;; t*) exit 111;; c*) kill -9 $$;; *) exit 1;; esac"
+)
+
+
+class Sort(NamedTuple):
+    """One sort of client: which server it goes to, what it says, how its session ends."""
+
+    server: str
+    says: bytes
+    ended: str
+    stays: bool = True
+    """It waits for the server to hang up."""
+
+
+def _login(name: str) -> bytes:
+    return f"USER {name}\r\nPASS x\r\n".encode()
+
+
+SORTS = (
+    *(Sort(server, _login("a"), "accepted") for server in ("plain", "secure")),
+    *(Sort(server, _login("r"), "rejected") for server in ("plain", "secure")),
+    *(Sort(server, b"APOP a x\r\n", "accepted") for server in ("plain", "secure")),
+    *(Sort(server, b"APOP r x\r\n", "rejected") for server in ("plain", "secure")),
+    Sort("plain", _login("t"), "rejected"),
+    Sort("plain", _login("c"), "crashed"),
+    Sort("strict", _login("a"), "tls_required"),
+    Sort("plain", b"QUIT\r\n", "quit"),
+    Sort("plain", b"USER a\r\n", "disconnected", stays=False),
+    Sort("secure", b"", "disconnected", stays=False),
+)
+
+# What each server tells its popups: `strict` wants TLS and cannot have it, `secure` has it from the start.
+SERVERS = {
+    "plain": {"POP3AUTH": "apop"},
+    "secure": {"POP3AUTH": "apop", "SSL_PROTOCOL": "TLSv1.3"},
+    "strict": {"UCSPITLS": "!"},
+}
+
+
+def server_for(*program: str) -> list[str]:
+    """Return the command line of a server that they go to, which starts the program for each of them."""
+    return tcpserver(*program, at_once=2 * AT_ONCE, host=HOST)
+
+
+class Crowd:
+    """Clients that come until they are told that it is enough.
+
+    sessions: by (ended, protocol), each that a server accepted
+    """
+
+    def __init__(self, ports: dict[str, int], seed: int) -> None:
+        """Go to the servers at ports."""
+        self._ports, self._random, self._lock = ports, random.Random(seed), Lock()  # noqa: S311
+        self.sessions: Counter[tuple[str, ...]] = Counter()
+
+    def visit(self, enough: Callable[[], bool]) -> None:
+        """Visit, AT_ONCE at a time, until it is enough."""
+
+        def come() -> None:
+            while not enough():
+                self._visit()
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for visitor in [pool.submit(come) for _ in range(AT_ONCE)]:
+                visitor.result()
+
+    def _visit(self) -> None:
+        with self._lock:
+            sort, pause = self._random.choice(SORTS), self._random.choice((0, 0, 0.2, 0.7))
+        with socket.create_connection((HOST, self._ports[sort.server]), timeout=_PATIENCE_SECONDS) as client:
+            time.sleep(pause)
+            with suppress(ConnectionError):  # its popup was killed
+                client.sendall(sort.says)
+                while sort.stays and client.recv(4096):
+                    pass
+        protocol = "POP3S" if sort.server == "secure" else "POP3"
+        with self._lock:
+            self.sessions[sort.ended, protocol] += 1

@@ -1,0 +1,163 @@
+"""The storm: real servers, many clients, popups, and a sidecar to which everything happens meanwhile."""
+
+import os
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import NamedTuple
+
+from tests.chaos import clients, faults
+from tests.chaos.clients import Crowd
+from tests.support.keeper import Keeper
+from tests.support.scraper import Numbers, Watcher, counts
+from tests.support.server import Server, serving
+
+# From the left, as behaviour has it; the names of this crowd hold nothing odd.
+_RECORD = re.compile(
+    r"(Accept|Reject)::(?:AUTH|STLS)::(User|Apop|Any) P:(POP3S?) S:127\.0\.0\.1:unknown \?~ "
+)
+_RESULTS = {"Accept": "accepted", "Reject": "rejected"}
+
+
+class Outcome(NamedTuple):
+    """What happened and what was counted, by labels."""
+
+    records: Counter[tuple[str, ...]]
+    attempts: Counter[tuple[str, ...]]
+    connections: Counter[tuple[str, ...]]
+    sessions: Counter[tuple[str, ...]]
+    sources: Counter[tuple[str, ...]]
+    dropped: Counter[tuple[str, ...]]
+    struck: int
+    """How many popups were killed."""
+    looks: int
+    """How often the watcher saw numbers."""
+    complaints: list[str]
+
+
+class Storm(NamedTuple):
+    """What to let loose. seed: decides all that is left to chance; wrap: before the server's command line."""
+
+    popup: Sequence[str]
+    cwd: Path
+    seed: int
+    rounds: int
+    strikes: bool = False
+    wrap: Sequence[str] = ()
+
+
+def weather(storm: Storm, keeper: Keeper) -> Outcome:
+    """Let it loose on the keeper's sidecar; at the end that is started anew, and the spool drained."""
+    keeper.start()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(_server(storm, keeper, env)) for env in clients.SERVERS.values()]
+        watcher = stack.enter_context(Watcher(lambda: keeper.url, lambda: _records(servers).total()))
+        ports = {name: server.port for name, server in zip(clients.SERVERS, servers, strict=True)}
+        crowd = Crowd(ports, storm.seed)
+        with _striking(servers, storm) as struck:
+            _let_loose(crowd, lambda: faults.plan(keeper, storm.seed, storm.rounds))
+        for server in servers:
+            server.settled_records()
+        keeper.kill()
+        numbers = keeper.start().drained()
+        records = _records(servers)
+    return _outcome(numbers, records, crowd, watcher, struck)
+
+
+def _outcome(
+    numbers: Numbers,
+    records: Counter[tuple[str, ...]],
+    crowd: Crowd,
+    watcher: Watcher,
+    struck: Sequence[int],
+) -> Outcome:
+    return Outcome(
+        records=records,
+        attempts=counts(numbers, "auth_attempts_total", "result", "method", "protocol"),
+        connections=crowd.sessions,
+        sessions=counts(numbers, "sessions_total", "ended", "protocol"),
+        sources=counts(numbers, "telemetry_events_total", "source"),
+        dropped=counts(numbers, "telemetry_events_dropped_total", "reason"),
+        struck=len(struck),
+        looks=watcher.looks,
+        complaints=watcher.complaints,
+    )
+
+
+@contextmanager
+def _server(storm: Storm, keeper: Keeper, env: dict[str, str]) -> Iterator[Server]:
+    program = (*storm.popup, "pop.example.org", *clients.SUBPROGRAM)
+    # Popups come last, or a sidecar would take its time to start, and then little would happen to it.
+    argv = ["nice", "-n", "10", *storm.wrap, *clients.server_for(*program)]
+    with serving(argv, {**keeper.environment, **env}, cwd=storm.cwd) as server:
+        yield server
+
+
+def _let_loose(crowd: Crowd, trouble: Callable[[], None]) -> None:
+    """Have clients come for as long as there is trouble."""
+    over = threading.Event()
+    visiting = threading.Thread(target=crowd.visit, args=(over.is_set,), name="crowd")
+    visiting.start()
+    try:
+        trouble()
+    finally:
+        over.set()
+        visiting.join()
+
+
+def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
+    """Count the lines of descriptor 5 by the labels that belong to them."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for server in servers:
+        for result, method, protocol in _RECORD.findall(server.log.read_text()):
+            found[_RESULTS[result], method, protocol] += 1
+    return found
+
+
+@contextmanager
+def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[int]]:
+    """Kill popups by chance, for as long as the context lasts; yields the pids, as they come to be."""
+    struck: list[int] = []
+    over = threading.Event()
+    thread = threading.Thread(target=_strike, args=(servers, storm, struck, over), name="striking")
+    if storm.strikes:
+        thread.start()
+    try:
+        yield struck
+    finally:
+        over.set()
+        if storm.strikes:
+            thread.join()
+
+
+def _strike(servers: Sequence[Server], storm: Storm, struck: list[int], over: threading.Event) -> None:
+    chance = random.Random(storm.seed)  # noqa: S311
+    while not over.is_set():
+        popups = [pid for server in servers for pid in _popups(server.pid)]
+        if popups:
+            # The older ones: most of the others have not got to their first line.
+            victim = chance.choice(popups[: len(popups) // 2 + 1])
+            with suppress(ProcessLookupError):
+                os.kill(victim, chance.choice((SIGKILL, SIGTERM)))
+                struck.append(victim)
+        time.sleep(chance.uniform(0, 0.2))
+
+
+def _popups(server: int) -> list[int]:
+    """Return the children of a server that are popups by now, and not still the server's own image."""
+    with suppress(OSError):
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [int(pid) for pid in children if _runs_python(pid)]
+    return []
+
+
+def _runs_python(pid: str) -> bool:
+    with suppress(OSError):
+        return "python" in os.readlink(f"/proc/{pid}/exe")
+    return False

@@ -1,0 +1,29 @@
+"""One fault at a time; and the same faults with the mechanism that answers them switched off."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.mechanisms import MECHANISMS, Mechanism
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.stand import Stand
+from tests.support.scratch import changed
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_what_happened_is_what_is_counted(tmp_path: Path, scenario: Callable[[Stand], None]) -> None:
+    """Whatever goes wrong, each record and each session counts once."""
+    with Stand(tmp_path) as stand:
+        scenario(stand)
+        assert stand.happened == stand.counted()
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)
+def test_without_the_mechanism_the_count_is_wrong(tmp_path: Path, mechanism: Mechanism) -> None:
+    """Switched off, the mechanism is missed: so the scenario can fail, and the mechanism is needed."""
+    with Stand(tmp_path, changed(tmp_path / "copy", mechanism.without)) as stand:
+        mechanism.shown_by(stand)
+        happened, counted = stand.happened, stand.counted()
+        assert mechanism.goes(counted.attempts, happened.attempts)
+        assert mechanism.goes(counted.sessions, happened.sessions)

@@ -1,0 +1,76 @@
+"""Hundreds of sessions of all sorts, while the sidecar is killed, stopped, cut off and locked out.
+
+CHAOS=n makes each storm n times as long, with a new seed; the output of a test that fails shows it.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.chaos.stand import POPUP
+from tests.chaos.storm import Outcome, Storm, weather
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import Keeper
+from tests.support.programs import need_root
+
+_LONGER = int(os.environ.get("CHAOS", "0"))
+_ROUNDS = _LONGER or 1
+_SESSIONS_LEAST = 100
+_OTHER_USER = 64_023
+_UMASK = ("/bin/sh", "-c", 'umask 077; exec "$@"', "sh")
+
+
+def _seed(usual: int) -> int:
+    seed = random.randrange(1 << 32) if _LONGER else usual  # noqa: S311
+    print(f"seed {seed}")
+    return seed
+
+
+def _exact(outcome: Outcome) -> None:
+    """Check a storm in which no popup was killed: label by label, all that happened was counted once."""
+    assert [] == outcome.complaints
+    assert outcome.looks
+    assert outcome.connections.total() >= _SESSIONS_LEAST
+    assert outcome.records == outcome.attempts
+    assert outcome.connections == outcome.sessions
+    # Both ways were gone, and what did not count had come both ways.
+    assert {("socket",), ("spool",)} == set(outcome.sources)
+    assert {("duplicate",)} >= set(outcome.dropped)
+
+
+def test_every_record_counts_once(tmp_path: Path) -> None:
+    """The attempts are the lines of descriptor 5, the sessions the connections; no number ever goes back."""
+    with Keeper(tmp_path) as keeper:
+        _exact(weather(Storm(POPUP, CHECKOUT, _seed(1), _ROUNDS), keeper))
+
+
+def test_every_record_counts_once_where_sidecar_and_popup_are_two_users(installed: Path) -> None:
+    """The popup is root, the sidecar is not, and the umask of both says that nobody shares anything."""
+    need_root()
+    with tempfile.TemporaryDirectory(prefix="shared-") as scratch:
+        shared = Path(scratch)
+        shared.chmod(0o755)  # pytest's own directories are nobody else's
+        shutil.copytree(installed, shared / "prefix", symlinks=True)
+        (shared / "files").mkdir(mode=0o755)
+        programs = shared / "prefix/bin"
+        with Keeper(shared / "files", [str(programs / "qmail-popup-sidecar")], user=_OTHER_USER) as keeper:
+            storm = Storm([str(programs / "qmail-popup")], shared, _seed(2), _ROUNDS, wrap=_UMASK)
+            _exact(weather(storm, keeper))
+            assert 0o2770 == keeper.spool.stat().st_mode & 0o7777
+
+
+def test_killed_popups_are_all_that_is_missing(tmp_path: Path) -> None:
+    """Where popups are killed as well, no more is missing than they took along, and nothing counts twice."""
+    with Keeper(tmp_path) as keeper:
+        outcome = weather(Storm(POPUP, CHECKOUT, _seed(3), _ROUNDS, strikes=True), keeper)
+    assert [] == outcome.complaints
+    assert outcome.struck
+    assert set() == set(outcome.attempts - outcome.records)
+    assert 0 <= outcome.records.total() - outcome.attempts.total() <= outcome.struck
+    assert 0 <= outcome.connections.total() - outcome.sessions.total() <= outcome.struck
+    killed = sum(count for (ended, _), count in outcome.sessions.items() if ended == "killed")
+    assert 0 < killed <= outcome.struck
+    # SIGKILL may end a write between two pages, and so tear an event.
+    assert {("duplicate",), ("malformed",)} >= set(outcome.dropped)

@@ -1,0 +1,47 @@
+"""The watcher of the storms: it has to see what it is there for."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.support.keeper import await_that
+from tests.support.scraper import Watcher
+
+_ATTEMPTS = "# TYPE qmail_popup_auth_attempts counter\nqmail_popup_auth_attempts_total %d\n"
+
+
+@contextmanager
+def _showing(numbers: list[int]) -> Iterator[str]:
+    """Serve the numbers one after the other, and the last one again and again."""
+    shown = iter(numbers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((_ATTEMPTS % next(shown, numbers[-1])).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "records", "complaints"),
+    [([1, 2, 2, 5], 5, 0), ([1, 5, 4], 5, 1), ([1, 5, 4, 5, 0], 5, 2), ([3], 2, 1)],
+    ids=["only up", "back once", "back twice", "more than there are"],
+)
+def test_it_sees_what_should_not_be(numbers: list[int], records: int, complaints: int) -> None:
+    """A number that goes back, and attempts without a record."""
+    with _showing(numbers) as url, Watcher(lambda: url, lambda: records) as watcher:
+        await_that(lambda: watcher.looks > len(numbers))
+    assert complaints == len(set(watcher.complaints))

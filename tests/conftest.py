@@ -1,0 +1,73 @@
+"""Fixtures that all tests share: the installed product, and the popup in both forms that users start."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import environ_without_make
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# What takes a minute or more, and mostly waits: begun first, it keeps no worker when all others are done.
+_FIRST = ("fleet/test_fleet.py", "fleet/test_alerts.py", "test_packaging.py", "test_debian.py", "chaos/")
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to what runs in its background: all that tests start would ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # pytest itself has put together what shares a fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the long ones begin first; among the others the order stays."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(CHECKOUT / "tests").as_posix()
+        return next((at for at, first in enumerate(_FIRST) if path.startswith(first)), len(_FIRST))
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """Return the directory that holds qmail_popup/ and observability/."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a PREFIX that `make install` filled, once for the whole run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # the workers' directories are below the run's
+    prefix = shared / "installed" / "prefix"
+    with (shared / "installed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not prefix.exists():
+            _install(prefix)
+    return prefix
+
+
+def _install(prefix: Path) -> None:
+    made = subprocess.run(
+        ["make", "-C", CHECKOUT, "install", f"PREFIX={prefix}", "PYTHON=/usr/bin/python3"],
+        env=environ_without_make(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.fail(f"make install failed:\n{made.stdout}{made.stderr}", pytrace=False)
+
+
+@pytest.fixture(scope="session", params=["checkout", "installed"])
+def popup(request: pytest.FixtureRequest) -> list[str]:
+    """Return the start of a popup's command line; the checkout's wants cwd or PYTHONPATH at the checkout."""
+    if request.param == "checkout":
+        return [sys.executable, "-m", "qmail_popup"]
+    return [str(request.getfixturevalue("installed") / "bin" / "qmail-popup")]

@@ -1,0 +1,1 @@
+"""Hosts, their sidecars and the monitoring behind them, all real, as one fleet."""

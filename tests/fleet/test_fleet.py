@@ -1,0 +1,177 @@
+"""The fleet's engine under fire: a scraper and a store are away for a minute each, while a host is attacked.
+
+The programs are Debian's, started by the run files that are shipped; the rules are those that are shipped, on
+a clock that runs ten times faster. Three hosts are real, from tcpserver to sidecar; many more only answer
+scrapes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+
+from tests.fleet.fleet_alarms import Alarms
+from tests.fleet.fleet_crowd import Crowd
+from tests.fleet.fleet_engine import Engine, Paces, Program, ask
+from tests.fleet.hosts_mail import MailHost
+from tests.fleet.hosts_users import Pace, users
+from tests.support import scaled_rules
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import await_that
+from tests.support.networks import network
+
+# To the rules, what is away for a minute is away for ten. They do not count on a host that they have not
+# known for twelve minutes, so the stores are given more of its past than that. After three quarters of an
+# hour, which are 270 seconds, they would take the attack for usual.
+FASTER = 10
+PAST_SECONDS, PAST_STEP = 120, 5
+AWAY_SECONDS = 60.0
+CALM_SECONDS = 15.0
+CROWD, LOGIN_EVERY = 60, 5.0
+# Rules without history wait for 300 failed logins in ten minutes, which are one here. A busy machine slows
+# each guesser down, so there are several.
+CALM, GUESSES, GUESSERS = Pace(0.5, 0.1), Pace(0, 2), 4
+
+PACES = Paces(scrape="3s", evaluation="4s", latency="1s", lookback="30s", behind="10s")
+FRESH = "30s"  # ten scrapes, of which a busy machine may miss some
+PATIENCE = 120.0
+
+ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
+_RECEIVER = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+
+Counts = Mapping[tuple[str, str], int]
+"""Attempts by instance and result."""
+
+
+class LoggedHost(MailHost):
+    """A mail host whose log is read."""
+
+    def records(self) -> list[str]:
+        """Return the lines of descriptor 5 once all sessions are over."""
+        return [line for server in self._servers for line in server.settled_records()]
+
+
+class Fleet(NamedTuple):
+    """All hosts, those who log in on them, and the engine that watches them."""
+
+    engine: Engine
+    crowd: Crowd
+    mail: Sequence[LoggedHost]
+    people: ExitStack
+
+    @property
+    def names(self) -> set[str]:
+        """Every host's name, as it is among the labels."""
+        return {*self.crowd.names, *(host.target for host in self.mail)}
+
+    def records(self) -> Counts:
+        """Have all fall silent; how many records of which sort are in whose log then."""
+        self.crowd.fall_silent()
+        self.people.close()
+        logs = {**self.crowd.records(), **{host.target: host.records() for host in self.mail}}
+        return Counter(
+            (name, "accepted" if "Accept::AUTH" in line else "rejected")
+            for name, lines in logs.items()
+            for line in lines
+        )
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, installed: Path) -> Iterator[Fleet]:
+    """Return a fleet at peace, of which both stores know every host."""
+    with ExitStack() as stack:
+        nodes = stack.enter_context(network("mail1", "mail2", "mail3"))
+        mail = [
+            stack.enter_context(LoggedHost(tmp_path / node.name, node, installed)).start() for node in nodes
+        ]
+        crowd = stack.enter_context(Crowd(tmp_path / "crowd", CROWD, LOGIN_EVERY))
+        engine = Engine(tmp_path, *_rules_and_receiver(tmp_path), PACES)
+        engine.scrape([*crowd.groups(), {"targets": [host.target for host in mail]}])
+        fleet = Fleet(stack.enter_context(engine), crowd, mail, stack.enter_context(ExitStack()))
+        for store in engine.stores:
+            for host in mail:
+                _remember(store, host.target)
+        for store in engine.stores:
+            await_that(lambda store=store: fleet.names == _fresh(store), PATIENCE)  # type: ignore[misc]
+        for host in mail:
+            fleet.people.enter_context(users(host, CALM))
+        time.sleep(CALM_SECONDS)
+        yield fleet
+
+
+def _remember(store: Program, target: str) -> None:
+    """Have a store know a host of old: by its first page, on which nothing has happened yet."""
+    with urlopen(f"http://{target}/metrics", timeout=PATIENCE) as answer:
+        page = answer.read()
+    labels = [("extra_label", f"instance={target}"), ("extra_label", "job=qmail-popup")]
+    for ago in range(PAST_STEP, PAST_SECONDS, PAST_STEP):
+        words = urlencode([*labels, ("timestamp", int((time.time() - ago) * 1000))])
+        with urlopen(f"{store.url}/api/v1/import/prometheus?{words}", page, PATIENCE):  # noqa: S310
+            pass
+
+
+def _rules_and_receiver(directory: Path) -> tuple[Path, Path]:
+    rules, alerting = directory / "rules", directory / "alertmanager.yml"
+    rules.mkdir()
+    for name in ("recording.yml", "alerts.yml"):
+        scaled_rules.write(CHECKOUT / "dashboards/rules" / name, rules, FASTER)
+    alerting.write_text(_RECEIVER)
+    return rules, alerting
+
+
+def test_a_fleet_loses_a_scraper_and_a_store_and_no_count(fleet: Fleet) -> None:
+    """Both stores have the records of all hosts, and the attacked one's alerts stayed through all of it."""
+    engine, attacked = fleet.engine, fleet.mail[0]
+    wanted = {(name, attacked.target) for name in ATTACKED}
+    with Alarms(engine.alertmanager.url) as alarms:
+        for _ in range(GUESSERS):
+            fleet.people.enter_context(users(attacked, GUESSES))
+        with _away(engine.scrapers[0]):
+            assert [fleet.names] * 2 == [_fresh(store) for store in engine.stores]
+        alarms.await_active(wanted, PATIENCE)
+        with _away(engine.stores[0]):
+            assert fleet.names == _fresh(engine.stores[1])
+        await_that(engine.rules[0].has_ended, PATIENCE)  # with its store; a supervisor starts it again
+        engine.rules[0].start().await_ready()
+        records = fleet.records()
+        for store in engine.stores:
+            await_that(lambda store=store: records == _totals(store), PATIENCE)  # type: ignore[misc]
+        assert [] == alarms.gone
+    assert wanted == alarms.seen
+    assert [records] * 2 == [_increases(store) for store in engine.stores]
+    assert [[], []] == [engine.rule_errors(number) for number in (0, 1)]
+
+
+@contextmanager
+def _away(program: Program) -> Iterator[None]:
+    """Kill it; a minute later comes the block, and then it is started again."""
+    program.kill()
+    time.sleep(AWAY_SECONDS)
+    yield
+    program.start().await_ready()
+
+
+def _fresh(store: Program) -> set[str]:
+    """Return the hosts of which a store has anything new."""
+    return {dict(labels)["instance"] for labels in ask(store.url, f"last_over_time(up[{FRESH}]) == 1")}
+
+
+def _totals(store: Program) -> Counts:
+    """Return the attempts that a store has by now."""
+    return _counts(store, "last_over_time(qmail_popup_auth_attempts_total[1h])")
+
+
+def _increases(store: Program) -> Counts:
+    """Return by how much they grew since the beginning: over all gaps, and with no step back in them."""
+    return _counts(store, "increase(qmail_popup_auth_attempts_total[1h])")
+
+
+def _counts(store: Program, expression: str) -> Counts:
+    found = ask(store.url, f"sum by (instance, result) ({expression}) > 0")
+    return {(dict(labels)["instance"], dict(labels)["result"]): int(value) for labels, value in found.items()}

@@ -1,0 +1,1 @@
+"""The popup where its surroundings are against it: descriptors, environment, clients, limits, directories."""

@@ -1,0 +1,80 @@
+"""Asks a Prometheus for what panels ask, over one stretch of time, as Grafana would.
+
+Knows its HTTP API and how a legend is filled in. Nothing is drawn here.
+"""
+
+import json
+import math
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tests.support.descriptors import PATIENCE
+from tests.support.panels import filled
+
+Labels = Mapping[str, str]
+
+
+class Stretch(NamedTuple):
+    """What is looked at: seconds since 1970, and between two points; rates are over rate_seconds."""
+
+    start: float
+    end: float
+    step: float
+    rate_seconds: int
+
+
+class Series(NamedTuple):
+    """An answer: its labels, and a value for each point of the stretch, NaN where there is none."""
+
+    labels: Labels
+    values: list[float]
+
+
+class Source:
+    """A Prometheus, and the stretch of time that is looked at."""
+
+    def __init__(self, url: str, stretch: Stretch) -> None:
+        """Ask at url, the server's own."""
+        self._url, self.stretch = url, stretch
+        count = int((stretch.end - stretch.start) / stretch.step) + 1
+        self.times = [stretch.start + n * stretch.step for n in range(count)]
+
+    def over_time(self, expr: str) -> list[Series]:
+        """Ask for the whole stretch."""
+        start, end, step, _ = self.stretch
+        found = self._ask("query_range", query=self._filled(expr), start=start, end=end, step=step)
+        return [Series(each["metric"], self._placed(each["values"])) for each in found["result"]]
+
+    def at_end(self, expr: str) -> list[tuple[Labels, float]]:
+        """Ask for the end of the stretch."""
+        found = self._ask("query", query=self._filled(expr), time=self.stretch.end)
+        return [(each["metric"], float(each["value"][1])) for each in found["result"]]
+
+    def exemplars(self, expr: str) -> list[tuple[float, float]]:
+        """Return time and value of the exemplars of the series in an expression."""
+        start, end, *_ = self.stretch
+        found: Any = self._ask("query_exemplars", query=self._filled(expr), start=start, end=end)
+        return [(dot["timestamp"], float(dot["value"])) for each in found for dot in each["exemplars"]]
+
+    def _filled(self, expr: str) -> str:
+        whole = f"{math.ceil(self.stretch.end - self.stretch.start)}s"
+        return filled(expr, rate_interval=f"{self.stretch.rate_seconds}s", time_range=whole)
+
+    def _placed(self, points: list[tuple[float, str]]) -> list[float]:
+        start, _, step, _ = self.stretch
+        known = {round((moment - start) / step): float(value) for moment, value in points}
+        return [known.get(n, math.nan) for n in range(len(self.times))]
+
+    def _ask(self, what: str, **words: str | float) -> dict[str, Any]:
+        url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(words)}"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own URL
+            told: dict[str, Any] = json.load(answer)["data"]
+        return told
+
+
+def named(legend: str, labels: Labels) -> str:
+    """Return a legend with its {{labels}} filled in."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)

@@ -1,0 +1,91 @@
+"""fail2ban as Debian has it, with what deploy/fail2ban holds; and sessions for it to read about."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import await_that
+from tests.support.popup import REFUSES, Popup
+from tests.support.programs import need
+from tests.support.sidecar import RunningSidecar
+
+JSON, RECORD = "qmail-popup", "qmail-popup-record"
+"""The two filters."""
+
+DEPLOY = CHECKOUT / "deploy/fail2ban"
+_POPUP = (sys.executable, "-m", "qmail_popup")
+
+# Nothing of the machine's own fail2ban is touched: no firewall, database, socket or log of it.
+_LOCAL = {
+    "fail2ban.local": "[DEFAULT]\ndbfile = None\nlogtarget = {0}/log\n",
+    "action.d/note.conf": "[Definition]\nactionban = echo <ip> >>{0}/banned\n",
+    "jail.local": "[DEFAULT]\naction = note\nbackend = polling\n"
+    "[qmail-popup]\nenabled = true\nlogpath = {0}/stdout\n"
+    "[qmail-popup-record]\nenabled = true\nlogpath = {0}/record\n",
+}
+
+
+class Session(NamedTuple):
+    """A session that is to come about, and the filters that are to take it for a failed login."""
+
+    ip: str
+    found_by: tuple[str, ...]
+    name: bytes = b"bob"
+    host: bytes = b"client.example.org"
+    subprogram: Sequence[str] = REFUSES
+    env: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def held(session: Session, sidecar: RunningSidecar) -> bytes:
+    """Have the session; what it wrote on descriptor 5."""
+    told = {"PATH": os.environ["PATH"], "QMAIL_POPUP_SIDECAR": str(sidecar.socket)}
+    env = {name.encode(): value.encode() for name, value in told.items()}
+    env |= {b"TCPREMOTEIP": session.ip.encode(), b"TCPREMOTEHOST": session.host, **dict(session.env)}
+    with Popup(_POPUP, session.subprogram, env=env) as running:
+        running.talk(b"USER %b\r\nPASS secret\r\n" % session.name)
+        running.status()
+        return b"".join(running.records())
+
+
+def found(name: str, lines: bytes, *options: str) -> list[str]:
+    """Return the addresses that fail2ban finds in lines, in their order, as its filter of that name tells.
+
+    With usedns=raw a name in an address's place would be among them.
+    """
+    (program,) = need("fail2ban-regex")
+    conf = DEPLOY / "filter.d" / f"{name}.conf"
+    with tempfile.NamedTemporaryFile() as log:
+        log.write(lines)
+        log.flush()
+        command = [program, "--usedns=raw", "-o", "ip", "-e", "utf-8", *options, log.name, str(conf)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout.split()
+
+
+@contextmanager
+def fail2ban(directory: Path) -> Iterator[Path]:
+    """Run a fail2ban with both jails switched on, which read in `directory`; yield the file of its bans."""
+    (server,) = need("fail2ban-server")
+    config, log, banned = directory / "config", directory / "log", directory / "banned"
+    shutil.copytree("/etc/fail2ban", config, ignore=shutil.ignore_patterns("*.d", "*.local"))
+    (config / "action.d").mkdir()
+    shutil.copytree(DEPLOY, config, dirs_exist_ok=True)
+    for name, text in _LOCAL.items():
+        (config / name).write_text(text.format(directory))
+    for file in (log, banned, directory / "record"):
+        file.touch()
+    paths = ["-c", str(config), "-s", str(directory / "socket"), "-p", str(directory / "pid")]
+    with subprocess.Popen([server, *paths, "-f", "start"], stdout=subprocess.DEVNULL) as running:
+        try:
+            await_that(lambda: 2 == log.read_text().count("' started") or running.poll() is not None)
+            yield banned
+        finally:
+            running.terminate()

@@ -1,0 +1,173 @@
+"""A receiver of OTLP over HTTP: decodes what came over the wire, and misbehaves as a test wants it to."""
+
+import gzip
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+Attributes = dict[str, str | int]
+
+_DECODED: Mapping[str, Callable[[bytes], bytes]] = {
+    "": lambda body: body,
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+}
+
+
+class Request(NamedTuple):
+    """One POST, its body as it was before compression, and how it was answered."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    status: int
+
+
+class Received(NamedTuple):
+    """One span, with what its request said of who sent it."""
+
+    span: Span
+    resource: Attributes
+    scope: tuple[str, str]  # name, version
+
+    @property
+    def attributes(self) -> Attributes:
+        """Return the span's attributes by name; a name that came twice fails the test."""
+        return attributes(self.span.attributes)
+
+
+class Point(NamedTuple):
+    """One number of a counter or gauge."""
+
+    value: float
+    start: int  # nanoseconds since 1970
+
+
+Points = dict[str, dict[frozenset[tuple[str, str | int]], Point]]
+"""Name → attributes → number."""
+
+
+class Collector:
+    """Serves on a port that the kernel picks for as long as the context lasts.
+
+    status: what it answers with; refuses: of each request, so many spans; gate: it answers while that is set,
+    and keeps its client waiting otherwise; requests: what it has answered
+    """
+
+    def __init__(self) -> None:
+        self.status, self.refuses = 200, 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.requests: list[Request] = []
+        self.waiting = 0  # requests that came and are not answered
+        self._server = _Server(self)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def spans(self, path: str = "/v1/traces") -> list[Received]:
+        """Return all spans that it took, in their order."""
+        return [span for body in self._taken(path) for span in _spans(body)]
+
+    def points(self) -> list[Points]:
+        """Return each export of counters that it took."""
+        return [_points(body) for body in self._taken("/v1/metrics")]
+
+    def _taken(self, path: str) -> Iterator[bytes]:
+        return (
+            request.body for request in list(self.requests) if (path, 200) == (request.path, request.status)
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # the exporter keeps its connection
+    server: "_Server"
+
+    def do_POST(self) -> None:
+        """Take one export, as the collector is disposed just now."""
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        body = _DECODED[self.headers.get("Content-Encoding", "")](sent)
+        collector = self.server.collector
+        collector.waiting += 1
+        collector.gate.wait()
+        collector.waiting -= 1
+        collector.requests.append(Request(self.path, dict(self.headers), body, collector.status))
+        answer = ExportTraceServiceResponse()
+        answer.partial_success.rejected_spans = collector.refuses
+        self.send_response(collector.status)
+        self.send_header("Content-Length", str(answer.ByteSize()))
+        self.end_headers()
+        self.wfile.write(answer.SerializeToString())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, collector: Collector) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.collector = collector
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: an exporter that was killed is what some tests are about."""
+
+
+def attributes(sent: Iterable[KeyValue]) -> Attributes:
+    """Return attributes by name; one that came twice, or of another type, fails the test."""
+    told: Attributes = {}
+    for one in sent:
+        assert one.key not in told
+        kind = one.value.WhichOneof("value")
+        assert kind in ("string_value", "int_value"), f"{one.key} is a {kind}"
+        told[one.key] = getattr(one.value, kind)
+    return told
+
+
+def _spans(body: bytes) -> Iterator[Received]:
+    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                sender = (scope.scope.name, scope.scope.version)
+                yield Received(span, attributes(resource.resource.attributes), sender)
+
+
+def _points(body: bytes) -> Points:
+    return {
+        metric.name: {
+            frozenset(attributes(point.attributes).items()): _point(point)
+            for point in (metric.sum if metric.HasField("sum") else metric.gauge).data_points
+        }
+        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+def _point(point: NumberDataPoint) -> Point:
+    kind = point.WhichOneof("value")
+    assert kind
+    return Point(getattr(point, kind), point.start_time_unix_nano)

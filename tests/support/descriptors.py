@@ -1,0 +1,162 @@
+"""Starts a program on exactly the descriptors that a test names, and holds their far ends.
+
+It knows descriptors and bytes, and nothing of POP3.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0
+"""Seconds after which a test gives up on a program: far more than any needs on a busy machine."""
+
+_PARKED = 200
+"""Descriptors are moved up to here before they are put into their places, so that none runs over another."""
+
+Environment = Mapping[str, str] | Mapping[bytes, bytes]
+
+
+def start(  # noqa: PLR0913 - a process has that many sides
+    argv: Sequence[str | bytes],
+    fds: Mapping[int, int],
+    *,
+    env: Environment,
+    cwd: Path = CHECKOUT,
+    ignore: Iterable[signal.Signals] = (),
+    prepare: Callable[[], None] = lambda: None,
+) -> subprocess.Popen[bytes]:
+    """Start `argv` with the descriptors `fds` (number there → number here) and no others.
+
+    `prepare` runs in the child at the very last, for limits and identities.
+    """
+
+    def become() -> None:
+        _place(fds)
+        for number in ignore:
+            signal.signal(number, signal.SIG_IGN)
+        prepare()
+
+    return subprocess.Popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        preexec_fn=become,  # noqa: PLW1509 - no other call sets descriptors one by one
+        close_fds=False,
+    )
+
+
+def _place(fds: Mapping[int, int]) -> None:
+    parked = {target: fcntl.fcntl(source, fcntl.F_DUPFD, _PARKED) for target, source in fds.items()}
+    os.closerange(0, _PARKED)
+    for target, source in parked.items():
+        os.dup2(source, target, inheritable=True)
+    os.closerange(_PARKED, 1024)
+
+
+def close(fds: Iterable[int]) -> None:
+    """Close each of `fds` once, those that are closed already too."""
+    for fd in set(fds):
+        with suppress(OSError):
+            os.close(fd)
+
+
+def wait(child: subprocess.Popen[bytes], patience: float = PATIENCE) -> int | None:
+    """Wait for `child`; one that does not end is killed and counts as None."""
+    try:
+        return child.wait(patience)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return None
+
+
+class Line:
+    """The client's side of a network: it reads at `reader` and writes at `writer`."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`."""
+        while data:
+            data = data[os.write(self.writer, data) :]
+
+    def receive(self, limit: int = 65536, patience: float = PATIENCE) -> bytes:
+        """Receive what is there, at most `limit` bytes, or none at the end; TimeoutError if nothing comes."""
+        if not select.select([self.reader], [], [], patience)[0]:
+            raise TimeoutError(f"nothing came within {patience} seconds")
+        try:
+            return os.read(self.reader, limit)
+        except ConnectionResetError:
+            return b""
+
+    def receive_all(self) -> bytes:
+        """Receive up to the end."""
+        return b"".join(iter(self.receive, b""))
+
+    def receive_line(self) -> bytes:
+        """Receive one line and nothing behind it."""
+        got = b""
+        while not got.endswith(b"\n") and (byte := self.receive(1)):
+            got += byte
+        return got
+
+    def end(self) -> None:
+        """Half-close: nothing more comes from this side."""
+        if self.writer < 0:
+            return
+        if stat.S_ISSOCK(os.fstat(self.writer).st_mode):
+            with socket.socket(fileno=os.dup(self.writer)) as end, suppress(OSError):
+                end.shutdown(socket.SHUT_WR)
+        os.close(self.writer)
+        self.writer = -1
+
+    def close(self) -> None:
+        """Be gone."""
+        close({self.reader, self.writer})
+        self.reader = self.writer = -1
+
+
+def socket_line() -> tuple[Line, int, int]:
+    """Return a line over one socket, and the program's two descriptors for it: to read, to write."""
+    near, far = socket.socketpair()
+    ours, theirs = near.detach(), far.detach()
+    return Line(ours, os.dup(ours)), theirs, os.dup(theirs)
+
+
+def pipe_line(*, packets: bool = False) -> tuple[Line, int, int]:
+    """Return a line over two pipes likewise; with `packets` each write of the program is read on its own."""
+    their_reader, our_writer = os.pipe()
+    our_reader, their_writer = packet_pipe() if packets else os.pipe()
+    return Line(our_reader, our_writer), their_reader, their_writer
+
+
+def packet_pipe() -> tuple[int, int]:
+    """Return a pipe that keeps writes apart."""
+    return os.pipe2(os.O_DIRECT)
+
+
+def writes(reader: int) -> list[bytes]:
+    """Return what has been written to a packet pipe up to now, write by write."""
+    os.set_blocking(reader, False)
+    got: list[bytes] = []
+    with suppress(BlockingIOError):
+        got.extend(iter(lambda: os.read(reader, 65536), b""))
+    return got
+
+
+def fill(writer: int) -> None:
+    """Fill a pipe up, and leave it blocking as it was."""
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)

@@ -1,0 +1,63 @@
+"""A real Pushgateway and a real Prometheus, on ports that the kernel picks."""
+
+import json
+import os
+from pathlib import Path
+
+from tests.support.daemon import Daemon
+from tests.support.descriptors import PATIENCE
+from tests.support.programs import need
+from tests.support.prometheus_server import PrometheusServer
+from tests.support.scraper import Numbers, read
+
+_PACE = {"scrape_interval": "100ms", "scrape_timeout": "100ms"}
+
+
+class Pushgateway(Daemon):
+    """Debian's, with files of its own."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Keep what it has below `directory`."""
+        (program,) = need("prometheus-pushgateway")
+        kept = f"--persistence.file={directory / 'pushed'}"
+        super().__init__([program, kept, *options], directory / "pushgateway.log")
+
+    def numbers(self) -> Numbers:
+        """Return all that it shows, its own metrics too."""
+        return read(f"{self.url}/metrics", PATIENCE)
+
+    def families(self, instance: str) -> set[str]:
+        """Return the names of the samples in one host's group."""
+        return {name for name, labels in self.numbers() if ("instance", instance) in labels}
+
+
+class Prometheus(PrometheusServer):
+    """Debian's; it scrapes one gateway ten times a second, with honor_labels."""
+
+    def __init__(self, directory: Path, gateway: Pushgateway) -> None:
+        """Keep what it has below `directory`."""
+        job = {"job_name": "pushgateway", "static_configs": [{"targets": [gateway.address]}]}
+        super().__init__(directory, {"global": _PACE, "scrape_configs": [{**job, "honor_labels": True}]})
+
+    def is_scraping(self) -> bool:
+        """Whether it has come to scrape the gateway: it takes some seconds for that."""
+        return bool(self.query("up == 1"))
+
+    def samples(self, selector: str) -> dict[str, list[float]]:
+        """Return the values of each series, as they were scraped; selector: a PromQL range, as x[1h]."""
+        return {
+            json.dumps(series["metric"], sort_keys=True): [float(value) for _, value in series["values"]]
+            for series in self.query(selector)
+        }
+
+
+def processes_with(word: str) -> list[int]:
+    """Return the pids of the processes that have `word` among their arguments."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if word in _arguments(pid)]
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []

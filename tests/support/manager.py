@@ -1,0 +1,171 @@
+"""A real systemd, process 1 of namespaces of its own, on a host that has this project's units.
+
+Nothing of it is seen outside: it has its own processes, mounts, network, names, and control groups below one
+of ours. /usr/local is an installed copy; /etc takes changes and forgets them; /run, /var/lib and /var/spool
+are empty. Account and directories are made by systemd-sysusers and systemd-tmpfiles, from our files for them.
+"""
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support import scraper
+from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.keeper import await_that
+from tests.support.mounts import namespace
+from tests.support.programs import denied, need, unavailable
+
+SOURCE = CHECKOUT / "deploy/systemd"
+METRICS = "http://127.0.0.1:9110/metrics"
+_SYSTEMD = Path("/lib/systemd/systemd")
+_JOURNAL = ("systemd-journald.service", "systemd-journald.socket")
+_TARGETS = ("sysinit", "basic", "sockets", "multi-user", "network", "shutdown")
+_BOOT = "[Unit]\nDefaultDependencies=no\nRequires=basic.target systemd-journald.socket\n"
+_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+# $1: a control group to be in, $2: what to run, and then the command that makes the namespaces.
+_ENTER = 'echo $$ >"$1/cgroup.procs"; script=$2; shift 2; exec "$@" sh -c "$script"'
+# Becomes process 1. The journal is to leave the kernel's messages alone: those are not this host's.
+_INIT = """
+set -e
+mount -t tmpfs none /run
+mkdir -p /run/systemd/system /run/systemd/journald.conf.d /run/log/journal /run/etc/upper /run/etc/work
+printf '[Journal]\\nReadKMsg=no\\n' >/run/systemd/journald.conf.d/test.conf
+mount -t overlay none -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work /etc
+test -s /etc/machine-id || echo 0123456789abcdef0123456789abcdef >/etc/machine-id
+mount -t tmpfs none /var/lib
+mount -t tmpfs none /var/spool
+mount -t cgroup2 none /sys/fs/cgroup
+mount --bind "$LOCAL" /usr/local
+cp -R "$UNITS" /run/units
+systemd-sysusers /run/units/sysusers.d/qmail-popup.conf
+systemd-tmpfiles --create /run/units/tmpfiles.d/qmail-popup.conf
+exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units \
+  /lib/systemd/systemd --unit=boot.target --log-target=journal --show-status=no
+"""
+
+
+class Systemd:
+    """A host that can be booted; leaving the context ends all that runs on it."""
+
+    def __init__(self, directory: Path, prefix: Path) -> None:
+        """Lay it out in `directory`; prefix: the installed copy."""
+        self._namespaces = namespace()
+        if not _SYSTEMD.exists():
+            unavailable("systemd is not installed")
+        self._group = _control_groups() / f"qmail-popup-test.{os.getpid()}.{directory.name}"
+        self._units = Path(shutil.copytree(SOURCE, directory / "units"))
+        self._local = Path(shutil.copytree(prefix, directory / "local", copy_function=os.link))
+        self._said = directory / "boot"
+        self._unshare: subprocess.Popen[bytes] | None = None
+        self._init = 0
+        helper = self._local / "libexec/qmail-popup/tcp-environ"
+        helper.parent.mkdir(parents=True)
+        shutil.copy(SOURCE / helper.name, helper)
+        for name in _JOURNAL:
+            shutil.copy(_SYSTEMD.parent / "system" / name, self._units)
+        for name in _TARGETS:
+            (self._units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+        (self._units / "boot.target").write_text(_BOOT)
+
+    def edit(self, unit: str, text: str) -> None:
+        """Add a drop-in, as `systemctl edit` does, before it boots; the latest comes last."""
+        drop_ins = self._units / f"{unit}.d"
+        drop_ins.mkdir(exist_ok=True)
+        (drop_ins / f"{len(list(drop_ins.iterdir()))}.conf").write_text(text)
+
+    def add(self, name: str, text: str) -> None:
+        """Add a unit, before it boots."""
+        (self._units / name).write_text(text)
+
+    def boot(self) -> Self:
+        """Start it, and wait until it has booted."""
+        self._group.mkdir()
+        spaces = [*self._namespaces, "--pid", "--fork", "--kill-child", "--mount-proc"]
+        spaces += ["--uts", "--ipc", "--net", "--cgroup"]
+        with self._said.open("wb") as said:
+            self._unshare = subprocess.Popen(
+                ["/bin/sh", "-c", _ENTER, "enter", self._group, _INIT, *spaces],
+                env={"PATH": _PATH, "UNITS": str(self._units), "LOCAL": str(self._local)},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+        await_that(self._has_booted)
+        return self
+
+    def _has_booted(self) -> bool:
+        assert self._unshare
+        assert self._unshare.poll() is None, f"it did not boot: {self._said.read_text()}"
+        pid = self._unshare.pid
+        self._init = int((Path(f"/proc/{pid}/task/{pid}/children").read_text().split() or ["0"])[0])
+        return self._init > 0 and self.try_run("systemctl", "is-active", "boot.target").returncode == 0
+
+    def try_run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a command on it, whatever becomes of that."""
+        return subprocess.run(
+            [*need("nsenter"), f"--target={self._init}", "--all", *command],
+            env={"PATH": _PATH},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command on it, and return what that says; AssertionError where it fails."""
+        done = self.try_run(*command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{self.journal()}"
+        return done.stdout
+
+    def journal(self, *options: str) -> list[str]:
+        """Return the lines of the journal."""
+        return self.try_run("journalctl", "--no-pager", "--output=cat", *options).stdout.splitlines()
+
+    def property(self, unit: str, name: str) -> str:
+        """Return what systemctl shows of a unit."""
+        return self.run("systemctl", "show", unit, f"--property={name}", "--value").strip()
+
+    def file(self, path: str) -> Path:
+        """Return a file of its, to look at from here."""
+        return Path(f"/proc/{self._init}/root{path}")
+
+    def numbers(self) -> scraper.Numbers:
+        """Scrape the sidecar; OSError where it does not answer."""
+        scraped = self.try_run("curl", "-sS", "-o", "/run/scraped", METRICS)
+        if scraped.returncode:
+            raise ConnectionError(scraped.stderr)
+        return scraper.read(f"file://{self.file('/run/scraped')}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if not self._unshare:
+            return
+        self._unshare.kill()  # and with it process 1, and with that all others
+        self._unshare.wait(PATIENCE)
+        await_that(self._is_gone)
+
+    def _is_gone(self) -> bool:
+        """Whether its control groups could be removed, which takes until the last process is gone."""
+        for path, _, _ in os.walk(self._group, topdown=False):
+            with suppress(OSError):
+                os.rmdir(path)
+        return not self._group.exists()
+
+
+def _control_groups() -> Path:
+    """Return where control groups of the second version are mounted, or end the test."""
+    rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    found = [Path(row[4]) for row in rows if row[row.index("-") + 1] == "cgroup2"]
+    if not found or not os.access(found[0], os.W_OK):
+        denied("no control groups of the second version can be made here")
+    return found[0]

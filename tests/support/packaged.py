@@ -1,0 +1,73 @@
+"""The product as the Debian package installs it: its sidecar and its popup, run in a root to throw away."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support import maildir
+from tests.support.clients import curl
+from tests.support.descriptors import PATIENCE
+from tests.support.keeper import await_that
+from tests.support.programs import need
+from tests.support.scraper import counts, read
+from tests.support.server import Server, serving, tcpserver
+from tests.support.throwaway import ThrowAwayRoot
+
+SOCKET, SPOOL, STATE = "/run/qmail-popup/sidecar.sock", "/var/spool/qmail-popup", "/var/lib/qmail-popup"
+UNITS = Path("lib/systemd/system")
+SIDECAR = ("qmail-popup-sidecar.socket", "qmail-popup-sidecar.service")
+
+
+class Sidecar:
+    """The sidecar, run there as its units would, but for the port: it starts with the first connection."""
+
+    def __init__(self, root: ThrowAwayRoot, log: Path) -> None:
+        """Listen for it. log: a file for what it says."""
+        (activate,) = need("systemd-socket-activate")
+        (start,) = re.findall(r"^ExecStart=(\S+)", (root.path / UNITS / SIDECAR[1]).read_text(), re.MULTILINE)
+        account = ["setpriv", "--reuid=qmailpop", "--regid=qmailpop", "--init-groups"]
+        command = root.command(activate, "-l", SOCKET, *account, start, "--listen", "127.0.0.1:0")
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(command, stderr=errors)
+        await_that((root.path / SOCKET[1:]).is_socket)
+
+    def counts(self, attempts: int) -> bool:
+        """Whether it has so many accepted logins, given time."""
+        await_that(lambda: "metrics are on" in self._log.read_text() or self._process.poll() is not None)
+        (url,) = re.findall(r"metrics are on (\S+)", self._log.read_text())
+        await_that(lambda: {("accepted",): attempts} == counts(read(url), "auth_attempts_total", "result"))
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+
+
+@contextmanager
+def pop3(root: ThrowAwayRoot) -> Iterator[Server]:
+    """Serve bob's mail there, with tcpserver and the popup as it is installed."""
+    checker, cvm, mail = need("cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
+    bob = replace(maildir.account(root.path / "srv"), home=Path("/srv/bob"))
+    maildir.pwfile(root.path / "srv/passwd", bob)
+    told = {"CVM_PWFILE_PATH": "/srv/passwd", "CVM_ACCOUNT_SPLIT_CHARS": "", "QMAIL_POPUP_SIDECAR": SOCKET}
+    serve = ["sh", "-c", f"exec {mail} Maildir 2>/dev/null"]
+    command = tcpserver("/usr/bin/qmail-popup", "pop.example.org", checker, cvm, *serve)
+    with serving(root.command(*command), told) as server:
+        yield server
+
+
+def log_in(server: Server) -> None:
+    """Read a message as bob, and wait for the end of the session."""
+    assert 0 == curl(server, "bob:secret", "1").returncode
+    server.settled_records()

@@ -1,0 +1,90 @@
+"""A gateway that answers as it is told: what no real one can be made to do on purpose."""
+
+import queue
+import socket
+import ssl
+import threading
+from types import TracebackType
+from typing import Self
+
+from tests.support.descriptors import PATIENCE
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+HANG_UP = b""
+
+
+class Peer:
+    """Takes one request a connection, in a thread, and answers each when it is told how."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._tls = tls
+        self._requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="peer", daemon=True)
+        self.url = f"http{'s' if tls else ''}://localhost:{self._listener.getsockname()[1]}"
+
+    def answer(self, *answers: bytes) -> None:
+        """Answer the next requests with these, in turn; HANG_UP without an answer."""
+        for answer in answers:
+            self._answers.put(answer)
+
+    def request(self) -> bytes:
+        """Return the next request; queue.Empty where there is none in time."""
+        return self._requests.get(timeout=PATIENCE)
+
+    def requests(self) -> list[bytes]:
+        """Return the first lines of the requests that have come, without waiting."""
+        return [self._requests.get().partition(b"\r\n")[0] for _ in range(self._requests.qsize())]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._answers.put(None)
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # the end
+                return
+            with connection:
+                if not self._is_served(connection):
+                    return
+
+    def _is_served(self, bare: socket.socket) -> bool:
+        bare.settimeout(PATIENCE)
+        try:
+            connection = self._tls.wrap_socket(bare, server_side=True) if self._tls else bare
+        except OSError:  # we are not trusted
+            return True
+        with connection:
+            self._requests.put(_read(connection))
+            answer = self._answers.get()
+            if answer:
+                connection.sendall(answer)
+        return answer is not None
+
+
+def _read(connection: socket.socket) -> bytes:
+    """Read one request with its body."""
+    request = b""
+    while b"\r\n\r\n" not in request or len(request.partition(b"\r\n\r\n")[2]) < _length(request):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        request += piece
+    return request
+
+
+def _length(request: bytes) -> int:
+    _, _, rest = request.partition(b"Content-Length: ")
+    return int(rest.partition(b"\r\n")[0])

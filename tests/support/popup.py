@@ -1,0 +1,92 @@
+"""One popup, started by hand: a socket as its network, a pipe as its log, a file as its descriptor 2."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import Signals
+from types import TracebackType
+from typing import Self
+
+from tests.support import descriptors
+from tests.support.descriptors import CHECKOUT, PATIENCE, Environment, packet_pipe, socket_line
+
+HOST = "pop.example.org"
+LOGIN = b"USER bob\r\nPASS secret\r\n"
+ACCEPTS, REFUSES = ("/bin/true",), ("/bin/false",)
+"""The smallest real subprograms; neither reads descriptor 3."""
+
+
+def shell(script: str) -> tuple[str, ...]:
+    """Return a subprogram that runs `script`."""
+    return ("/bin/sh", "-c", script)
+
+
+class Popup:
+    """A popup that runs; leaving the context ends it and closes all."""
+
+    def __init__(  # noqa: PLR0913 - a process has that many sides
+        self,
+        command: Sequence[str],
+        subprogram: Sequence[str | bytes] = ACCEPTS,
+        *,
+        host: str = HOST,
+        env: Environment | None = None,
+        fds: Mapping[int, int | None] | None = None,
+        cwd: Path = CHECKOUT,
+        ignore: Iterable[Signals] = (),
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start it; `fds` puts others in place of the usual descriptors, None closes one."""
+        self.line, *network = socket_line()
+        self.log, log_writer = packet_pipe()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
+        usual = {0: network[0], 1: network[1], 2: self._errors.fileno(), 5: log_writer}
+        placed = {number: fd for number, fd in {**usual, **(fds or {})}.items() if fd is not None}
+        bare = {"PATH": os.environ["PATH"]}
+        self.process: subprocess.Popen[bytes] = descriptors.start(
+            [*command, host, *subprogram],
+            placed,
+            env=bare if env is None else env,
+            cwd=cwd,
+            ignore=ignore,
+            prepare=prepare,
+        )
+        descriptors.close({*network, log_writer})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        descriptors.wait(self.process, 0)
+        self.line.close()
+        descriptors.close({self.log})
+        self._errors.close()
+
+    def talk(self, said: bytes) -> bytes:
+        """Say all at once, half-close, and return all that comes back."""
+        with suppress(BrokenPipeError):  # gone already: what it said before is still to be read
+            self.line.send(said)
+        self.line.end()
+        return self.line.receive_all()
+
+    def status(self, patience: float = PATIENCE) -> int | None:
+        """Wait for its end and return its status; None where it had to be killed."""
+        return descriptors.wait(self.process, patience)
+
+    def records(self) -> list[bytes]:
+        """Return what it has written to the log up to now, write by write."""
+        return descriptors.writes(self.log)
+
+    def errors(self) -> bytes:
+        """Return what it has written to descriptor 2."""
+        return os.pread(self._errors.fileno(), 65536, 0)
+
+    def record(self, result: str, *, protocol: str = "POP3", name: str = "bob") -> bytes:
+        """Return the line that the log is to hold."""
+        who = f"S:unknown:unknown ?~ '{name}'"
+        return f"qmail-popup: pid {self.process.pid} {result}::AUTH::User P:{protocol} {who}\n".encode()

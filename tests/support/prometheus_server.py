@@ -1,0 +1,75 @@
+"""A real Prometheus on a configuration of the test's own, and what may be asked of it."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.daemon import Daemon
+from tests.support.descriptors import PATIENCE
+from tests.support.programs import need
+
+Series = dict[str, Any]
+"""As the HTTP API has it: `metric`, and `value` (or `values`: over a range)."""
+
+
+class PrometheusServer(Daemon):
+    """Debian's, with files of its own; it keeps exemplars, and tells of alerts that go on once a second."""
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+        """Keep what it has below `directory`."""
+        (program,) = need("prometheus")
+        self._config = directory / "prometheus.yml"
+        self.configure(config)
+        files = (f"--config.file={self._config}", f"--storage.tsdb.path={directory / 'tsdb'}")
+        features = ("--rules.alert.resend-delay=1s", "--enable-feature=exemplar-storage")
+        super().__init__([program, *files, *features], directory / "prometheus.log")
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write its configuration; one that runs takes it when it is told to reload."""
+        self._config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+
+    def query(self, expression: str) -> list[Series]:
+        """Return what an expression finds now; nothing where the server is not ready yet."""
+        with suppress(urllib.error.HTTPError):
+            found: list[Series] = self._ask("query", query=expression)["result"]
+            return found
+        return []
+
+    def values(self, expression: str, *labels: str) -> dict[tuple[object, ...], float]:
+        """Return the value of each series now, by the values of `labels`, or by all labels that it has."""
+        return {
+            _key(series["metric"], labels): float(series["value"][1]) for series in self.query(expression)
+        }
+
+    def await_number(self, expected: float, expression: str, patience: float) -> None:
+        """Ask twice a second until an expression without labels has this value; TimeoutError."""
+        deadline = time.monotonic() + patience
+        while (found := self.values(expression)) != {(): expected}:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{expression}: not {expected} within {patience} seconds, but {found}")
+            time.sleep(0.5)
+
+    def rule_faults(self) -> list[str]:
+        """Return what the rules, and the templates of alerts, had to complain of since the start."""
+        said = [line for line in self.said.splitlines() if 'component="rule manager"' in line]
+        return [line for line in said if "level=info" not in line]
+
+    def _ask(self, what: str, **words: str) -> dict[str, Any]:
+        url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(words)}"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own URL
+            told: dict[str, Any] = json.load(answer)["data"]
+        return told
+
+
+def _key(metric: Mapping[str, str], labels: Sequence[str]) -> tuple[object, ...]:
+    if labels:
+        return tuple(metric.get(label, "") for label in labels)
+    return tuple(sorted(metric.items()))

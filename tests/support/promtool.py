@@ -1,0 +1,72 @@
+"""Rules under promtool, over series that a program made.
+
+Owns promtool's way to say it: series as text, queries with what they should give, and its answer.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.descriptors import CHECKOUT
+from tests.support.fleet_series import Values
+from tests.support.programs import need
+
+RULES = CHECKOUT / "dashboards" / "rules"
+
+Fired = Iterable[tuple[str, str]]
+"""Alerts by name, without QmailPopup, and instance."""
+
+
+class Seen(NamedTuple):
+    """What has fired within the last `window` minutes at minute `at`: exactly these."""
+
+    at: int
+    window: int
+    fired: Fired
+
+
+def run(*arguments: str | Path) -> str:
+    """Run promtool; return what it says where it finds fault, else nothing."""
+    (promtool,) = need("promtool")
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def fleet_case(file: Path, series: Mapping[str, Values], seen: Sequence[Seen], pace: tuple[int, int]) -> str:
+    """Hold the rules against series, whose case is written to file; return what is wrong.
+
+    pace: minutes between two samples, and between two evaluations.
+    """
+    samples, evaluation = pace
+    case = {
+        "interval": f"{samples}m",
+        "input_series": [
+            {"series": name, "values": " ".join(map(_sample, values[::samples]))}
+            for name, values in series.items()
+        ],
+        "promql_expr_test": [_query(one) for one in seen],
+    }
+    rules = [str(RULES / name) for name in ("recording.yml", "alerts.yml")]
+    document = {"rule_files": rules, "evaluation_interval": f"{evaluation}m", "tests": [case]}
+    file.write_text(json.dumps(document), encoding="utf-8")  # which is YAML, too
+    return run("test", "rules", file)
+
+
+def _sample(value: float | None) -> str:
+    return "_" if value is None else f"{value:.12g}"
+
+
+def _query(seen: Seen) -> dict[str, object]:
+    firing = f'last_over_time(ALERTS{{alertstate="firing"}}[{seen.window}m])'
+    return {
+        "expr": f"group by (alertname, instance) ({firing})",
+        "eval_time": f"{seen.at}m",
+        "exp_samples": [{"labels": _labels(*alert), "value": 1} for alert in seen.fired],
+    }
+
+
+def _labels(name: str, instance: str) -> str:
+    host = f', instance="{instance}"' if instance else ""
+    return f'{{alertname="QmailPopup{name}"{host}}}'

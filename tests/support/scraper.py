@@ -1,0 +1,87 @@
+"""What /metrics says, and a watcher that asks all the time and notes every number that went back."""
+
+import http.client
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+_PATIENCE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.05
+_GROWING = ("_total", "_bucket", "_sum", "_count")
+
+Labels = tuple[tuple[str, str], ...]
+Numbers = dict[tuple[str, Labels], float]
+
+
+def read(url: str, patience: float = _PATIENCE_SECONDS) -> Numbers:
+    """Scrape once; OSError where nobody answers in time."""
+    try:
+        with urllib.request.urlopen(url, timeout=patience) as answer:  # noqa: S310 - our own URL
+            text = answer.read().decode()
+    except http.client.HTTPException as broken:  # killed in the middle of its answer
+        raise ConnectionError("half an answer") from broken
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def counts(numbers: Numbers, name: str, *labels: str) -> Counter[tuple[str, ...]]:
+    """Return a counter that is not 0 by the values of `labels`; name: without qmail_popup_."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for (sample, told), value in numbers.items():
+        if sample == f"qmail_popup_{name}" and value:
+            found[tuple(dict(told)[label] for label in labels)] += int(value)
+    return found
+
+
+class Watcher:
+    """Scrapes in a thread for as long as the context lasts.
+
+    looks: how many answers it got; complaints: numbers that went back, or were higher than they could be
+    """
+
+    def __init__(self, url: Callable[[], str], attempts_most: Callable[[], int]) -> None:
+        """Watch what answers at url; attempts_most: how many records there are by now."""
+        self._url, self._attempts_most = url, attempts_most
+        self._highest: Numbers = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self.looks = 0
+        self.complaints: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.is_set():
+            with suppress(OSError):  # killed, stopped, or about to begin
+                self._look(read(self._url()))
+            time.sleep(_PAUSE_SECONDS)
+
+    def _look(self, numbers: Numbers) -> None:
+        self.looks += 1
+        attempts, most = counts(numbers, "auth_attempts_total").total(), self._attempts_most()
+        if attempts > most:
+            self.complaints.append(f"{attempts} attempts, and {most} records by then")
+        for series, value in numbers.items():
+            if not series[0].endswith(_GROWING):
+                continue
+            if value < self._highest.get(series, 0):
+                self.complaints.append(f"{series}: {self._highest[series]}, then {value}")
+            self._highest[series] = value

@@ -1,0 +1,115 @@
+"""Starts a server that starts a program for each connection, on a port that the kernel picks.
+
+The server is any that prints its port on descriptor 1 before it serves: tcpserver -1, or ours in `ucspi_tls`.
+"""
+
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import descriptors
+from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.programs import need
+
+HOST = "127.0.0.1"
+_MARK = "TEST_SERVER"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    port: int
+    pid: int
+    mark: str
+    log: Path
+    """What came on descriptor 5."""
+    errors: Path
+    """What came on descriptor 2."""
+
+    def records(self) -> list[str]:
+        """Return the lines of descriptor 5 up to now, without what differs from run to run."""
+        return [line.split(" ", 3)[3] for line in self.log.read_text(encoding="latin-1").splitlines()]
+
+    def settled_records(self) -> list[str]:
+        """Return the same, once all sessions are over: a record comes after the last reply."""
+        deadline = time.monotonic() + PATIENCE
+        while self.processes():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"sessions go on: {self.processes()}")
+            time.sleep(0.01)
+        return self.records()
+
+    def processes(self) -> list[int]:
+        """Return the pids of all that the server has started, directly or not, and that is still there."""
+        wanted = f"{_MARK}={self.mark}".encode()
+        return [pid for pid in _pids() if pid != self.pid and wanted in _environ(pid).split(b"\0")]
+
+
+def tcpserver(*program: str, at_once: int = 40, host: str = HOST) -> list[str]:
+    """Return the command line of a tcpserver that looks up no names and asks nobody."""
+    (path,) = need("tcpserver")
+    return [str(path), "-1", "-RHl", "localhost", "-c", str(at_once), "-b", "512", host, "0", *program]
+
+
+@contextmanager
+def serving(argv: Sequence[str], env: Mapping[str, str], *, cwd: Path = CHECKOUT) -> Iterator[Server]:
+    """Run the server for as long as the context lasts; the sessions that it started are ended too."""
+    mark = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(prefix="server-") as scratch:
+        log, errors = (Path(scratch, name) for name in ("log", "errors"))
+        fds, reader = _descriptors(log, errors)
+        child = descriptors.start(argv, fds, env={"PATH": os.environ["PATH"], _MARK: mark, **env}, cwd=cwd)
+        descriptors.close(fds.values())
+        server = None
+        try:
+            server = Server(_port(reader), child.pid, mark, log, errors)
+            yield server
+        finally:
+            child.terminate()
+            descriptors.wait(child)
+            _end(server.processes() if server is not None else [])
+
+
+def _descriptors(log: Path, errors: Path) -> tuple[dict[int, int], int]:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    reader, writer = os.pipe()
+    fds = {
+        0: os.open("/dev/null", os.O_RDONLY),
+        1: writer,
+        2: os.open(errors, flags, 0o600),
+        5: os.open(log, flags, 0o600),
+    }
+    return fds, reader
+
+
+def _port(reader: int) -> int:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(reader, 1)
+        if not byte:
+            raise RuntimeError("the server did not start")
+        line += byte
+    os.close(reader)
+    return int(line)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _environ(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def _end(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 9)

@@ -1,0 +1,82 @@
+"""A mail host under daemontools: our service directories, an account with mail, and what comes of logins."""
+
+from pathlib import Path
+
+from tests.support import maildir
+from tests.support.keeper import await_that
+from tests.support.maildir import Account
+from tests.support.programs import need
+from tests.support.scraper import Numbers, counts, read
+from tests.support.server import HOST
+from tests.support.svscan import Svscan
+
+# Accounts that every Debian has: one whose group popups can be in, one for logs.
+SIDECAR, LOGGER = "daemon", "bin"
+
+
+class Host:
+    """Service directories that know a prefix, an account with mail, and each other."""
+
+    def __init__(self, directory: Path, prefix: Path) -> None:
+        """Make the account; nothing is placed yet. directory: for all to enter."""
+        self.svscan = Svscan(directory)
+        self.bob: Account = maildir.account(directory)
+        self.spool, self.state = directory / "spool", directory / "state/state.sqlite"
+        self.socket = directory / "run/sidecar.sock"
+        self._common = {
+            "PREFIX": str(prefix),
+            "QMAIL_POPUP_SIDECAR": str(self.socket),
+            "QMAIL_POPUP_SPOOL": str(self.spool),
+        }
+        passwords = maildir.pwfile(directory / "passwd", self.bob)
+        self._checker = {
+            "CHECKER": " ".join(need("cvm-checkpassword", "cvm-pwfile")),
+            "CVM_PWFILE_PATH": str(passwords),
+            "CVM_ACCOUNT_SPLIT_CHARS": "",
+        }
+
+    def place_server(self, name: str, *, rules: str = "", **env: str) -> None:
+        """Place pop3 or pop3s on a port that the kernel picks; env: what else differs."""
+        where = {"ADDRESS": HOST, "PORT": "0"}
+        self.svscan.place(name, {**self._common, **where, **self._checker, **env}, logger=LOGGER, rules=rules)
+
+    def place_sidecar(self) -> None:
+        """Place the sidecar, its metrics on a port that the kernel picks."""
+        env = {
+            "ACCOUNT": SIDECAR,
+            "QMAIL_POPUP_STATE": str(self.state),
+            "OPTIONS": "--listen 127.0.0.1:0 --sessions-limit 7",
+        }
+        self.svscan.place("sidecar", {**self._common, **env}, logger=LOGGER)
+
+    def start(self) -> None:
+        """Start all that is placed; wait for the directories that a sidecar makes at its first start."""
+        self.svscan.start()
+        if self.svscan.place_of("sidecar").exists():
+            await_that(self.spool.is_dir)
+
+    def records(self, name: str, count: int) -> list[str]:
+        """Return the records in a service's log, without pids, once there are as many."""
+
+        def found() -> list[str]:
+            lines = [line for line in self.svscan.log(name) if line.startswith("qmail-popup: pid ")]
+            return [line.split(" ", 3)[3] for line in lines]
+
+        await_that(lambda: len(found()) >= count)
+        return found()
+
+    def numbers(self) -> Numbers:
+        """Scrape the sidecar, once it serves, at the place that its log names last."""
+        await_that(lambda: bool(self.starts()))
+        return read(self.starts()[-1])
+
+    def starts(self) -> list[str]:
+        """Return where the sidecar served its metrics, a URL for each time that it began to."""
+        said = "metrics are on "
+        return [line.split(said)[1] for line in self.svscan.log("sidecar") if said in line]
+
+    def counts_to(self, *results: str) -> bool:
+        """Whether the sidecar comes to have counted these logins, given time."""
+        wanted = {(result,): results.count(result) for result in results}
+        await_that(lambda: wanted == counts(self.numbers(), "auth_attempts_total", "result"))
+        return True

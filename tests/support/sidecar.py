@@ -1,0 +1,219 @@
+"""A real sidecar in a process of its own, and events to send to it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from observability.event import SEPARATOR, build
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+DEADLINE_SECONDS = 30.0  # for what takes a moment on a machine that is not busy
+
+START = 1_700_000_000_000_000_000  # nanoseconds since 1970
+RECORD = b"qmail-popup: pid 77 Accept::AUTH::User P:POP3 S:192.0.2.7:client.example.org ?~ 'bob'"
+
+ACCEPTED = {"result": "accepted", "method": "User", "protocol": "POP3"}
+SESSION = {"ended": "accepted", "protocol": "POP3"}
+KILLED = {"ended": "killed", "protocol": "POP3"}
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+_NONE: Mapping[str, bytes | None] = MappingProxyType({})
+
+
+def fields(changes: Mapping[str, bytes | None] = _NONE) -> dict[bytes, bytes]:
+    """Return what an accepted session tells, with a new identity; changes: None leaves a name out."""
+    told: dict[str, bytes | None] = {
+        "TRACE": os.urandom(16).hex().encode(),
+        "SPAN": os.urandom(8).hex().encode(),
+        "RECORD": RECORD,
+        "ENDED": b"accepted",
+        "PROTOCOL": b"POP3",
+        "PID": b"77",
+        "CLIENT_IP": b"192.0.2.7",
+        "CLIENT_HOST": b"client.example.org",
+        "CLIENT_PORT": b"40000",
+        "LOCAL_IP": b"192.0.2.1",
+        "LOCAL_PORT": b"110",
+        "T_START": b"%d" % START,
+        "T_GREETED": b"%d" % (START + 1_000_000),
+        "T_CREDENTIALS": b"%d" % (START + 50_000_000),
+        "T_SPAWNED": b"%d" % (START + 51_000_000),
+        "T_EXITED": b"%d" % (START + 350_000_000),
+        "T_ENDED": b"%d" % (START + 400_000_000),
+        "STATUS": b"0",
+        **changes,
+    }
+    return {name.encode(): value for name, value in told.items() if value is not None}
+
+
+REJECTED = {
+    "RECORD": RECORD.replace(b"Accept", b"Reject"),
+    "ENDED": b"rejected",
+    "STATUS": b"1",
+}
+_HELLO = (
+    b"TRACE",
+    b"PID",
+    b"PROTOCOL",
+    b"CLIENT_IP",
+    b"CLIENT_HOST",
+    b"CLIENT_PORT",
+    b"LOCAL_IP",
+    b"LOCAL_PORT",
+    b"T_START",
+)
+
+
+def hello_of(told: Mapping[bytes, bytes]) -> bytes:
+    """Return the hello of the session whose event holds these fields."""
+    return build({name: told[name] for name in _HELLO})
+
+
+def spooled(*blocks: bytes) -> bytes:
+    """Return blocks as they stand in the spool."""
+    return b"".join(SEPARATOR + block for block in blocks)
+
+
+def connect(path: Path, *blocks: bytes) -> socket.socket:
+    """Connect to a sidecar and send blocks."""
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.connect(str(path))  # blocks while the backlog is full, as a timeout would not let it
+        peer.settimeout(DEADLINE_SECONDS)
+        for block in blocks:
+            peer.sendall(block)
+    except OSError:
+        peer.close()
+        raise
+    return peer
+
+
+def deliver(path: Path, *blocks: bytes) -> bytes:
+    """Send blocks over a connection of their own; return the acknowledgement."""
+    with connect(path, *blocks) as peer:
+        return peer.recv(1)
+
+
+def eventually(happened: Callable[[], bool]) -> bool:
+    """Whether it happens, given time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class RunningSidecar:
+    """A sidecar that serves, in a directory of its own; ends with the block that it was started for."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+        fds: tuple[int, ...] = (),
+    ) -> None:
+        """Start it and wait until it serves. environ: variables to set; fds: descriptors to hand down."""
+        self.socket, self.spool = directory / "run" / "sidecar.sock", directory / "spool"
+        self.state = directory / "state.sqlite"
+        self._errors = directory / "stderr"
+        self.log = directory / "stdout"
+        with self._errors.open("wb") as errors, self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command(directory), *options],
+                cwd=CHECKOUT,
+                env={**os.environ, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+                pass_fds=fds,
+            )
+        assert eventually(lambda: "metrics are on" in self.said or self.process.poll() is not None)
+        assert self.process.poll() is None, self.said
+        self.url = next(word.strip('"}') for word in self.said.split() if word.startswith("http"))
+
+    @property
+    def said(self) -> str:
+        """What stands on its stderr."""
+        return self._errors.read_text()
+
+    def metrics(self) -> dict[Sample, float]:
+        """Scrape it: the value of each sample, by name and labels."""
+        with urllib.request.urlopen(self.url, timeout=DEADLINE_SECONDS) as answer:  # noqa: S310  our own URL
+            families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """Scrape one sample; name: without qmail_popup_."""
+        return self.metrics()[f"qmail_popup_{name}", frozenset(labels.items())]
+
+    def reaches(self, expected: float, name: str, **labels: str) -> bool:
+        """Whether a sample gets to a value, given time."""
+        return eventually(lambda: expected == self.value(name, **labels))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Have it end as a service manager would; return its status."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def kill(self) -> None:
+        """Kill it where it stands."""
+        self.process.kill()
+        self.process.wait(DEADLINE_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+def command(directory: Path) -> list[str]:
+    """Return the command line of a sidecar that keeps everything in directory."""
+    paths = {"socket": directory / "run" / "sidecar.sock", "spool": directory / "spool"}
+    named = [f"--{name}={path}" for name, path in paths.items()]
+    state = f"--state={directory / 'state.sqlite'}"
+    return [sys.executable, "-m", "observability", *named, state, "--listen=127.0.0.1:0"]
+
+
+def leave(sidecar: RunningSidecar, *blocks: bytes) -> None:
+    """Leave blocks in the spool, as popups do that found nobody."""
+    with (sidecar.spool / "spool").open("ab") as file:
+        file.write(spooled(*blocks))
+
+
+def refused(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Start a sidecar that is expected to end by itself."""
+    return subprocess.run(
+        [*command(directory), *options],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )

@@ -1,0 +1,54 @@
+"""A store in this process: clocks that are set, events as they are parsed, and what was counted."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from observability import schema
+from observability.event import build
+from observability.parsing import Event, parse
+from observability.store import Clocks, Store
+from tests.support.sidecar import fields
+
+ACCEPTED = "auth_attempts accepted User POP3"
+SESSION = "sessions accepted POP3"
+SESSION_KILLED = "sessions killed POP3"
+DUPLICATE = "telemetry_events_dropped duplicate"
+
+
+class Time:
+    """Clocks that stand still until they are set."""
+
+    def __init__(self) -> None:
+        self.now, self.monotonic = 1_700_000_000.0, 1000.0
+
+    def clocks(self, boot: str = "one boot") -> Clocks:
+        """Return what a store asks, within one start of the machine."""
+        return Clocks(lambda: self.now, lambda: self.monotonic, boot)
+
+
+@contextmanager
+def opened(path: Path, clocks: Clocks) -> Iterator[Store]:
+    """Give the store at path, and close it afterwards."""
+    with closing(Store(schema.open_file(path, 0), clocks)) as store:
+        yield store
+
+
+def event(changes: Mapping[str, bytes | None] | None = None) -> Event:
+    """Return an event, as it is parsed."""
+    what = parse(build(fields(changes or {}))[:-2])
+    assert isinstance(what, Event)
+    return what
+
+
+def hello_of(told: Event) -> Event:
+    """Return the hello of the session that an event tells of."""
+    wanted = (b"TRACE", b"PROTOCOL", b"T_START")
+    what = parse(build({name: told.fields[name] for name in wanted})[:-2])
+    assert isinstance(what, Event)
+    return what
+
+
+def values(store: Store) -> dict[str, float]:
+    """Return the totals that are not 0."""
+    return {key: value for key, value in store.totals.values.items() if value}

@@ -1,0 +1,129 @@
+"""A real svscan with the service directories that this project hands out, set up as an operator would.
+
+What an operator edits is edited here too, and nothing else: the files in env/, and the rules. It knows
+daemontools and directories, and nothing of POP3.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.keeper import await_that
+from tests.support.programs import need
+
+SOURCE = CHECKOUT / "deploy/daemontools"
+_LISTENS = "0A"  # TCP_LISTEN, in /proc/net/tcp
+_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+class Svscan:
+    """Services in a directory, and svscan over them once it is started; leaving the context ends all."""
+
+    def __init__(self, directory: Path) -> None:
+        """Lay it out in `directory`, which all accounts may enter."""
+        self._directory = directory
+        self._services, self._bin = directory / "service", directory / "bin"
+        self._logs = directory / "log"
+        for made in (self._services, self._bin):
+            made.mkdir()
+        self._svscan: subprocess.Popen[bytes] | None = None
+
+    def place(self, name: str, env: Mapping[str, str], *, logger: str, rules: str = "") -> None:
+        """Copy a service directory, and edit it. env: files of env/; logger: account that writes the log."""
+        place = Path(shutil.copytree(SOURCE / name, self._services / name))
+        if rules:
+            (place / "tcp").write_text(rules)
+        log = {"ACCOUNT": logger, "DIRECTORY": str(self._logs / name)}
+        for where, variables in ((place, env), (place / "log", log)):
+            for variable, value in variables.items():
+                (where / "env" / variable).write_text(f"{value}\n")
+
+    def program(self, name: str, text: str) -> None:
+        """Put a program into PATH, before all others."""
+        (self._bin / name).write_text(text)
+        (self._bin / name).chmod(0o755)
+
+    def start(self) -> Self:
+        """Start svscan, and wait until all services are up."""
+        (svscan,) = need("svscan")
+        self._svscan = subprocess.Popen(
+            [svscan, self._services],
+            env={"PATH": f"{self._bin}:{_PATH}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await_that(lambda: all(self.pid(place.name) for place in self._services.iterdir()))
+        return self
+
+    def control(self, option: str, name: str) -> None:
+        """Run svc, as `svc -d name`."""
+        subprocess.run([*need("svc"), option, self._services / name], check=True)
+
+    def pid(self, name: str) -> int:
+        """Return the pid of a service, or of its log as `name/log`; 0 while it is down."""
+        told = subprocess.run(
+            [*need("svstat"), self._services / name], check=True, capture_output=True, text=True
+        )
+        _, up, pid = told.stdout.partition(": up (pid ")
+        return int(pid.split(")")[0]) if up else 0
+
+    def place_of(self, name: str) -> Path:
+        """Return where a service stands."""
+        return self._services / name
+
+    def log(self, name: str) -> list[str]:
+        """Return what multilog has written for a service, without its time stamps."""
+        with suppress(FileNotFoundError):
+            lines = (self._logs / name / "current").read_text(encoding="latin-1").splitlines()
+            return [line.split(" ", 1)[1] for line in lines]
+        return []
+
+    def port(self, name: str) -> int:
+        """Return the port that a service listens on, once it does."""
+        found: list[int] = []
+
+        def listens() -> bool:
+            found.extend(_ports(self.pid(name)))
+            return bool(found)
+
+        await_that(listens)
+        return found[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if not self._svscan:
+            return
+        self._svscan.terminate()  # first: it would start each supervise again
+        self._svscan.wait(PATIENCE)
+        each = [path for place in self._services.iterdir() for path in (place, place / "log")]
+        for place in each:
+            self.control("-dx", str(place.relative_to(self._services)))
+        await_that(lambda: not any(_is_supervised(place) for place in each))
+
+
+def _is_supervised(place: Path) -> bool:
+    """Whether there is a supervise, and so whatever it keeps."""
+    return subprocess.run([*need("svok"), place], check=False).returncode == 0
+
+
+def _ports(pid: int) -> list[int]:
+    """Return the TCP ports that a process listens on; none for one that is not there (any more)."""
+    with suppress(OSError):
+        sockets = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+        return [
+            int(row[1].split(":")[1], 16)
+            for row in rows
+            if row[3] == _LISTENS and f"socket:[{row[9]}]" in sockets
+        ]
+    return []

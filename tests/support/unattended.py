@@ -1,0 +1,109 @@
+"""A host without a sidecar: its popups leave events in a spool, and start pushers."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL
+from types import TracebackType
+from typing import Self
+
+from tests.support.descriptors import PATIENCE
+from tests.support.gateway import Pushgateway
+from tests.support.keeper import await_that
+from tests.support.scraper import Numbers, counts
+
+INSTANCE = "mx.example.org"
+
+# The popup starts what stands beside it: this notes that it was started, and is in more of a hurry.
+_WRAPPER = """\
+#!/bin/sh
+echo $$ >>{starts}
+exec {before} {program} "$@" --push-interval={interval}
+"""
+
+
+class Unattended:
+    """The popup as installed, beside a pusher with a shorter interval. Leaving the context kills that."""
+
+    def __init__(self, directory: Path, prefix: Path, gateway: str, *, interval: float = 0.5) -> None:
+        """Lay it out in `directory`. interval: seconds between two pushes."""
+        self.spool, self.state = directory / "spool", directory / "state.sqlite"
+        self._starts = directory / "starts"
+        self._starts.touch()
+        self.spool.mkdir()
+        self.spool.chmod(0o2770)
+        self._wrapper = directory / "bin/qmail-popup-sidecar"
+        self._program, self._interval = prefix / "bin/qmail-popup-sidecar", interval
+        self._wrapper.parent.mkdir()
+        (directory / "lib").symlink_to(prefix / "lib")
+        self.popup = [str(shutil.copy(prefix / "bin/qmail-popup", self._wrapper.parent))]
+        self.gateway = gateway
+        self.run_by("")
+
+    def run_by(self, command: str) -> None:
+        """Have the pushers that are started from now on run by a command, as strace."""
+        text = _WRAPPER.format(
+            starts=self._starts, before=command, program=self._program, interval=self._interval
+        )
+        self._wrapper.write_text(text)
+        self._wrapper.chmod(0o755)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what a popup is told."""
+        return {
+            "QMAIL_POPUP_PUSHGATEWAY": self.gateway,
+            "QMAIL_POPUP_SPOOL": str(self.spool),
+            "QMAIL_POPUP_STATE": str(self.state),
+            "QMAIL_POPUP_INSTANCE": INSTANCE,
+        }
+
+    def starts(self) -> list[int]:
+        """Return the pid of each pusher that was started."""
+        return [int(pid) for pid in self._starts.read_text().split()]
+
+    def pushers(self) -> list[int]:
+        """Return the pids of those that are still there."""
+        return [pid for pid in self.starts() if Path(f"/proc/{pid}/fd/0").exists()]
+
+    def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> None:
+        """Have so many logins at once, and wait for the end of all."""
+        environ = {"PATH": os.environ["PATH"], **self.environment}
+        command = [*wrapper, *self.popup, "pop.example.org", *subprogram]
+        popups = [
+            subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            for _ in range(count)
+        ]
+        for popup in popups:
+            popup.communicate(b"USER bob\r\nPASS secret\r\n", timeout=PATIENCE)
+
+    def settle(self) -> None:
+        """Wait until no pusher is there any more."""
+        await_that(lambda: not self.pushers())
+
+    def kill(self) -> None:
+        """Kill the pusher where it stands, if there is one."""
+        for pid in self.pushers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def attempts(gateway: Pushgateway) -> int:
+    """Return the attempts that the gateway shows, of all kinds."""
+    return total(gateway.numbers(), "auth_attempts_total")
+
+
+def total(numbers: Numbers, name: str, *labels: str) -> int:
+    """Return the sum of a counter over all its labels."""
+    return counts(numbers, name, *labels).total()

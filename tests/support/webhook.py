@@ -1,0 +1,75 @@
+"""What an Alertmanager tells: a receiver of its webhooks, which keeps every notice in order of arrival."""
+
+import json
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import NamedTuple, Self
+
+
+class Notice(NamedTuple):
+    """One alert in one message. receiver: the one of the route that it took; status: firing or resolved."""
+
+    receiver: str
+    status: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The alert's name."""
+        return self.labels["alertname"]
+
+
+class Webhook:
+    """Listens in a thread for as long as the context lasts; any path will do."""
+
+    def __init__(self) -> None:
+        """Listen on a port that the kernel picks."""
+        self.notices: list[Notice] = []
+        notices = self.notices
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                notices.extend(_notices(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="webhook", daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def states(self) -> dict[tuple[str, str], list[str]]:
+        """Return what became of each alert, by its name and instance: firing, resolved and so on in turn.
+
+        The instance is empty where an alert is of no single host.
+        """
+        told: dict[tuple[str, str], list[str]] = {}
+        for notice in tuple(self.notices):
+            states = told.setdefault((notice.name, notice.labels.get("instance", "")), [])
+            if states[-1:] != [notice.status]:  # an unfinished alert is told again with the rest of its group
+                states.append(notice.status)
+        return told
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _notices(body: bytes) -> list[Notice]:
+    message = json.loads(body)
+    return [
+        Notice(message["receiver"], alert["status"], alert["labels"], alert["annotations"])
+        for alert in message["alerts"]
+    ]

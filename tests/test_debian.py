@@ -1,0 +1,202 @@
+"""deploy/debian: the package is built, installed, run, upgraded, removed and purged, by the real dpkg."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmail_popup import VERSION
+from tests.support.descriptors import CHECKOUT
+from tests.support.installed import PYTHON
+from tests.support.packaged import SIDECAR, SPOOL, STATE, UNITS, Sidecar, log_in, pop3
+from tests.support.programs import need
+from tests.support.throwaway import ThrowAwayRoot
+
+# What dpkg, systemd and man-db write down for themselves.
+NOTES = (
+    *(f"/etc/{name}" for name in ("passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock")),
+    *(f"/var/{name}" for name in ("cache/man", "lib/dpkg", "lib/systemd", "log")),
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the package."""
+    need("dpkg-deb", "systemd-sysusers", "systemd-tmpfiles")
+    output = tmp_path_factory.mktemp("debian")
+    command = [PYTHON, str(CHECKOUT / "deploy/debian/build.py"), "--output", str(output)]
+    quickly = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none"}
+    built = subprocess.run(command, env=quickly, capture_output=True, text=True, check=False)
+    assert 0 == built.returncode, built.stderr
+    return Path(built.stdout.strip())
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[ThrowAwayRoot]:
+    """Return a machine that has never heard of the package."""
+    directory = tmp_path / "machine"
+    directory.mkdir()
+    with ThrowAwayRoot(directory) as root:
+        yield root
+
+
+@pytest.fixture
+def root(empty: ThrowAwayRoot, package: Path) -> ThrowAwayRoot:
+    """Return a machine with the package installed."""
+    empty.run("dpkg", "--install", empty.take(package))
+    return empty
+
+
+def said(*command: str | Path) -> str:
+    """Run a command that is to succeed; its output."""
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+@pytest.fixture
+def unpacked(package: Path, tmp_path: Path) -> Path:
+    """Return a directory with all that is in the package."""
+    said("dpkg-deb", "--raw-extract", package, tmp_path / "unpacked")
+    return tmp_path / "unpacked"
+
+
+def test_what_it_says_of_itself(package: Path) -> None:
+    """Its version is the product's, and it wants the Python and the machine that it was built for."""
+    fields = ("Version", "Architecture", "Depends")
+    version, machine, depends = (said("dpkg-deb", "--field", package, field).strip() for field in fields)
+    assert (VERSION, said("dpkg", "--print-architecture").strip()) == (version, machine)
+    assert "python3 (>= 3.11), python3 (<< 3.12)" in depends
+
+
+def test_what_is_in_it(package: Path, unpacked: Path) -> None:
+    """All is root's, its sums are right, and nothing is in /etc, where it would have to be merged."""
+    assert {"root/root"} == {line.split()[1] for line in said("dpkg-deb", "--contents", package).splitlines()}
+    assert {"DEBIAN", "lib", "usr"} == set(os.listdir(unpacked))
+    subprocess.run(["md5sum", "--check", "--quiet", "DEBIAN/md5sums"], cwd=unpacked, check=True)
+
+
+def test_nothing_names_another_prefix(unpacked: Path) -> None:
+    """Units, programs and examples look below /usr, where the package is."""
+    places = ("lib", "usr/bin", "usr/libexec", "usr/share/doc/qmail-popup/examples")
+    files = [file for place in places for file in (unpacked / place).rglob("*") if file.is_file()]
+    assert [] == [file for file in files if b"/usr/local" in file.read_bytes()]
+    assert not (unpacked / "usr/local").exists()
+
+
+def test_its_licences_are_told(unpacked: Path) -> None:
+    """Ours, and each that came with the sidecar's dependencies."""
+    ours, theirs = (unpacked / "usr/share/doc/qmail-popup/copyright").read_text().split("dist-info:\n\n")
+    came = (unpacked / "usr/lib/qmail-popup/site-packages").glob("*.dist-info")
+    assert ours.startswith((CHECKOUT / "LICENSE").read_text())
+    assert len(list(came)) == theirs.count("\n")
+    assert "    prometheus_client " in theirs
+    assert ": None" not in theirs
+
+
+def test_it_makes_what_it_needs(root: ThrowAwayRoot) -> None:
+    """An account that cannot log in, and directories for it and for popups that are root."""
+    account = root.run("getent", "passwd", "qmailpop").strip().split(":")
+    assert "/usr/sbin/nologin" == account[-1]
+    stat = root.run("stat", "--format=%n %a %U %G", "/run/qmail-popup", SPOOL, STATE)
+    assert [
+        "/run/qmail-popup 750 root qmailpop",
+        f"{SPOOL} 2770 qmailpop qmailpop",
+        f"{STATE} 750 qmailpop qmailpop",
+    ] == stat.splitlines()
+
+
+def enabled(root: ThrowAwayRoot) -> set[str]:
+    """Return which units systemd would start with the machine."""
+    return {link.name for link in (root.path / "etc/systemd/system").glob("*.wants/qmail-popup*")}
+
+
+def test_the_sidecar_starts_with_the_machine_and_pop3_does_not(root: ThrowAwayRoot) -> None:
+    """Its units are enabled, POP3 waits for the operator, and systemd finds nothing wrong with either."""
+    need("systemd-analyze")
+    assert {*SIDECAR} == enabled(root)
+    units = [f"/{UNITS}/{unit}" for unit in (*SIDECAR, "qmail-popup.socket", "qmail-popup@.service")]
+    assert "" == root.run("systemd-analyze", "verify", *units)
+
+
+# systemd itself cannot run there, so this notes what it is asked for. All else is Debian's own.
+SYSTEMCTL = """\
+#!/bin/sh
+case $* in
+*is-enabled*) echo enabled ;;
+*daemon-reload* | *\\ start\\ * | *restart\\ * | stop\\ *) echo "$*" >>/run/asked ;;
+esac
+"""
+
+
+def test_what_is_asked_of_systemd(empty: ThrowAwayRoot, package: Path) -> None:
+    """The sidecar starts, is another after an upgrade, on the socket that stayed, and stops at the end."""
+    (empty.path / "run/systemd/system").mkdir(parents=True)
+    (empty.path / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+    (empty.path / "usr/bin/systemctl").write_text(SYSTEMCTL)
+    deb = empty.take(package)
+    for action in (["--install", deb], ["--install", deb], ["--remove", "qmail-popup"]):
+        empty.run("dpkg", *action)
+    asked = (empty.path / "run/asked").read_text().replace("--quiet --system ", "").splitlines()
+    installed = ["daemon-reload", f"start {SIDECAR[0]}", f"restart {SIDECAR[1]}"]
+    removed = [f"stop qmail-popup.socket {' '.join(SIDECAR)}", "daemon-reload"]
+    assert installed * 2 + removed == asked
+
+
+def test_a_login_is_served_and_counted(root: ThrowAwayRoot, tmp_path: Path) -> None:
+    """With programs, account and directories as they were installed."""
+    with Sidecar(root, tmp_path / "log") as sidecar, pop3(root) as server:
+        log_in(server)
+        assert sidecar.counts(1)
+        assert (1, b"") == (len(server.records()), server.errors.read_bytes())
+
+
+def older(unpacked: Path) -> Path:
+    """Make an older version of the package that is unpacked there, with a module that has gone since."""
+    control = unpacked / "DEBIAN/control"
+    control.write_text(control.read_text().replace(f"Version: {VERSION}", "Version: 0.0.1"))
+    (unpacked / "usr/lib/qmail-popup/qmail_popup/gone.py").touch()
+    made = unpacked.parent / "older.deb"
+    said("dpkg-deb", "-Znone", "--build", unpacked, made)
+    return made
+
+
+def test_an_upgrade(empty: ThrowAwayRoot, unpacked: Path, package: Path, tmp_path: Path) -> None:
+    """Nothing of the old version stays; totals, what waits in the spool, and what was switched off do."""
+    gone = empty.path / "usr/lib/qmail-popup/qmail_popup/gone.py"
+    empty.run("dpkg", "--install", empty.take(older(unpacked)))
+    assert ({*SIDECAR}, True) == (enabled(empty), gone.exists())
+    empty.run("systemctl", "disable", *SIDECAR)
+    with pop3(empty) as server:
+        with Sidecar(empty, tmp_path / "log") as sidecar:
+            log_in(server)
+            assert sidecar.counts(1)
+        log_in(server)
+        empty.run("dpkg", "--install", empty.take(package))
+        assert (set(), False) == (enabled(empty), gone.exists())
+        with Sidecar(empty, tmp_path / "log") as sidecar:
+            log_in(server)
+            assert sidecar.counts(3)
+
+
+def left(root: ThrowAwayRoot) -> set[str]:
+    """Return what is there that was not there before, but for what others write down for themselves."""
+    return {path for path in root.new() if not path.startswith(NOTES)}
+
+
+def test_removed_it_leaves_the_totals(root: ThrowAwayRoot) -> None:
+    """And the spool, and that its units were enabled: it may come back."""
+    (root.path / STATE[1:] / "state.sqlite").touch()
+    root.run("dpkg", "--remove", "qmail-popup")
+    assert {STATE, f"{STATE}/state.sqlite", SPOOL} == {path for path in left(root) if "/systemd/" not in path}
+    assert ({*SIDECAR}, set()) == (enabled(root), root.gone())
+
+
+def test_purged_it_leaves_nothing_but_the_account(root: ThrowAwayRoot) -> None:
+    """No file and no directory, whatever was in its own; and nothing of anybody else's has gone."""
+    (root.path / STATE[1:] / "state.sqlite").touch()
+    (root.path / SPOOL[1:] / "spool").touch()
+    root.run("dpkg", "--purge", "qmail-popup")
+    assert (set(), set()) == (left(root), root.gone())
+    assert [] == list((root.path / "run").glob("qmail-popup*"))
+    assert root.run("getent", "passwd", "qmailpop").startswith("qmailpop:")

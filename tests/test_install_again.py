@@ -1,0 +1,126 @@
+"""Installing, upgrading and taking away. Each takes a while: the sidecar's dependencies come with it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.descriptors import CHECKOUT
+from tests.support.installed import LIB, PYTHON, STARTER, files, sidecar_works, unreadable, works
+from tests.support.popup import LOGIN
+from tests.support.programs import environ_without_make
+
+OTHERS = "bin/somebody-else-s"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Return a new directory that any user may enter, as those of a test's own are not."""
+    with tempfile.TemporaryDirectory(prefix="installed-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def installer(checkout: Path, *options: str) -> list[str]:
+    """Return the command line of a checkout's installer, under the umask of a careful root."""
+    start = [PYTHON, "-IS", "-c", "import os, sys; os.umask(0o077); os.execv(sys.argv[1], sys.argv[1:])"]
+    return [*start, PYTHON, str(checkout / "deploy/install.py"), *options]
+
+
+def install(checkout: Path, *options: str) -> tuple[int, str]:
+    """Run the installer; its status and all that it says."""
+    command = installer(checkout, *options)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def checkout_copy(target: Path) -> None:
+    """Copy what the installer needs of a checkout."""
+    target.mkdir()
+    for name in ("qmail_popup", "observability", "deploy", "pyproject.toml"):
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)
+
+
+def plant(prefix: Path) -> None:
+    """Put files of an older copy there, and one of somebody else's."""
+    for name in ("qmail_popup/old.py", "site-packages/old/old.py", "popup.cpython-310"):
+        file = prefix / LIB / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("raise SystemExit('old')")
+    (prefix / OTHERS).touch()
+
+
+def test_a_packager_s_way(directory: Path) -> None:
+    """With DESTDIR, again over an older copy while sessions start, without the checkout, and away again."""
+    checkout, destdir = directory / "checkout", directory / "destdir"
+    checkout_copy(checkout)
+    options = ["--prefix", "/opt/mail", "--destdir", str(destdir), "--python", PYTHON]
+    assert (0, "") == install(checkout, *options)
+    prefix = destdir / "opt/mail"
+    first = files(prefix)
+    assert (["opt"], []) == (os.listdir(destdir), unreadable(prefix))
+
+    plant(prefix)
+    assert 0 < _sessions_during(installer(checkout, *options), prefix / STARTER)
+    assert {*first, OTHERS} == files(prefix).keys()
+    assert not (prefix / LIB / "site-packages/old").exists()  # it would still be found, as an empty package
+
+    shutil.rmtree(checkout)
+    moved = prefix.rename(directory / "mail")
+    works([moved / STARTER])
+    sidecar_works(moved)
+    _make_uninstall(moved)
+    assert [OTHERS] == list(files(moved))
+    _make_uninstall(moved)
+    assert not (moved / LIB).exists()
+
+
+def _make_uninstall(prefix: Path) -> None:
+    command = ["make", "-s", "-C", str(CHECKOUT), "uninstall", f"PREFIX={prefix}"]
+    done = subprocess.run(command, env=environ_without_make(), capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def _sessions_during(command: list[str], starter: Path) -> int:
+    """Run sessions while `command` is at work; how many. All must go well, the command too."""
+    sessions = 0
+    with subprocess.Popen(command) as working:
+        while working.poll() is None:
+            done = subprocess.run([starter, "h", "/bin/true"], input=LOGIN, capture_output=True, check=False)
+            assert (0, b"+OK\r\n+OK \r\n", b"") == (done.returncode, done.stdout, done.stderr)
+            sessions += 1
+    assert 0 == working.returncode
+    return sessions
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--prefix", "relative"], "absolute"),
+        (["--prefix", "/x", "--python", "python3"], "interpreter"),
+        (["--prefix", "/x", "--python", "/with a/space"], "interpreter"),
+        (["--prefix", "/x", "--python", "/" + "x" * 250], "interpreter"),
+    ],
+)
+def test_what_cannot_be_installed(options: list[str], word: str) -> None:
+    """A prefix or an interpreter that no starter could use is refused in one clear line."""
+    status, said = install(CHECKOUT, *options)
+    assert 2 == status
+    assert word in said.splitlines()[-1]
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """One clear line, and no traceback."""
+    file = tmp_path / "file"
+    file.touch()
+    status, said = install(CHECKOUT, "--prefix", str(file / "prefix"), "--python", PYTHON)
+    assert (1, 1) == (status, len(said.splitlines()))
+    assert said.startswith("install: ")

@@ -1,0 +1,85 @@
+"""The bundle: what is in it, and what a session of an installed copy imports."""
+
+import subprocess
+from collections.abc import Iterator
+from marshal import loads
+from pathlib import Path
+from types import CodeType
+
+import pytest
+
+from tests.support.descriptors import CHECKOUT
+from tests.support.installed import LIB, PYTHON, STARTER
+from tests.support.popup import ACCEPTS, LOGIN, Popup
+
+NOW = [
+    "qmail_popup",
+    *(f"qmail_popup.{name}" for name in ("settings", "wire", "protocol", "session", "__main__")),
+]
+
+
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and all within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes(constant)
+
+
+def test_tracebacks_name_the_module(installed: Path) -> None:
+    """Each function of the bundle says which source it is from, at which line."""
+    (bundle,) = (installed / LIB).glob("popup.*")
+    boot, now, later = loads(bundle.read_bytes())  # noqa: S302 - our own
+    everything = [("deploy.boot", boot), *now, *((name, loads(data)) for name, data in later.items())]  # noqa: S302
+    assert NOW == [name for name, _ in now]
+    for name, code in everything:
+        path = name.replace(".", "/")
+        source = f"{path}/__init__.py" if (CHECKOUT / path).is_dir() else f"{path}.py"
+        assert {source} == {inner.co_filename for inner in codes(code)}
+        assert compile((CHECKOUT / source).read_bytes(), source, "exec", optimize=2).co_code == code.co_code
+
+
+# What each session imports besides what every interpreter does: the promise of a fast start. What is run at
+# once of the bundle is not imported; it is the list above.
+QUIT: tuple[str, ...] = ("gc", "select")
+DONE = ("errno", "qmail_popup.record", "qmail_popup.subprogram")
+
+
+def imports(popup: Popup) -> list[str]:
+    """Return what was imported, in the words of -X importtime, less what every interpreter imports."""
+    bare = subprocess.run(
+        [PYTHON, "-IS", "-X", "importtime", "-c", "pass"], capture_output=True, check=True
+    ).stderr
+    named = [
+        {line.split(b"|")[-1].strip().decode() for line in text.splitlines()}
+        for text in (popup.errors(), bare)
+    ]
+    return sorted(named[0] - named[1])
+
+
+@pytest.mark.parametrize(
+    ("said", "env", "more"),
+    [
+        (b"", {}, ()),
+        (b"USER bob\r\nQUIT\r\n", {}, ()),
+        (b"CAPA\r\nAPOP\r\nQUIT\r\n", {"POP3AUTH": "apop"}, ()),
+        (LOGIN, {}, DONE),
+        (b"APOP b d\r\n", {"POP3AUTH": "apop"}, DONE),
+        (LOGIN, {"UCSPITLS": "!"}, ("qmail_popup.record",)),
+        (b"QUIT\r\n", {"SSLCTLFD": "5", "UCSPITLS": ""}, ("qmail_popup.tls",)),
+        (
+            b"QUIT\r\n",
+            {"QMAIL_POPUP_SIDECAR": "", "QMAIL_POPUP_SPOOL": "", "QMAIL_POPUP_PUSHGATEWAY": ""},
+            (),
+        ),
+    ],
+)
+def test_what_a_session_imports(
+    installed: Path, said: bytes, env: dict[str, str], more: tuple[str, ...]
+) -> None:
+    """It imports exactly what it uses."""
+    command = [PYTHON, "-IS", "-X", "importtime", str(installed / STARTER)]
+    with Popup(command, ACCEPTS, env={"PATH": "/bin", **env}) as popup:
+        popup.talk(said)
+        popup.status()
+        assert sorted([*QUIT, *more]) == imports(popup)

@@ -1,0 +1,192 @@
+"""The mirror without a popup around it: what only it can be asked."""
+
+import fcntl
+import itertools
+import os
+import posix
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.event import build
+from observability.mirror import Mirror, leave
+from tests.support.child import Child, run
+from tests.support.keeper import await_that
+from tests.support.listener import Listener, left_in
+from tests.support.spooling import lost
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """Return a spool directory."""
+    made = tmp_path / "spool"
+    made.mkdir()
+    return made
+
+
+def _see_to_pusher(spool: Path) -> None:
+    """Do what a popup does last of all that is installed beside the spool."""
+    Mirror(b"", os.fsencode(spool)).see_to_pusher(str(spool.parent / "qmail-popup"), {b"--state": b"kept"})
+
+
+def test_who_gets_the_lock_starts_a_pusher(tmp_path: Path, spool: Path) -> None:
+    """Who comes while that one lives finds the lock taken, and starts none."""
+    pusher, started, end = tmp_path / "qmail-popup-sidecar", tmp_path / "started", tmp_path / "end"
+    os.mkfifo(end)
+    pusher.write_text(f'#!/bin/sh\necho "$*" >>{started}\nexec cat {end}\n')
+    pusher.chmod(0o755)
+    with Child(lambda: _see_to_pusher(spool)) as first:
+        first.status()
+    try:
+        run(lambda: _see_to_pusher(spool))  # who starts one closes the way back to here, and that raises
+        await_that(lambda: started.exists() and started.read_text() == "--once --state=kept\n")
+    finally:
+        end.write_bytes(b"")
+    assert 0o100660 == (spool / "pusher.lock").stat().st_mode
+
+
+@pytest.mark.parametrize("new", [0, 1])
+@pytest.mark.parametrize("goes", ["taken.1", ""])
+def test_a_spool_that_goes_meanwhile_gets_nothing(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, new: int, goes: str
+) -> None:
+    """A file that goes between its opening and its locking is drained: the event belongs to the next one."""
+    (spool / "0").touch()
+    (spool / "1").touch()
+    files = sorted(spool.iterdir(), key=lambda path: path.stat().st_ino)
+    following = files.pop(new)
+    files[0].rename(spool / "spool")
+    lock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:  # the moment is the kernel's: nothing else can hit it
+        if following.exists() and goes:
+            (spool / "spool").rename(spool / goes)
+            following.rename(spool / "spool")
+        elif following.exists():
+            (spool / "spool").unlink()
+            following.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    _leave_one(spool)
+    assert [1, 0] == [len(left_in(spool)), lost(spool)]
+
+
+def _leave_one(spool: Path) -> None:
+    run(lambda: leave(os.fsencode(spool), build({b"N": b"1"})))
+
+
+def test_a_file_that_is_removed_right_after_its_opening_loses_nothing(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no link any more, which is no link too many."""
+    duplicate = posix.dup2
+
+    def late(fd: int, free: int, *, inheritable: bool) -> int:  # the moment is the kernel's, as above
+        if not (spool / "gone").exists():
+            (spool / "gone").touch()
+            (spool / "spool").unlink()
+        return duplicate(fd, free, inheritable=inheritable)
+
+    monkeypatch.setattr(posix, "dup2", late)
+    _leave_one(spool)
+    assert [1, 0] == [len(left_in(spool)), lost(spool)]
+
+
+def test_writers_do_not_keep_each_other_away(spool: Path) -> None:
+    """Only who drains wants the file alone; and whatever its mode, a regular file is one."""
+    with (spool / "spool").open("wb") as other:
+        (spool / "spool").chmod(0o777)
+        fcntl.flock(other, fcntl.LOCK_SH)
+        _leave_one(spool)
+    assert [1, 0] == [len(left_in(spool)), lost(spool)]
+
+
+def test_a_lock_is_not_tried_for_for_ever(spool: Path) -> None:
+    """What it takes is far below a second; this is so generous because the machine may be busy."""
+    with (spool / "spool").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        began = time.monotonic()
+        _leave_one(spool)
+        assert time.monotonic() - began < 6
+    assert 1 == lost(spool)
+
+
+def _session(tmp_path: Path) -> None:
+    """Tell a sidecar of a session, or leave it in the spool."""
+    mirror = Mirror(os.fsencode(tmp_path / "socket"), os.fsencode(tmp_path / "spool"))
+    mirror.hello({b"N": b"1"})
+    mirror.finish({b"N": b"2"})
+
+
+def test_what_was_acknowledged_is_left_nowhere_else(tmp_path: Path, spool: Path) -> None:
+    """Neither in the spool nor over another connection: it would be no harm, but work."""
+    with Listener(tmp_path / "socket") as sidecar, Child(lambda: _session(tmp_path)) as session:
+        with closing(sidecar.accept()) as caller:
+            caller.block()
+            assert caller.block()
+            caller.acknowledge()
+            session.result()
+        assert not sidecar.has_caller()
+    assert [] == left_in(spool)
+
+
+def test_a_connection_that_ends_acknowledges_nothing(tmp_path: Path, spool: Path) -> None:
+    """A sidecar that goes after it has read the event may not have committed it: the next one gets it too."""
+    with Listener(tmp_path / "socket") as sidecar, Child(lambda: _session(tmp_path)) as session:
+        with closing(sidecar.accept()) as first:
+            told = [first.block(), first.block()]
+        with closing(sidecar.accept()) as second:
+            assert told[1] == second.block()
+            second.acknowledge()
+        session.result()
+    assert [] == left_in(spool)
+
+
+def test_who_was_held_up_has_no_time_left(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sent its event, looks once whether that was acknowledged, and leaves it in the spool."""
+    monkeypatch.setattr(time, "monotonic", itertools.count().__next__)
+    with Listener(tmp_path / "socket") as sidecar:
+        run(lambda: _session(tmp_path))
+        with closing(sidecar.accept()) as caller:
+            caller.block()
+            assert [caller.block()] == left_in(spool)
+        assert not sidecar.has_caller()
+
+
+def _descriptors(tmp_path: Path) -> dict[int, bool]:
+    """Say hello; what is open then, and whether a subprogram would inherit it."""
+    before = set(os.listdir("/proc/self/fd"))
+    Mirror(os.fsencode(tmp_path / "socket"), b"").hello({b"N": b"1"})
+    after = {int(name) for name in set(os.listdir("/proc/self/fd")) - before}
+    return {fd: os.get_inheritable(fd) for fd in after}
+
+
+def test_its_connection_has_the_next_number_from_ten_that_is_free(tmp_path: Path) -> None:
+    """It leaves alone what is open, and is no subprogram's."""
+    with Listener(tmp_path / "socket"), (tmp_path / "other").open("wb") as other:
+        assert {10: False} == run(lambda: _descriptors(tmp_path))
+        assert {11: False} == run(lambda: _descriptors(tmp_path), {10: other.fileno()})
+        assert {12: False} == run(lambda: _descriptors(tmp_path), {10: other.fileno(), 11: other.fileno()})
+
+
+def test_a_directory_that_is_missing_starts_nothing(tmp_path: Path) -> None:
+    """And that is no fault of the session."""
+    run(lambda: _see_to_pusher(tmp_path / "missing"))
+    assert [] == os.listdir(tmp_path)
+
+
+def test_it_costs_the_popup_no_import_but_its_own(checkout: Path) -> None:
+    """Besides the event it loads nothing that the popup itself does not need."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(checkout)!r}); before = {{*sys.modules, 'time', 'select'}};"
+        "import observability.mirror; print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
+    assert ["observability", "observability.event", "observability.mirror"] == loaded.stdout.split()

@@ -1,0 +1,215 @@
+"""deploy/setup: what it asks of Debian, what it says, and what it leaves of the host as it was.
+
+It runs on a pretended host (tests/support/host.py), and the real table of packages is read besides.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.host import SETUP, Host
+from tests.support.programs import need
+
+HOST_POLICY = "#!/bin/sh\nexit 104\n"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Return a machine on which everything is missing, and no policy is set."""
+    return Host(tmp_path)
+
+
+def test_installs_the_missing_packages_and_says_so_before(host: Host) -> None:
+    """One call of apt-get installs both packages of the set, after a line that names them."""
+    status, output, _ = host.run("test")
+    assert 0 == status
+    assert output.startswith("Installing these Debian packages: zz-server zz-daemon\n")
+    assert ["zz-server", "zz-daemon"] == host.called("apt-get")[-1].split()[-2:]
+
+
+def test_a_smaller_set_installs_less(host: Host) -> None:
+    """The demo's set leaves out what only the tests need."""
+    host.run("run")
+    assert host.called("apt-get")[-1].endswith(" install zz-server")
+
+
+def test_removes_nothing_and_takes_no_recommended_packages(host: Host) -> None:
+    """apt-get gives up rather than remove a package, and leaves alone what ours merely recommend."""
+    host.run("run")
+    assert {"--no-remove", "--no-install-recommends"} <= set(host.called("apt-get")[-1].split())
+
+
+def test_installs_only_what_is_not_found_by_its_program(host: Host) -> None:
+    """A program that is there counts, whether or not it came from a package."""
+    host.program("zz-tcpserver")
+    host.run("test")
+    assert host.called("apt-get")[-1].endswith(" install zz-daemon")
+
+
+def test_nothing_missing_asks_nobody(host: Host) -> None:
+    """With everything there it needs no root, calls nothing, says nothing and leaves the policy alone."""
+    host.run("test")
+    host.calls.unlink()
+    assert (0, "", "") == host.run("test", FAKE_UID="1000")
+    assert [] == host.called()
+    assert not host.policy.exists()
+
+
+def test_without_root_it_says_what_root_should_run(host: Host) -> None:
+    """An ordinary user gets one line with the apt-get command, and a status that stops make."""
+    status, output, errors = host.run("test", FAKE_UID="1000")
+    assert (1, "") == (status, output)
+    assert 1 == errors.count("\n")
+    assert "apt-get install --no-install-recommends zz-server zz-daemon\n" in errors
+    assert [] == host.called()
+
+
+def test_without_apt_get_it_names_the_programs(host: Host) -> None:
+    """On another system one line names the programs that are to be there."""
+    (host.bin / "apt-get").unlink()
+    status, output, errors = host.run("test")
+    assert (1, "") == (status, output)
+    assert 1 == errors.count("\n")
+    assert errors.endswith(": zz-tcpserver zz-daemond\n")
+
+
+def test_an_unknown_set_is_refused(host: Host) -> None:
+    """A set that does not exist is an error, not an empty set."""
+    status, _, errors = host.run("everything")
+    assert 1 == status
+    assert "everything" in errors
+
+
+def test_no_daemon_starts_while_it_installs(host: Host) -> None:
+    """The policy that dpkg asks answers 101, and stays away from a host that had none."""
+    host.run("test")
+    assert ["policy says 101"] == host.called("policy")
+    assert [] == list(host.policy.parent.iterdir())
+
+
+def test_daemons_of_the_new_packages_are_not_left_enabled(host: Host) -> None:
+    """Init scripts and units of the new packages are disabled; a template, which starts nothing, is not."""
+    host.run("test")
+    assert ["update-rc.d zz-new disable", "update-rc.d zz-old disable"] == host.called("update-rc.d")
+
+
+def test_a_unit_without_an_init_script_is_no_failure(host: Host) -> None:
+    """update-rc.d complains of it once it has done its work: all are disabled, the policy is put back."""
+    status, _, _ = host.run("test", COMPLAINS="1")
+    assert 0 == status
+    assert ["update-rc.d zz-new disable", "update-rc.d zz-old disable"] == host.called("update-rc.d")
+    assert [] == list(host.policy.parent.iterdir())
+
+
+@pytest.mark.parametrize("environ", [{}, {"BREAK": "1"}], ids=["installed", "apt-get failed"])
+def test_the_hosts_own_policy_is_put_back(host: Host, environ: dict[str, str]) -> None:
+    """The host's policy is the very same file afterwards, however the installation ended."""
+    host.policy.write_text(HOST_POLICY)
+    host.policy.chmod(0o750)
+    before = host.policy.stat()
+    status, _, _ = host.run("test", **environ)
+    assert bool(environ) == bool(status)
+    assert "policy says 101" in host.called("policy")
+    after = host.policy.stat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+    assert HOST_POLICY == host.policy.read_text()
+    assert [host.policy] == list(host.policy.parent.iterdir())
+
+
+def test_a_policy_that_is_a_link_is_put_back_as_a_link(host: Host) -> None:
+    """A link stays a link, also one that leads nowhere, and its target is not written to."""
+    host.policy.symlink_to("/nonexistent/policy")
+    host.run("test")
+    assert "/nonexistent/policy" == os.readlink(host.policy)
+
+
+@pytest.fixture
+def hanging(host: Host) -> Iterator[subprocess.Popen[str]]:
+    """Return a set-up whose apt-get is at work and does not come to an end."""
+    host.policy.write_text(HOST_POLICY)
+    with host.start("test", HANG="1") as process:
+        deadline = time.monotonic() + 60
+        while not host.called("hanging"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_the_policy_is_put_back_when_it_is_interrupted(
+    host: Host, hanging: subprocess.Popen[str], number: signal.Signals
+) -> None:
+    """Ctrl-C in the middle of apt-get puts the policy back and disables what was installed by then."""
+    os.killpg(hanging.pid, number)
+    assert 128 + number == hanging.wait(60)
+    assert HOST_POLICY == host.policy.read_text()
+    assert [host.policy] == list(host.policy.parent.iterdir())
+    assert host.called("update-rc.d")
+
+
+def test_what_a_killed_run_left_is_put_right_by_the_next(host: Host, hanging: subprocess.Popen[str]) -> None:
+    """After a kill -9 the next run does not take our own policy for the host's."""
+    os.killpg(hanging.pid, signal.SIGKILL)
+    hanging.wait(60)
+    assert HOST_POLICY != host.policy.read_text()
+    host.run("test")
+    assert HOST_POLICY == host.policy.read_text()
+    assert [host.policy] == list(host.policy.parent.iterdir())
+
+
+def test_a_second_run_waits_for_the_first(host: Host, hanging: subprocess.Popen[str]) -> None:
+    """Two at once do not put the policy back under each other's hands."""
+    with host.start("run") as second:
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.communicate(timeout=0.5)
+        assert 1 == len(host.called("policy"))
+        os.killpg(hanging.pid, signal.SIGTERM)
+        second.communicate(timeout=60)
+    assert ["policy says 101"] * 2 == host.called("policy")
+    assert HOST_POLICY == host.policy.read_text()
+
+
+def test_the_lists_are_fetched_only_when_they_do_not_know_a_package(host: Host) -> None:
+    """A package that apt-get does not know brings an update; one that it knows does not."""
+    host.run("run")
+    assert [] == host.called(" update")
+    (host.bin / "zz-tcpserver").unlink()
+    host.run("run", SIMULATE="100")
+    assert 1 == len(host.called(" update"))
+
+
+def test_stale_lists_are_fetched_anew(host: Host) -> None:
+    """Where a named file is no longer on the mirror, it updates and tries once more."""
+    status, _, _ = host.run("run", STALE="1")
+    assert 0 == status
+    assert 1 == len(host.called(" update"))
+
+
+def test_a_failed_installation_stops_make(host: Host) -> None:
+    """apt-get's failure is the set-up's."""
+    status, _, _ = host.run("run", BREAK="1")
+    assert 100 == status
+
+
+def test_the_table_of_packages_is_well_formed() -> None:
+    """Each package stands once, with a program, a set and a reason."""
+    lines = (SETUP / "packages").read_text().splitlines()
+    rows = [line.split(maxsplit=3) for line in lines if not line.startswith("#")]
+    assert {4} == {len(row) for row in rows}
+    assert len(rows) == len({row[0] for row in rows})
+    assert {"build", "run", "test"} == {row[2] for row in rows}
+
+
+def test_the_set_up_uses_no_more_than_a_posix_shell() -> None:
+    """A shell other than bash reads it: Debian's own sh, under its own name."""
+    (dash,) = need("dash")
+    read = subprocess.run([dash, "-n", SETUP / "packages.sh"], capture_output=True, text=True, check=False)
+    assert (0, "") == (read.returncode, read.stderr)

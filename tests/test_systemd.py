@@ -1,0 +1,218 @@
+"""deploy/systemd: the units on a real systemd, with real logins."""
+
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import maildir
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import await_that
+from tests.support.maildir import SERVED
+from tests.support.manager import Systemd
+from tests.support.programs import need
+from tests.support.scraper import counts
+
+STATE = "/var/lib/qmail-popup/state.sqlite"
+SPOOL = "/var/spool/qmail-popup"
+
+
+@pytest.fixture
+def host(installed: Path) -> Iterator[Systemd]:
+    """Return a host with systemd and an account, which has not booted yet."""
+    with tempfile.TemporaryDirectory(prefix="systemd-") as name:
+        directory = Path(name)
+        passwords = maildir.pwfile(directory / "passwd", maildir.account(directory))
+        checkpassword, pwfile = need("cvm-checkpassword", "cvm-pwfile")
+        with Systemd(directory, installed) as host:
+            host.edit(
+                "pop3@.service",
+                f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={checkpassword} {pwfile}"\n'
+                f"Environment=CVM_PWFILE_PATH={passwords} CVM_ACCOUNT_SPLIT_CHARS=\n",
+            )
+            yield host
+
+
+def served(host: Systemd, where: str = "127.0.0.1", user: str = "bob:secret") -> str:
+    """Log in from the host itself with curl, and return the first message."""
+    return host.try_run("curl", "-sS", "-g", "-u", user, f"pop3://{where}/1").stdout
+
+
+def counted(host: Systemd, *results: str) -> bool:
+    """Whether the sidecar comes to have counted these logins, given time."""
+    wanted = {(result,): results.count(result) for result in results}
+
+    def done() -> bool:
+        try:
+            return wanted == counts(host.numbers(), "auth_attempts_total", "result")
+        except OSError:  # it is about to start
+            return False
+
+    await_that(done)
+    return True
+
+
+@pytest.fixture
+def untouched(installed: Path) -> Iterator[Systemd]:
+    """Return a host with the units as they are handed out, which has not booted yet."""
+    with tempfile.TemporaryDirectory(prefix="systemd-") as name, Systemd(Path(name), installed) as host:
+        yield host
+
+
+def test_the_units_work_as_they_are_handed_out(untouched: Systemd) -> None:
+    """For a user of the system's, whom checkpw knows and becomes."""
+    need("checkpw")
+    untouched.boot().run("systemd-sysusers", "--inline", "u bob - - /run/bob")
+    bob = maildir.account(untouched.file("/run"))
+    maildir.password_file(bob, int(untouched.run("id", "-u", "bob")))
+    untouched.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    assert SERVED[0].decode() == served(untouched)
+    assert counted(untouched, "accepted")
+
+
+def test_logins_are_served_recorded_and_counted(host: Systemd) -> None:
+    """Over both families of addresses, with the client's in the journal as tcpserver would name it."""
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    message = SERVED[0].decode()
+    assert [message, message] == [served(host), served(host, "[::1]")]
+    assert "" == served(host, user="bob:wrong")
+    assert counted(host, "accepted", "accepted", "rejected")
+    records = [line.split(" ", 3)[3] for line in host.journal("--identifier=qmail-popup")]
+    assert [
+        "Accept::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'",
+        "Accept::AUTH::User P:POP3 S:::1:unknown ?~ 'bob'",
+        "Reject::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'",
+    ] == records
+    assert [] == [line for line in host.journal("_PID=1") if "Failed" in line]  # a refusal is no failure
+
+
+def test_the_checker_is_told_of_the_connection(host: Systemd) -> None:
+    """By the names of tcpserver, both ends of it, IPv4 plain although the socket is one for IPv6."""
+    host.edit("pop3@.service", '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec env"\n')
+    host.boot().run("systemctl", "start", "pop3.socket")
+    for address in ("127.0.0.1", "::1"):
+        own_port, *told = host.run("python3", "-c", _LOG_IN, address).splitlines()
+        expected = {"PROTO=TCP", f"TCPLOCALIP={address}", "TCPLOCALPORT=110"}
+        expected |= {f"TCPREMOTEIP={address}", f"TCPREMOTEPORT={own_port}"}
+        assert expected == {line for line in told if line.startswith(("TCP", "PROTO"))}
+
+
+_LOG_IN = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 110)) as client:
+    client.sendall(b"USER bob\\r\\nPASS secret\\r\\n")
+    print(client.getsockname()[1])
+    print(client.makefile().read())
+"""
+
+
+def test_an_event_waits_for_a_sidecar_that_was_stopped(host: Systemd) -> None:
+    """Its socket is still there: the login starts the sidecar, is not held up, and counts once."""
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    served(host)
+    assert counted(host, "accepted")
+    host.run("systemctl", "stop", "sidecar.service")
+    assert SERVED[0].decode() == served(host)
+    assert counted(host, "accepted", "accepted")
+    assert "active" == host.property("sidecar.service", "ActiveState")
+
+
+def test_a_sidecar_that_was_stopped_with_its_socket_stays_away(host: Systemd) -> None:
+    """Events go to the spool, and it counts them once it is wanted again."""
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.run("systemctl", "stop", "sidecar.socket", "sidecar.service")
+    assert SERVED[0].decode() == served(host)
+    await_that(host.file(f"{SPOOL}/spool").exists)
+    assert "inactive" == host.property("sidecar.service", "ActiveState")
+    host.run("systemctl", "start", "sidecar.service")
+    assert counted(host, "accepted")
+
+
+def test_a_sidecar_that_was_killed_comes_back(host: Systemd) -> None:
+    """With all that it had counted, and with what came in between."""
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    served(host)
+    assert counted(host, "accepted")
+    host.run("systemctl", "kill", "--signal=KILL", "sidecar.service")
+    served(host, user="bob:wrong")
+    assert counted(host, "accepted", "rejected")
+    assert "1" == host.property("sidecar.service", "NRestarts")
+
+
+def test_a_sidecar_that_cannot_start_is_tried_again(host: Systemd) -> None:
+    """However often it failed: logins go on, and count once what hindered it is gone."""
+    host.edit("sidecar.service", "[Service]\nRestartSec=100ms\n")
+    host.boot().file(STATE).write_text("no store" * 1000)
+    host.run("systemctl", "start", "pop3.socket")
+    assert 0 != host.try_run("systemctl", "start", "sidecar.service").returncode
+    for _ in range(3):
+        assert SERVED[0].decode() == served(host)
+    await_that(lambda: int(host.property("sidecar.service", "NRestarts")) > 5)
+    host.file(STATE).unlink()
+    assert counted(host, "accepted", "accepted", "accepted")
+
+
+def test_popups_need_not_be_root(host: Systemd) -> None:
+    """Any account does that has the sidecar's group, where the checker becomes nobody."""
+    host.edit("pop3@.service", "[Service]\nUser=nobody\nGroup=qmailpop\n")
+    host.edit("pop3@.service", '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec id -un"\n')
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    assert "nobody" == host.run("python3", "-c", _LOG_IN, "127.0.0.1").split()[-1]
+    assert counted(host, "accepted")
+
+
+def test_the_sidecar_has_no_rights_but_its_own(host: Systemd) -> None:
+    """An account, no capability, no way to any; its places are for it and its group."""
+    host.boot().run("systemctl", "start", "sidecar.service")
+    user, group = (int(host.run("id", option, "qmailpop")) for option in ("-u", "-g"))
+    pid = host.property("sidecar.service", "MainPID")
+    status = dict(line.split(":\t", 1) for line in host.run("cat", f"/proc/{pid}/status").splitlines())
+    assert [f"{user}\t" * 3 + str(user), "0" * 16, "1", "2"] == [
+        status[name] for name in ("Uid", "CapBnd", "NoNewPrivs", "Seccomp")
+    ]
+    places = {
+        "/run/qmail-popup": (0, group, 0o750),
+        "/run/qmail-popup/sidecar.sock": (0, group, 0o660),
+        SPOOL: (user, group, 0o2770),
+        "/var/lib/qmail-popup": (user, group, 0o750),
+        STATE: (user, group, 0o600),
+    }
+    found = {place: host.file(place).stat() for place in places}
+    assert places == {
+        place: (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) for place, status in found.items()
+    }
+
+
+def test_all_that_the_sidecar_sends_leaves_its_sandbox(host: Systemd) -> None:
+    """Pushes, spans and counters, from the exporter's process too; the counters go out when it is stopped."""
+    to = "http://127.0.0.1:9091"
+    options = f"--json-log --push {to} --otlp {to} --otlp-metrics --instance mx"
+    host.edit(
+        "sidecar.service",
+        "[Service]\nEnvironment=OTEL_BSP_SCHEDULE_DELAY=100\n"
+        f"ExecStart=\nExecStart=/usr/local/bin/qmail-popup-sidecar {options}\n",
+    )
+    command = f"/usr/bin/python3 -I {CHECKOUT}/tests/support/receiver.py 9091 /run/received"
+    host.add("receiver.service", f"[Service]\nType=notify\nExecStart={command}\n")
+    host.boot().run("systemctl", "start", "receiver.service", "pop3.socket", "sidecar.service")
+    received = host.file("/run/received")
+    served(host)
+    await_that(lambda: "/v1/traces" in received.read_text())
+    host.run("systemctl", "stop", "sidecar.service")
+    assert "success" == host.property("sidecar.service", "Result")
+    paths = {"/metrics/job/qmail-popup/instance/mx", "/v1/traces", "/v1/metrics"}
+    assert paths == set(received.read_text().split())
+    log = host.journal("--identifier=qmail-popup-sidecar")
+    assert 1 == sum('"result": "accepted"' in line for line in log)
+    assert [] == [line for line in log if '"warning"' in line or '"error"' in line]
+
+
+def test_a_pusher_outlives_the_session_that_started_it(host: Systemd) -> None:
+    """On a host without a sidecar: it drains the spool when the session is long over."""
+    told = "QMAIL_POPUP_SIDECAR= QMAIL_POPUP_PUSHGATEWAY=http://127.0.0.1:1"
+    host.edit("pop3@.service", f"[Service]\nEnvironment={told}\n")
+    host.boot().run("systemctl", "start", "pop3.socket")
+    served(host)
+    await_that(lambda: host.file(STATE).exists() and not host.file(f"{SPOOL}/spool").exists())

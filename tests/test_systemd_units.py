@@ -1,0 +1,100 @@
+"""deploy/systemd: what systemd says of the units, and the helper that stands between it and a popup."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.manager import SOURCE
+from tests.support.programs import need
+
+UNITS = ("pop3.socket", "pop3@.service", "sidecar.socket", "sidecar.service")
+EXPOSURE_MOST = 2.0
+
+
+@pytest.mark.parametrize(
+    ("instance", "ip", "port"),
+    [
+        ("17-192.0.2.1:110-198.51.100.7:40000", "192.0.2.1", "110"),
+        ("17-2001:db8::1:110-2001:db8::7:40000", "2001:db8::1", "110"),
+        ("17-4711-192.0.2.1:995-198.51.100.7:40000", "192.0.2.1", "995"),  # newer ones name a cookie, too
+    ],
+)
+def test_the_instance_names_this_end(instance: str, ip: str, port: str) -> None:
+    """It is read from its right end, where both addresses stand; the client is the one that systemd names."""
+    remote = {"REMOTE_ADDR": "198.51.100.7", "REMOTE_PORT": "40000"}
+    told = subprocess.run(
+        [SOURCE / "tcp-environ", instance, "/usr/bin/env"],
+        env=remote,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = {
+        "PROTO": "TCP",
+        "TCPLOCALIP": ip,
+        "TCPLOCALPORT": port,
+        "TCPREMOTEIP": remote["REMOTE_ADDR"],
+        "TCPREMOTEPORT": remote["REMOTE_PORT"],
+    }
+    lines = (line.split("=", 1) for line in told.stdout.splitlines())
+    assert expected == {name: value for name, value in lines if name.startswith(("TCP", "PROTO"))}
+
+
+def test_a_client_that_is_gone_has_no_address() -> None:
+    """Systemd cannot name it then, and neither does the record."""
+    shell = 'echo "<$TCPREMOTEIP>"'
+    command: list[str | Path] = [
+        SOURCE / "tcp-environ",
+        "1-127.0.0.1:110-127.0.0.1:4",
+        "/bin/sh",
+        "-uc",
+        shell,
+    ]
+    assert "<>\n" == subprocess.run(command, env={}, capture_output=True, text=True, check=True).stdout
+
+
+def test_descriptor_5_is_where_the_journal_listens() -> None:
+    """The record goes where messages go."""
+    command: list[str | Path] = [
+        SOURCE / "tcp-environ",
+        "1-127.0.0.1:110-127.0.0.1:4",
+        "/bin/sh",
+        "-c",
+        "echo record >&5",
+    ]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
+    assert ("", "record\n") == (done.stdout, done.stderr)
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(installed: Path, tmp_path: Path) -> None:
+    """Systemd-analyze verify is silent, once the programs are where the units look for them."""
+    (analyze,) = need("systemd-analyze")
+    helper = "/usr/local/libexec/qmail-popup/tcp-environ"
+    for name in UNITS:
+        text = (SOURCE / name).read_text().replace(helper, str(SOURCE / "tcp-environ"))
+        (tmp_path / name).write_text(text.replace("/usr/local", str(installed)))
+    units = [tmp_path / name for name in UNITS]
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_the_sidecar_is_little_exposed(tmp_path: Path) -> None:
+    """Systemd-analyze security gives it at most 2.0 of 10."""
+    (analyze,) = need("systemd-analyze")
+    unit = shutil.copy(SOURCE / "sidecar.service", tmp_path)
+    command = [analyze, "security", "--offline=true", "--no-pager", unit]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (exposure,) = [line.split()[-3] for line in said.splitlines() if "Overall exposure level" in line]
+    assert float(exposure) <= EXPOSURE_MOST
+
+
+def test_the_helper_is_for_any_posix_shell() -> None:
+    """Debian's own sh reads it, and it can be executed."""
+    helper = SOURCE / "tcp-environ"
+    subprocess.run([*need("dash"), "-n", helper], check=True)
+    assert os.access(helper, os.X_OK)
