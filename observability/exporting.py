@@ -13,6 +13,7 @@ import pickle
 import select
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,12 +41,20 @@ def main() -> None:
         # A service manager or a terminal signals all of us; what counts is when the sidecar ends.
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
+    _trust_the_system()
     with socket.socket(fileno=0) as line:
         frames = _frames(line.makefile("rb"))
         setup = next(frames, None)
         if isinstance(setup, Setup):
             _export(setup, frames, line)
     os._exit(0)
+
+
+def _trust_the_system() -> None:
+    """Verify collectors as gateways are: by the system's authorities, not by those that requests brings."""
+    authorities = ssl.get_default_verify_paths()  # as SSL_CERT_FILE and SSL_CERT_DIR say
+    if place := authorities.cafile or authorities.capath:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", place)
 
 
 def _export(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:

@@ -123,6 +123,17 @@ def test_each_runs_as_the_account_that_its_directory_names(host: Host) -> None:
     assert {(group.pw_uid, group.pw_gid)} == {(place.st_uid, place.st_gid) for place in places}
 
 
+def test_directories_that_are_there_stay_as_they_are(host: Host) -> None:
+    """They may be others' too: root neither gives them away nor shuts them."""
+    host.state.parent.mkdir()
+    host.state.parent.chmod(0o1777)
+    host.place_sidecar()
+    host.start()
+    assert {} != host.numbers()
+    place = host.state.parent.stat()
+    assert (0, 0, 0o1777) == (place.st_uid, place.st_gid, stat.S_IMODE(place.st_mode))
+
+
 def test_popups_need_not_be_root(host: Host) -> None:
     """With a checker that becomes nobody, an account in the sidecar's group does, and is counted."""
     host.place_server("pop3", ACCOUNT=SIDECAR, CHECKER="/bin/true")

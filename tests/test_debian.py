@@ -9,10 +9,13 @@ import pytest
 
 from qmail_popup import VERSION
 from tests.support.descriptors import CHECKOUT
+from tests.support.documents import links
 from tests.support.installed import PYTHON
 from tests.support.packaged import SIDECAR, SPOOL, STATE, UNITS, Sidecar, log_in, pop3
 from tests.support.programs import need
 from tests.support.throwaway import ThrowAwayRoot
+
+DOC = "usr/share/doc/qmail-popup"
 
 # What dpkg, systemd and man-db write down for themselves.
 NOTES = (
@@ -77,16 +80,24 @@ def test_what_is_in_it(package: Path, unpacked: Path) -> None:
 
 
 def test_nothing_names_another_prefix(unpacked: Path) -> None:
-    """Units, programs and examples look below /usr, where the package is."""
-    places = ("lib", "usr/bin", "usr/libexec", "usr/share/doc/qmail-popup/examples")
+    """Units, programs and run scripts look below /usr, where the package is."""
+    places = ("lib", "usr/bin", "usr/libexec", f"{DOC}/deploy/daemontools")
     files = [file for place in places for file in (unpacked / place).rglob("*") if file.is_file()]
     assert [] == [file for file in files if b"/usr/local" in file.read_bytes()]
     assert not (unpacked / "usr/local").exists()
 
 
+def test_each_link_of_its_pages_leads_somewhere(unpacked: Path) -> None:
+    """What a page links to is in the package, where the page says."""
+    pages = list((unpacked / DOC).rglob("*.md"))
+    assert {"README.md", "OPERATIONS.md", "SECURITY.md", "runbooks.md"} <= {page.name for page in pages}
+    inside = [(page, link.partition("#")[0]) for page in pages for link in links(page) if "://" not in link]
+    assert [] == [(page.name, link) for page, link in inside if not (page.parent / link).exists()]
+
+
 def test_its_licences_are_told(unpacked: Path) -> None:
     """Ours, and each that came with the sidecar's dependencies."""
-    ours, theirs = (unpacked / "usr/share/doc/qmail-popup/copyright").read_text().split("dist-info:\n\n")
+    ours, theirs = (unpacked / DOC / "copyright").read_text().split("dist-info:\n\n")
     came = (unpacked / "usr/lib/qmail-popup/site-packages").glob("*.dist-info")
     assert ours.startswith((CHECKOUT / "LICENSE").read_text())
     assert len(list(came)) == theirs.count("\n")
@@ -100,7 +111,7 @@ def test_it_makes_what_it_needs(root: ThrowAwayRoot) -> None:
     assert "/usr/sbin/nologin" == account[-1]
     stat = root.run("stat", "--format=%n %a %U %G", "/run/qmail-popup", SPOOL, STATE)
     assert [
-        "/run/qmail-popup 750 root qmailpop",
+        "/run/qmail-popup 750 qmailpop qmailpop",
         f"{SPOOL} 2770 qmailpop qmailpop",
         f"{STATE} 750 qmailpop qmailpop",
     ] == stat.splitlines()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
+from tests.support import authority
 from tests.support.collector import Collector
 from tests.support.keeper import Keeper
 from tests.support.processes import children, is_gone
@@ -85,6 +86,24 @@ def test_no_collector_keeps_the_sidecar(tmp_path: Path, collector: Collector, te
         assert is_gone(exporter)
     with RunningSidecar(tmp_path) as again:
         assert 200 == again.value("telemetry_spans_dropped_total")
+
+
+def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the system's authorities, or those that SSL_CERT_FILE names, as for a gateway."""
+    monkeypatch.delenv(
+        "REQUESTS_CA_BUNDLE", raising=False
+    )  # which goes before that, where somebody has set it
+    made = authority.make(tmp_path)
+    with Collector(made) as collector:
+        with RunningSidecar(tmp_path, "--otlp", collector.url, environ=QUICK) as sidecar:
+            assert deliver(sidecar.socket, build(fields()))
+            assert 0 == sidecar.stop()
+        assert [] == collector.spans()
+        told = {**QUICK, "SSL_CERT_FILE": str(made.ca)}
+        with RunningSidecar(tmp_path, "--otlp", collector.url, environ=told) as sidecar:
+            assert deliver(sidecar.socket, build(fields()))
+            assert 0 == sidecar.stop()
+        assert 2 == len(collector.spans())
 
 
 def test_drops_survive_a_kill(tmp_path: Path, collector: Collector) -> None:

@@ -179,9 +179,9 @@ def test_a_host_is_moved(host: Host, tmp_path: Path) -> None:
     (host.keeper.spool / "spool").write_bytes(spooled(waits))
 
     other = tmp_path / "new"
-    other.mkdir()
-    new = Host(other)
-    (block,) = commands(PAGE, "Move a host")
+    new = _begun(other)
+    find, block = commands(PAGE, "Move a host")
+    new.follow(find)
     sent, received = block.replace(" ssh new.example.org ", " ").split("|")
     shell(f"{sent.replace('-C /', f'-C {tmp_path}')} | {received.replace('-C /', f'-C {other}')}")
     with new.keeper:
@@ -191,6 +191,17 @@ def test_a_host_is_moved(host: Host, tmp_path: Path) -> None:
         assert 2 == new.attempts()
     key = "state.sqlite.key"
     assert host.keeper.state.with_name(key).read_bytes() == new.keeper.state.with_name(key).read_bytes()
+
+
+def _begun(root: Path) -> Host:
+    """Make a host whose sidecar has counted something, and has left its state in three files."""
+    root.mkdir()
+    host = Host(root)
+    with host.keeper:
+        host.keeper.start("--json-log")
+        deliver(host.keeper.socket, build(fields()))
+        host.keeper.kill()
+    return host
 
 
 def test_what_waits_can_be_counted_and_given_up(host: Host) -> None:
@@ -222,14 +233,16 @@ def test_all_can_be_turned_off_by_the_servers_variables(host: Host) -> None:
 
     done: list[str] = []
     svc = {"-t": lambda: done.append("-t"), "-d": lambda: done.append("-d")}
+    (host.root / "service/sidecar").mkdir()
     host.follow(commands(PAGE, "Turn everything off")[0], svc)
     assert ["-t", "-d"] == done
+    assert (host.root / "service/sidecar/down").exists()
     assert 0 == _events_left(host, [envdir, str(env)])
 
 
 def test_all_can_be_turned_off_without_the_servers(host: Host) -> None:
     """A popup that is told of a sidecar and a spool finds neither, serves its client, and leaves nothing."""
-    host.follow(commands(PAGE, "Turn everything off")[1], {"-d": host.keeper.kill})
+    host.follow(commands(PAGE, "Turn everything off")[2], {"-d": host.keeper.kill})
     told = {"PATH": os.environ["PATH"], **host.keeper.environment}
     assert 0 == _events_left(host, [], told)
     assert [host.keeper.spool.with_name("qmail-popup.off")] == list(host.keeper.spool.parent.rglob("*"))

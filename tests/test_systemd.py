@@ -9,12 +9,14 @@ import pytest
 
 from tests.support import maildir
 from tests.support.descriptors import CHECKOUT
+from tests.support.documents import commands
 from tests.support.keeper import await_that
 from tests.support.maildir import SERVED
 from tests.support.manager import Systemd
 from tests.support.programs import need
 from tests.support.scraper import counts
 
+OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
 STATE = "/var/lib/qmail-popup/state.sqlite"
 SPOOL = "/var/spool/qmail-popup"
 
@@ -173,7 +175,7 @@ def test_the_sidecar_has_no_rights_but_its_own(host: Systemd) -> None:
         status[name] for name in ("Uid", "CapBnd", "NoNewPrivs", "Seccomp")
     ]
     places = {
-        "/run/qmail-popup": (0, group, 0o750),
+        "/run/qmail-popup": (user, group, 0o750),
         "/run/qmail-popup/sidecar.sock": (0, group, 0o660),
         SPOOL: (user, group, 0o2770),
         "/var/lib/qmail-popup": (user, group, 0o750),
@@ -216,3 +218,41 @@ def test_a_pusher_outlives_the_session_that_started_it(host: Systemd) -> None:
     host.boot().run("systemctl", "start", "pop3.socket")
     served(host)
     await_that(lambda: host.file(STATE).exists() and not host.file(f"{SPOOL}/spool").exists())
+
+
+def test_a_sidecar_without_a_spool_serves(host: Systemd) -> None:
+    """Its sandbox does not ask for the directory: popups that connect are counted."""
+    host.boot().run("mv", SPOOL, f"{SPOOL}.off")
+    host.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    assert SERVED[0].decode() == served(host)
+    assert counted(host, "accepted")
+
+
+def test_all_can_be_turned_off(host: Systemd) -> None:
+    """As the page says: logins are served, no sidecar is started by them, and nothing is left for one."""
+    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    served(host)
+    assert counted(host, "accepted")
+    block = commands(OPERATIONS, "Turn everything off")[1]
+    host.run("sh", "-eu", "-c", block.replace("/etc/systemd/system", "/run/units"))
+    assert SERVED[0].decode() == served(host)
+    assert ["inactive"] * 2 == [
+        host.property(f"sidecar.{kind}", "ActiveState") for kind in ("socket", "service")
+    ]
+    assert not host.file(f"{SPOOL}/spool").exists()
+
+
+def test_a_corrupt_state_is_moved_aside(host: Systemd) -> None:
+    """As the page says, with both units stopped; what comes after that is counted from 0."""
+    host.boot().file(STATE).write_text("no store" * 1000)
+    host.run("systemctl", "start", "sidecar.socket")
+    host.run("systemctl", "stop", "sidecar.socket")
+    (block,) = commands(OPERATIONS, "Begin anew")
+    said = host.try_run(
+        "timeout", "--signal=INT", "--preserve-status", "2", "sh", "-c", f"exec {block.strip()}"
+    )
+    assert "moved the state to" in said.stderr
+    assert 0 == said.returncode
+    host.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    served(host)
+    assert counted(host, "accepted")

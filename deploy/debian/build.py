@@ -43,11 +43,26 @@ PLACES = {
     "deploy/systemd/tmpfiles.d/qmail-popup.conf": Path("usr/lib/tmpfiles.d/qmail-popup.conf"),
     "deploy/systemd/tcp-environ": Path("usr/libexec/qmail-popup/tcp-environ"),
     "deploy/debian/README.Debian": DOC / "README.Debian",
-    "deploy/OPERATIONS.md": DOC / "OPERATIONS.md",
-    "README.md": DOC / "README.md",
-    "SECURITY.md": DOC / "SECURITY.md",
 }
-EXAMPLES = ("daemontools", "fail2ban")
+# The pages for people, and all that they link to, at the same places below DOC: so each link leads somewhere.
+DOCUMENTS = (
+    "*.md",
+    "dashboards/*.json",
+    "dashboards/*.md",
+    "dashboards/*.png",
+    "dashboards/rules/*.yml",
+    "deploy/**/*.md",
+    "deploy/alertmanager/*",
+    "deploy/compose.yaml",
+    "deploy/compose/**/*",
+    "deploy/daemontools/**/*",
+    "deploy/debian/README.Debian",
+    "deploy/fail2ban/**/*",
+    "deploy/fleet/**/*",
+    "deploy/man/*",
+    "deploy/otel-collector/*",
+    "deploy/prometheus/**/*",
+)
 
 
 def main() -> None:
@@ -102,9 +117,11 @@ def _lay_out(stage: Path) -> None:
         shutil.copy(ROOT / source, stage / place)
     for unit in NAMES.values():
         _change(stage / UNITS / unit, {"/usr/local/": "/usr/", **NAMES})
-    for example in EXAMPLES:
-        shutil.copytree(ROOT / "deploy" / example, stage / DOC / "examples" / example)
-    for file in (stage / DOC / "examples").rglob("env/PREFIX"):
+    for document in filter(Path.is_file, (file for pattern in DOCUMENTS for file in ROOT.glob(pattern))):
+        place = stage / DOC / document.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(document, place)
+    for file in (stage / DOC).rglob("env/PREFIX"):
         _change(file, {"/usr/local": "/usr"})
 
 
@@ -124,7 +141,6 @@ def _document(stage: Path, version: str, maintainer: str) -> None:
     entry = "  * For the changes of this release see CHANGELOG.md."
     text = f"qmail-popup ({version}) stable; urgency=medium\n\n{entry}\n\n -- {maintainer}  {date}\n"
     _compressed(stage / DOC / "changelog.gz", text)
-    shutil.copy(ROOT / "CHANGELOG.md", stage / DOC)
     (stage / DOC / "copyright").write_text(_copyright(stage / SITE_PACKAGES), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """A receiver of OTLP over HTTP: decodes what came over the wire, and misbehaves as a test wants it to."""
 
 import gzip
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.support.authority import Authority
 
 Attributes = dict[str, str | int]
 
@@ -66,14 +69,19 @@ class Collector:
     and keeps its client waiting otherwise; requests: what it has answered
     """
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Authority | None = None) -> None:
+        """Serve; identity: over TLS, with this certificate."""
         self.status, self.refuses = 200, 0
         self.gate = threading.Event()
         self.gate.set()
         self.requests: list[Request] = []
         self.waiting = 0  # requests that came and are not answered
         self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if identity:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(identity.certificate, identity.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if identity else 'http'}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
