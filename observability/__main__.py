@@ -85,8 +85,9 @@ def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stac
     stop = stack.enter_context(_stop_signals())
     spool = stack.enter_context(closing(_spool(settings, say)))
     intake, chores = _intake(settings, environ, stop, stack)
-    sinks: list[Sink] = [_session_log(settings, say, stack)] if settings.json_log else []
-    if exporter := _exporter(settings, environ, (store, intake, say), stack):
+    privacy = _privacy(settings)
+    sinks: list[Sink] = [_session_log(privacy, say, stack)] if settings.json_log else []
+    if exporter := _exporter(settings, environ, (store, intake, privacy, say), stack):
         sinks.append(exporter)
         chores.append(exporter.tick)
     sources = Sources(
@@ -108,7 +109,7 @@ def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stac
 
 
 def _store(settings: Settings, say: Messages, stack: ExitStack) -> Store:
-    state = settings.state.resolve()
+    state = settings.state
     _make_directory(state.parent, _STATE_MODE)
     stack.enter_context(claimed(state, SIDECAR))
     try:
@@ -139,6 +140,10 @@ def _intake(
 ) -> tuple[Intake, list[Callable[[], None]]]:
     """Listen; with a socket of our own there is the chore to make it anew where somebody removed it."""
     most = min(CONNECTIONS_MOST, _raise_descriptor_limit() - _OTHER_DESCRIPTORS)
+    if most < 1:
+        raise UnusableError(
+            f"the limit of open files leaves none for popups: it has to be over {_OTHER_DESCRIPTORS}"
+        )
     if handed_over := listening.inherited(environ, os.getpid()):
         return stack.enter_context(closing(Intake(handed_over, stop, time.monotonic, most))), []
     door = stack.enter_context(closing(listening.Door(settings.socket)))
@@ -151,28 +156,32 @@ def _intake(
     return intake, [renew]
 
 
-def _session_log(settings: Settings, say: Messages, stack: ExitStack) -> SessionLog:
-    stdout = stack.enter_context(closing(Stream(1, _LAST_WORDS_SECONDS)))
-    return SessionLog(stdout, _privacy(settings), time.time, say)
-
-
 def _privacy(settings: Settings) -> Privacy:
-    key = load_key(Path(f"{settings.state.resolve()}.key")) if settings.user_names == "hash" else b""
+    key = load_key(Path(f"{settings.state}.key")) if settings.user_names == "hash" else b""
     return Privacy(settings.user_names, settings.client_addresses, key)
 
 
+def _session_log(privacy: Privacy, say: Messages, stack: ExitStack) -> SessionLog:
+    stdout = stack.enter_context(closing(Stream(1, _LAST_WORDS_SECONDS)))
+    return SessionLog(stdout, privacy, time.time, say)
+
+
 def _exporter(
-    settings: Settings, environ: Mapping[str, str], sources: tuple[Store, Intake, Messages], stack: ExitStack
+    settings: Settings,
+    environ: Mapping[str, str],
+    sources: tuple[Store, Intake, Privacy, Messages],
+    stack: ExitStack,
 ) -> otlp.Exporter | None:
     """Start the exporter, where spans or counters are wanted."""
-    store, intake, say = sources
+    store, intake, privacy, say = sources
     spans = otlp.is_wanted(settings.otlp, environ)
-    if not (spans or settings.otlp_metrics):
+    counters = settings.otlp_metrics and not otlp.is_switched_off("METRICS", environ)
+    if not (spans or counters):
         return None
     setup = otlp.Setup(
         endpoint=settings.otlp,
-        counters=settings.otlp_metrics,
-        privacy=_privacy(settings),
+        counters=counters,
+        privacy=privacy,
         instance=settings.instance,
         version=VERSION,
         born=int(store.born * 1e9),
@@ -213,9 +222,9 @@ def _fill_standard_descriptors() -> None:
 
 
 def _make_directory(path: Path, mode: int) -> None:
-    if path.exists():
-        return
     try:
+        if path.exists():
+            return
         path.mkdir()
         path.chmod(mode)  # whatever the umask
     except OSError as error:

@@ -18,7 +18,8 @@ from observability.errors import UnusableError
 SIDECAR = "sidecar"
 PUSHER = "pusher"
 HAND_OVER_SECONDS = 5.0  # for a pusher that is asked to
-_NOTE_MOST = 64
+_NOTE_MOST = 64  # bytes
+_NOTE_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
 
 
@@ -44,11 +45,15 @@ def claimed(state: Path, role: str, patience: float = HAND_OVER_SECONDS) -> Iter
 
 def _lock(fd: int, state: Path, role: str, deadline: float) -> None:
     """Take the lock; a sidecar asks a pusher for it, and again where another pusher was faster."""
+    noted = min(deadline, time.monotonic() + _NOTE_SECONDS)
     while not _is_taken(fd):
         holder, pid = _noted(fd)
-        if role != SIDECAR or holder != PUSHER or time.monotonic() > deadline:
+        if not _holds(pid, os.fstat(fd).st_ino) and time.monotonic() < noted:
+            pass  # who has just taken it has not yet noted that
+        elif role != SIDECAR or holder != PUSHER or time.monotonic() > deadline:
             raise UnusableError(f"the store {state} is held by another {holder or SIDECAR} ({pid or '?'})")
-        _ask(pid, fd)
+        else:
+            _ask(pid, fd)
         time.sleep(_LOOK_SECONDS)
 
 

@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 
 from observability import totals
+from observability.answers import session
 from observability.otlp import NAME, Setup, Snapshot, signal_endpoint
 
 COUNTERS = {
@@ -78,7 +79,7 @@ class _FromBirth(OTLPMetricExporter):
     """The SDK's own exporter, but for the start time."""
 
     def __init__(self, born: int, endpoint: str | None) -> None:
-        super().__init__(endpoint=endpoint, preferred_temporality=_CUMULATIVE)
+        super().__init__(endpoint=endpoint, preferred_temporality=_CUMULATIVE, session=session())
         self._born = born
 
     def export(

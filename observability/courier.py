@@ -4,6 +4,7 @@ Owns the interval. The loop that takes events in waits for none of this; what be
 from the reports when it has time, counts it and tells.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -17,8 +18,9 @@ from observability.push import Pushing
 from observability.settings import Settings
 
 _LOOK_SECONDS = 0.5  # while a push is under way: for the word to stop
-_LAST_SECONDS = 1.5
+_LAST_SECONDS = 1.0
 _READABLE = 0o644  # node_exporter is another user
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 PUSH, TEXTFILE = "push", "textfile"
 
@@ -132,8 +134,12 @@ class Textfile:
     def write(self) -> str:
         """Write it anew; return what went wrong, if anything did."""
         try:
-            self._aside.write_bytes(self._text())
-            self._aside.chmod(_READABLE)
+            text = self._text()
+            # The directory may be others' too: nothing that lies there is followed or written to.
+            self._aside.unlink(missing_ok=True)
+            with open(os.open(self._aside, _NEW, _READABLE), "wb") as file:
+                os.fchmod(file.fileno(), _READABLE)  # whatever the umask
+                file.write(text)
             self._aside.rename(self._path)
         except OSError as error:
             return f"cannot write the textfile: {error}"

@@ -17,6 +17,8 @@ from pathlib import Path
 from observability.event import LIMIT, SEPARATOR
 from observability.parsing import SPOOL, Arrival, Event, Malformed, parse
 
+TAKEN_MOST = 100  # files, of which all but one were left behind
+
 _TAKEN = "taken."
 _PIECE = 65536  # bytes: some 150 events
 _OVERLONG = b"x" * LIMIT  # stands for the beginning of what is too long anyway
@@ -111,14 +113,15 @@ class Spool:
 
     def _take(self) -> None:
         spool = self._directory / "spool"
-        if _size(spool):
+        # What cannot be drained piles up in one file then, and not in another one at each tick.
+        if _size(spool) and len(self._taken()) < TAKEN_MOST:
             spool.rename(self._directory / f"{_TAKEN}{os.urandom(8).hex()}")
 
     def _open(self, path: Path) -> "_File | None":
         try:
             return _File(path)
         except BlockingIOError:
-            self.trouble = f"{path}: a writer is in flight"
+            self.trouble = f"cannot drain {path}: a writer is in flight"
         except OSError as error:
             self._note(error)
         return None

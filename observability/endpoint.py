@@ -39,6 +39,9 @@ class TLS(NamedTuple):
 
     def context(self) -> ssl.SSLContext:
         """Load them."""
+        for file in (self.certificate, self.key, self.client_ca):
+            if file:
+                file.open("rb").close()  # the errors of ssl do not name it
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         if self.client_ca:
@@ -118,7 +121,11 @@ class _Server(ThreadingWSGIServer):
             self.shutdown_request(request)
             return
         self._served[request] = time.monotonic() + PATIENCE_SECONDS
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread can be had just now; the server lets go of the request
+            self._served.pop(request)
+            raise
 
     def process_request_thread(  # type: ignore[override]  # as above
         self, request: socket.socket, client_address: _Address

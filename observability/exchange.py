@@ -16,6 +16,8 @@ from typing import TypeVar
 CONNECT_SECONDS = 10.0
 DEAD_SECONDS = 60  # without a sign of life from the other host; a stopped process is no dead host
 _HEAD_MOST = 65536
+_END = b"\r\n\r\n"
+_INTERIM = range(100, 200)
 _PIECE = 4096
 
 _T = TypeVar("_T")
@@ -35,13 +37,12 @@ def exchange(
     peer: tuple[str, int], tls: ssl.SSLContext | None, request: bytes, clock: Callable[[], float]
 ) -> Work[int]:
     """Send request (head and body in one) to peer; return the status. OSError: the connection is dead."""
-    deadline = clock() + CONNECT_SECONDS
     with contextlib.ExitStack() as stack:
-        connection = yield from _connected(peer, stack, lambda: clock() > deadline)
+        connection = yield from _connected(peer, stack, clock)
         if tls:
             secured = tls.wrap_socket(connection, server_hostname=peer[0], do_handshake_on_connect=False)
             connection = stack.enter_context(secured)
-            yield from _patiently(secured, secured.do_handshake, select.POLLIN, lambda: clock() > deadline)
+            yield from _patiently(secured, secured.do_handshake, select.POLLIN, _late(clock))
         while request:
             send = functools.partial(connection.send, request)
             request = request[(yield from _patiently(connection, send, select.POLLOUT)) :]
@@ -49,7 +50,7 @@ def exchange(
 
 
 def _connected(
-    peer: tuple[str, int], stack: contextlib.ExitStack, is_late: Callable[[], bool]
+    peer: tuple[str, int], stack: contextlib.ExitStack, clock: Callable[[], float]
 ) -> Work[socket.socket]:
     """Connect to the first of the peer's addresses that lets us; the stack closes what was opened."""
     trouble = OSError(f"{peer[0]} has no address")
@@ -61,7 +62,7 @@ def _connected(
                 connection.setsockopt(*option)
             # Asked again, connect(2) tells how the first one went.
             connect = functools.partial(connection.connect, address)
-            yield from _patiently(connection, connect, select.POLLOUT, is_late)
+            yield from _patiently(connection, connect, select.POLLOUT, _late(clock))
         except OSError as error:
             trouble = error
         else:
@@ -69,17 +70,33 @@ def _connected(
     raise trouble
 
 
+def _late(clock: Callable[[], float]) -> Callable[[], bool]:
+    deadline = clock() + CONNECT_SECONDS
+    return lambda: clock() > deadline
+
+
 def _status(connection: socket.socket) -> Work[int]:
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _HEAD_MOST:
+    received = b""
+    while (status := _final(received)) is None and len(received) < _HEAD_MOST:
         piece = yield from _patiently(connection, lambda: connection.recv(_PIECE), select.POLLIN)
         if not piece:
             break
-        head += piece
-    version, _, rest = head.partition(b" ")
-    if not (version.startswith(b"HTTP/1.") and rest[:3].isdigit() and b"\r\n\r\n" in head):
+        received += piece
+    if status is None:
         raise ConnectionError("the connection ended without an answer")
-    return int(rest[:3])
+    return status
+
+
+def _final(received: bytes) -> int | None:
+    """Return the answer's status, once its head is there; interim ones may come before (RFC 9110, 15.2)."""
+    *heads, _rest = received.split(_END)
+    for head in heads:
+        version, _, status = head.partition(b" ")
+        if not (version.startswith(b"HTTP/1.") and status[:3].isdigit()):
+            raise ConnectionError("the answer is none of HTTP")
+        if int(status[:3]) not in _INTERIM:
+            return int(status[:3])
+    return None
 
 
 def _patiently(

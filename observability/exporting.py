@@ -32,6 +32,7 @@ _NICENESS = 5  # where there is one core for all, the intake comes first
 _MOMENT_MILLISECONDS = 20
 _WAY_OUT_SECONDS = 0.2  # of FLUSH_SECONDS
 _SAY_AGAIN_SECONDS = 60.0
+_HEADERS_READER = "opentelemetry.util.re"
 _VALUES_BEFORE_A_LOOK = 20_000  # spans hold no cycles, and many values
 
 
@@ -108,7 +109,9 @@ class _Sayings(logging.Handler):
         now = time.monotonic()
         if now - self._said.get(record.msg, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
             self._said[record.msg] = now
-            self._say(record.levelname.lower(), f"OpenTelemetry: {_one_line(record.getMessage())}")
+            # What this one adds are the headers, and so credentials.
+            told = str(record.msg) if record.name == _HEADERS_READER else record.getMessage()
+            self._say(record.levelname.lower(), f"OpenTelemetry: {_one_line(told)}")
 
 
 def resource_of(setup: Setup) -> Resource:

@@ -60,7 +60,7 @@ def parse(url: str) -> Gateway:
         raise ValueError("a user in the URL is there for all to see; --push-credentials names a file")
     # A blank or a control character would end the request's first line.
     is_clean = url.isascii() and url.isprintable() and " " not in url
-    if not (is_clean and host and parts.scheme in _PORTS) or parts.query or parts.fragment:
+    if not (is_clean and host and parts.scheme in _PORTS and port != 0) or parts.query or parts.fragment:
         raise ValueError("a gateway is http://HOST[:PORT] or https://HOST[:PORT]")
     prefix, is_secure = parts.path.rstrip("/"), parts.scheme == "https"
     return Gateway(url, is_secure, host, port or _PORTS[parts.scheme], parts.netloc, prefix)

@@ -118,6 +118,9 @@ class Intake:
     def _close_listener(self) -> None:
         if not self._paused_until:
             self._accept(_PARKED_MOST)
+        if not self._paused_until:
+            # Closing does not do that where a service manager has the socket open, too.
+            self._poll.unregister(self._listener)
         self._listener.close()
         self._paused_until = 0.0
         self.is_idle = False  # who was parked has not been looked at

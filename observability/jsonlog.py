@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -109,7 +110,9 @@ def _json(names: Sequence[str]) -> Callable[[Fields], str]:
 
 
 def _plain(fields: Fields) -> str:
-    return f"qmail-popup-sidecar: {fields['message']}"
+    """Render it for a person; it may quote a file's name, which others chose, and stays one line of text."""
+    shown = (c if c.isprintable() else ascii(c)[1:-1] for c in str(fields["message"]))
+    return f"qmail-popup-sidecar: {''.join(shown)}"
 
 
 def _timestamp(seconds: float) -> str:
@@ -118,7 +121,12 @@ def _timestamp(seconds: float) -> str:
 
 def _write(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # others, who share the descriptor, have set it so
+            room = select.poll()
+            room.register(fd, select.POLLOUT)
+            room.poll()
 
 
 def _auth_duration(event: Event) -> float | None:

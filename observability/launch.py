@@ -26,8 +26,7 @@ def launch(lock: int, program: str, options: "Mapping[bytes, bytes]") -> None:
     """
     command, environ = _command(realpath(program))
     told = [b"%s=%s" % option for option in options.items()]
-    posix.closerange(0, lock)
-    posix.closerange(lock + 1, posix.sysconf("SC_OPEN_MAX"))
+    _close_all_but(lock)
     actions = (
         (posix.POSIX_SPAWN_DUP2, lock, 0),
         (posix.POSIX_SPAWN_OPEN, 1, _NULL, posix.O_WRONLY, 0),
@@ -36,6 +35,20 @@ def launch(lock: int, program: str, options: "Mapping[bytes, bytes]") -> None:
     posix.posix_spawn(
         command[0], [*command, "--once", *told], environ, file_actions=actions, setsid=True, setsigmask=()
     )
+
+
+def _close_all_but(lock: int) -> None:
+    """Close what there is, which may be above a limit that was lowered since."""
+    try:
+        numbers = [int(name) for name in posix.listdir("/proc/self/fd")]
+    except OSError:
+        numbers = list(range(posix.sysconf("SC_OPEN_MAX")))
+    for fd in numbers:
+        try:
+            if fd != lock:
+                posix.close(fd)
+        except OSError:  # the one that listed them
+            pass
 
 
 def _command(program: str) -> "tuple[list[str | bytes], dict[bytes, bytes]]":

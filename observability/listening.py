@@ -22,14 +22,16 @@ _NO_OTHERS = 0o117  # leaves 0660: root and the popups' group
 
 def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     """Return the listening socket that the service manager hands over, if it does."""
-    if environ.get("LISTEN_PID") != str(pid) or environ.get("LISTEN_FDS", "0") == "0":
+    if environ.get("LISTEN_PID") != str(pid) or environ.get("LISTEN_FDS", "") in ("", "0"):
         return None
     try:
         listener = socket.socket(fileno=_FIRST_HANDED_OVER)
     except OSError as error:
         raise UnusableError(f"LISTEN_FDS is set, but descriptor 3 is no socket: {error.strerror}") from error
-    if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM:
-        raise UnusableError("LISTEN_FDS hands over a socket that is no Unix stream socket")
+    if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise UnusableError(
+            "LISTEN_FDS hands over a socket that is no Unix stream socket, or does not listen"
+        )
     listener.set_inheritable(False)
     return listener
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SPOOL_MOST = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained too
 ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
+_ENTRIES_MOST = 1000
 _SPOOL_TRIES = 8  # a lock is held for as long as one write takes, or one renaming
 _SPOOL_PAUSE = 0.003
 _ABOVE = 10
@@ -206,13 +207,23 @@ def _is_there(fd: int, path: bytes) -> bool:
 
 
 def _has_room(directory: bytes, size: int) -> bool:
-    """Whether the spool, with what was taken away and is not yet drained, stays below its limit."""
-    names = [name for name in posix.listdir(directory) if name == b"spool" or name.startswith(b"taken.")]
-    return size + sum(_size(directory + b"/" + name) for name in names) <= SPOOL_MOST
+    """Whether the spool, with what was taken away and is not yet drained, stays below its limit.
+
+    Who drains never leaves as many files as would take long to look at: more are somebody else's doing.
+    """
+    with posix.scandir(directory) as entries:
+        for number, entry in enumerate(entries):
+            if number >= _ENTRIES_MOST:
+                return False
+            size += _size(entry)
+    return size <= SPOOL_MOST
 
 
-def _size(path: bytes) -> int:
+def _size(entry: "posix.DirEntry[bytes]") -> int:
+    """Return what a file adds to the spool."""
+    if entry.name != b"spool" and not entry.name.startswith(b"taken."):
+        return 0
     try:
-        return posix.lstat(path).st_size
+        return entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:  # drained meanwhile
         return 0

@@ -33,7 +33,6 @@ _RESTART_SECONDS = 30.0
 _REPORTS = 65536  # bytes
 _NO_URL = "no URL that begins with http:// or https://"
 _VARIABLES = "OTEL_EXPORTER_OTLP_"
-_SWITCHED_OFF = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}
 _OTHER_SIGNALS = (f"{_VARIABLES}METRICS_", f"{_VARIABLES}LOGS_")
 
 # Its path is ours, however that came about: installed, a checkout, a virtual environment.
@@ -51,21 +50,28 @@ def is_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
     for name, value in asked.items():
         if name.endswith("_ENDPOINT") and (trouble := misses(value)):
             raise UnusableError(f"{name} is {trouble}")
-    if any(environ.get(name, "").lower() == word for name, word in _SWITCHED_OFF.items()):
+    if is_switched_off("TRACES", environ):
         return False
     return bool(base) or any(not name.startswith(_OTHER_SIGNALS) for name in asked)
+
+
+def is_switched_off(signal: str, environ: Mapping[str, str]) -> bool:
+    """Whether environ says that none of a signal (TRACES, METRICS) is sent, whatever else asks for it."""
+    words = {"OTEL_SDK_DISABLED": "true", f"OTEL_{signal}_EXPORTER": "none"}
+    return any(environ.get(name, "").lower() == word for name, word in words.items())
 
 
 def misses(url: str) -> str:
     """Say what a URL is that nothing can be sent to; not the URL itself, which may hold a password."""
     try:
         parts = urlsplit(url)
+        is_plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
         reachable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return _NO_URL
     if "@" in parts.netloc:
         return "a URL with a user in it, who belongs into OTEL_EXPORTER_OTLP_HEADERS"
-    return "" if reachable else _NO_URL
+    return "" if reachable and is_plain else _NO_URL
 
 
 class Setup(NamedTuple):

@@ -4,8 +4,8 @@ Owns the order of what goes to the gateway. One that was stopped serves what wai
 pushes the older may win, and a counter that steps back is an attack to Prometheus. Hence two rules. No push
 goes out before the last one was answered or its connection is dead; a gateway that is merely stopped holds
 its one push for as long as it takes. And after a push without an answer (at the start too: a predecessor
-may have been killed) the gateway is first asked whether it is there: once it answers, it has begun to serve
-what came before. Should such a straggler still come later, the next push heals it.
+may have been killed) the gateway is first asked whether it is there: once it answers, itself and no proxy
+for it, it has begun to serve what came before. Should such a straggler come later, the next push heals it.
 
 Everything goes by POST, which replaces what it brings and nothing else: of a torn PUT nothing would be left.
 """
@@ -22,6 +22,7 @@ from observability.gateway import Group
 
 _READY = "/-/ready"
 _GOOD = range(200, 300)
+_UNSURE = 500  # and above: a proxy says so of a gateway that has not answered, and may yet serve what it got
 _REMOVE_SECONDS = 30.0
 
 
@@ -75,10 +76,12 @@ class Pushing:
         url = self._group.gateway.url
         try:
             if not self._is_sure:
-                yield from self._ask("GET", _READY, b"")
+                status = yield from self._ask("GET", _READY, b"")
+                if status >= _UNSURE:
+                    return Result(f"{url} answered GET {_READY} with {status}")
             self._is_sure = False
             status = yield from self._ask(method, self._group.path, self._body() if method == "POST" else b"")
-            self._is_sure = True
+            self._is_sure = status < _UNSURE
         except OSError as error:
             return Result(f"cannot reach {url}: {error}")
         return Result("" if status in _GOOD else f"{url} answered {method} with {status}")

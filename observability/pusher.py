@@ -42,9 +42,9 @@ def run(settings: Settings, group: Group, clocks: Clocks, say: Say) -> None:
             if not turn.taken():
                 raise UnusableError(f"a pusher or a sidecar is at work on {settings.spool}")
             while True:
-                _serve(settings, group, clocks, say)
+                is_stuck = _serve(settings, group, clocks, say)
                 turn.give_up()
-                if not _waiting(settings.spool) or not turn.taken():
+                if is_stuck or not _waiting(settings.spool) or not turn.taken():
                     return
     except (OSError, sqlite3.Error) as error:
         raise UnusableError(f"cannot go on: {error}") from error
@@ -63,15 +63,14 @@ def give_up_root(spool: Path) -> None:
         raise UnusableError(f"cannot become the owner of the spool: {error}") from error
 
 
-def _serve(settings: Settings, group: Group, clocks: Clocks, say: Say) -> None:
-    """Be the store's writer until nothing new comes."""
-    state = settings.state.resolve()
+def _serve(settings: Settings, group: Group, clocks: Clocks, say: Say) -> bool:
+    """Be the store's writer until nothing new comes; whether something was left that cannot be drained."""
     with (
-        claimed(state, PUSHER),
-        closing(Store(schema.open_file(state, _LOCKED_SECONDS), clocks)) as store,
+        claimed(settings.state, PUSHER),
+        closing(Store(schema.open_file(settings.state, _LOCKED_SECONDS), clocks)) as store,
         closing(Pushing(group, _body(settings, store), clocks.monotonic)) as pushing,
     ):
-        _Service(settings, store, pushing, clocks.monotonic, say).run()
+        return _Service(settings, store, pushing, clocks.monotonic, say).run()
 
 
 def _body(settings: Settings, store: Store) -> Callable[[], bytes]:
@@ -92,7 +91,7 @@ def _waiting(directory: Path) -> int:
 
 
 class _Service:
-    """The loop: drain, and push at each interval. It waits for the gateway only between two drains."""
+    """The loop: drain, and push at each interval. It waits for the gateway, or its name, between drains."""
 
     def __init__(
         self, settings: Settings, store: Store, pushing: Pushing, clock: Callable[[], float], say: Say
@@ -101,17 +100,18 @@ class _Service:
         self._clock, self._say = clock, say
         self._is_news = True  # what the last push has not got; at the start, what a predecessor left
         self._failures = 0
+        self._next_sync = clock()
         self._trouble = ""  # with the spool or the store, said already
         self._results: Counter[str] = Counter()  # of pushes, not yet in the store
 
-    def run(self) -> None:
-        """Go on until the last push held everything, or the gateway takes none."""
+    def run(self) -> bool:
+        """Go on until the last push held all, or the gateway takes none; whether a drain is stuck."""
         due = self._clock()
         while True:
             self._drain()
             if self._clock() >= due and self._pushing.is_idle:
                 if not self._is_news or self._failures >= FAILURES_MOST:
-                    return
+                    return bool(self._trouble)
                 self._is_news = False
                 self._pushing.begin()
                 due = self._clock() + self._settings.push_interval
@@ -128,8 +128,9 @@ class _Service:
             trouble = f"the store: {error}"
         if trouble and trouble != self._trouble:
             self._say("warning", trouble)
+            self._is_news = True  # it may have been a writer in flight
         self._trouble = trouble
-        self._is_news |= bool(trouble) or self._store.totals is not before
+        self._is_news |= self._store.totals is not before
         self._count_pushes()
 
     def _empty(self, spool: Spool) -> None:
@@ -137,12 +138,19 @@ class _Service:
         while spool.is_draining:
             if arrivals := spool.arrivals():
                 self._store.commit(arrivals)
+            self._sync()
             began = spool.settle()
             if began is not None:
                 self._store.drained(began)
         if (lost := spool.lost_bytes()) is not None:
             self._store.lost(lost)
         self._store.sync()
+
+    def _sync(self) -> None:
+        """Sync once in a while: a full spool takes ten seconds."""
+        if self._clock() >= self._next_sync:
+            self._next_sync = self._clock() + _TICK_SECONDS
+            self._store.sync()
 
     def _count_pushes(self) -> None:
         """Count what became of pushes; that alone is no news, or there would be no end."""

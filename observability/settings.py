@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
     socket: Path
     spool: Path
-    state: Path
+    state: Path  # without links: what belongs to it stands beside the file itself
     host: str
     port: int
     tls: TLS | None
@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{PROGRAM}: {message}\n")
+        self.exit(2, f"{PROGRAM}: {' '.join(message.split())}\n")
 
 
 def parse(argv: Sequence[str], version: str) -> Settings:
@@ -77,8 +77,8 @@ def parse(argv: Sequence[str], version: str) -> Settings:
     for wanted, needed in _NEEDS:
         if vars(found)[wanted] and not vars(found)[needed]:
             parser.error(f"--{wanted} needs --{needed}".replace("_", "-"))
-    if found.once and found.textfile:
-        parser.error("--textfile is the sidecar's, not a pusher's")
+    if found.once and (found.textfile or found.delete_group):
+        parser.error("--textfile and --delete-group are not for a pusher")
     host, port = found.listen
     tls = TLS(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None
     found.instance = found.instance or socket.gethostname()
@@ -91,6 +91,20 @@ def _address(text: str) -> tuple[str, int]:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _PORT_MOST):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _resolved(text: str) -> Path:
+    try:
+        return Path(text).resolve()
+    except (OSError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file's name")
+    return path
 
 
 def _base(text: str) -> str:
@@ -128,7 +142,7 @@ def _seconds(text: str) -> float:
 
 def _instance(text: str) -> str:
     # A slash would be another level of the gateway's path.
-    if not text.isprintable() or "/" in text or not text:
+    if not text.isprintable() or "/" in text or text in ("", ".", ".."):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name")
     return text
 
@@ -155,8 +169,8 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "--state": {
             "metavar": "FILE",
-            "type": Path,
-            "default": Path("/var/lib/qmail-popup/state.sqlite"),
+            "type": _resolved,
+            "default": "/var/lib/qmail-popup/state.sqlite",
             "help": "totals, and the identities that were counted (%(default)s)",
         },
         "--listen": {
@@ -207,7 +221,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "--textfile": {
             "metavar": "FILE",
-            "type": Path,
+            "type": _file,
             "help": "write all metrics to this file as well, for node_exporter",
         },
         "--sessions-limit": {"metavar": "N", "type": _count, "help": "what tcpserver's -c says, for alerts"},

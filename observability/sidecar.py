@@ -46,7 +46,7 @@ class Sidecar:
         self._stop.register(stop, select.POLLIN)
         self._batch: list[Arrival] = []
         self._next_tick = clock()
-        self._malformed = ""
+        self._malformed = self._met = ""
         self._troubles: dict[str, str] = {}
 
     def run(self) -> bool:
@@ -103,11 +103,11 @@ class Sidecar:
     def _tick(self) -> None:
         self._next_tick = self._clock() + TICK_SECONDS
         store, spool = self._parts.store, self._parts.spool
+        self._note_spool(spool.trouble)
         spool.begin()
         if (lost := spool.lost_bytes()) is not None:
             self._attempt("lost", lambda: store.lost(lost))
         self._attempt("sync", store.sync)
-        self._trouble("spool", spool.trouble)
         self._trouble("events", self._malformed)
         self._malformed = ""
         for chore in self._parts.chores:
@@ -120,6 +120,11 @@ class Sidecar:
             self._trouble(name, "")
         except sqlite3.Error as error:
             self._trouble(name, f"the store: {error}")
+
+    def _note_spool(self, trouble: str) -> None:
+        """Say what the latest drain met, if the one before met it too: a writer in flight is gone by then."""
+        self._trouble("spool", trouble if trouble == self._met else "")
+        self._met = trouble
 
     def _note_malformed(self) -> None:
         for _, what in self._batch:

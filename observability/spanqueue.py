@@ -6,6 +6,7 @@ what would be too much in hand, before anything was made of it.
 """
 
 import contextlib
+import os
 import pickle
 import queue
 import threading
@@ -17,14 +18,16 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from requests import Response, Session
 
+from observability.answers import session
 from observability.otlp import Books
 from observability.parsing import Event
 from observability.sampling import spans_in
 from observability.spans import Spans
 
 QUEUE = 32768  # spans: a burst of 20,000 overran the SDK's own 2,048
+BATCH_MOST = 512  # spans, as the SDK has it
+_BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _SESSION_MOST = 2  # spans
 
 IsOver = Callable[[], bool]
@@ -43,7 +46,9 @@ class SpanQueue:
         """Export what spans makes; is_over is asked while there is no room in the queue."""
         self._spans, self._exporter, self._size, self._is_over = spans, exporter, size, is_over
         self._submitted = 0
-        self._processor = BatchSpanProcessor(exporter, max_queue_size=size)
+        # The SDK refuses a batch that is larger than the queue; one that the environment names is as it says.
+        batch = None if _BATCH in os.environ else min(BATCH_MOST, size)
+        self._processor = BatchSpanProcessor(exporter, max_queue_size=size, max_export_batch_size=batch)
         self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # as they came, which is smallest
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
@@ -79,9 +84,7 @@ class CountedExporter(SpanExporter):
     def __init__(self, endpoint: str | None, report: Callable[[Books], None]) -> None:
         """Export to endpoint, or where the environment says; report the books after each batch."""
         self._report = report
-        session = Session()
-        session.hooks["response"].append(self._answered)
-        self._inner = OTLPSpanExporter(endpoint=endpoint, session=session)
+        self._inner = OTLPSpanExporter(endpoint=endpoint, session=session(self._answered))
         self._refused = 0
         self._books = Books()
         self.taken = 0
@@ -98,11 +101,11 @@ class CountedExporter(SpanExporter):
             self._report(self._books)
         return result
 
-    def _answered(self, answer: Response, **_: object) -> None:
+    def _answered(self, status: int, body: bytes) -> None:
         """Look at what the SDK does not: redirections, which it takes for success, and partial successes."""
-        self._refused = QUEUE if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES else 0
+        self._refused = QUEUE if status >= HTTPStatus.MULTIPLE_CHOICES else 0
         with contextlib.suppress(DecodeError):
-            told = ExportTraceServiceResponse.FromString(answer.content)
+            told = ExportTraceServiceResponse.FromString(body)
             self._refused += max(0, told.partial_success.rejected_spans)
 
     def shutdown(self) -> None:

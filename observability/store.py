@@ -10,6 +10,7 @@ could come back by the spool no more.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -113,12 +114,25 @@ class Store:
     def sync(self) -> None:
         """Bring what was committed to the disk itself."""
         if self._unsynced:
-            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            checkpoint = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _busy, logged, written_back = checkpoint.fetchone()
+            if (
+                written_back < logged
+            ):  # somebody reads an older state, and SQLite has synced no more than that
+                self._sync_log()
             self._unsynced = False
 
     def close(self) -> None:
         """Write everything back into the one file."""
         self._database.close()
+
+    def _sync_log(self) -> None:
+        _, _, path = self._database.execute("PRAGMA database_list").fetchone()
+        try:
+            with open(f"{path}-wal", "rb") as log:
+                os.fdatasync(log.fileno())
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from error
 
     def _begin(self) -> None:
         with self._transaction():

@@ -70,11 +70,13 @@ def append(fd: int, line: bytes, patience: float, hang_up: "Callable[[], None]")
         signal.signal(signal.SIGALRM, tick)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
         signal.setitimer(signal.ITIMER_REAL, _TICK_SECONDS, _TICK_SECONDS)
-        while not _written(fd, line):
-            _await_room(fd)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            while not _written(fd, line):
+                _await_room(fd)
+        finally:  # the last tick may raise here as well
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except (OSError, GaveUpError):
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        pass
 
 
 def _written(fd: int, line: bytes) -> bool:

@@ -7,6 +7,7 @@ subprogram and the record are imported when they are used: a session without a l
 """
 
 from qmail_popup import protocol
+from qmail_popup.settings import TLS_DESCRIPTORS
 from qmail_popup.wire import IN, OUT, Wire
 
 TYPE_CHECKING = False
@@ -41,7 +42,8 @@ class Session:
         on_greeted: "Callable[[], None] | None" = None,
     ) -> None:
         """Prepare. environ: what the subprogram inherits; log: the descriptor for the record, if any."""
-        stls = _claim(settings.tls_descriptors) and settings.tls_wanted
+        self._claimed = _claim(settings.tls_descriptors)
+        stls = len(self._claimed) == len(TLS_DESCRIPTORS) and settings.tls_wanted
         timestamp = b"<%d.%d@%s>" % (pid, clock() // 1_000_000_000, settings.hostname)
         self._settings, self._environ = settings, environ
         self._pid, self._clock, self._log_fd, self._on_greeted = pid, clock, log, on_greeted
@@ -80,7 +82,7 @@ class Session:
 
     def descriptors(self) -> "set[int]":
         """Return those that the client and the TLS server wait for the end of."""
-        return {IN, OUT, *([self._handshake.control] if self._handshake else self._settings.tls_descriptors)}
+        return {IN, OUT, *([self._handshake.control] if self._handshake else self._claimed)}
 
     def _greet(self) -> str | None:
         if ended := self._wire.reply(self._state.greeting()):
@@ -121,19 +123,26 @@ class Session:
     def _login(self, _gone: str | None) -> str | None:
         self.credentials = self._clock()
         if failed := self._handshake and (self._handshake.look() or self._handshake.settle()):
+            protocol.wipe(self._state.credentials.secret)
             return failed
         outcome = self.outcome = self._subprogram(self._state.credentials)
-        codes = self._settings.resp_codes
+        if not outcome:
+            return self._unable("pipe")
         if outcome.failure:
-            return self._fail(outcome.failure, protocol.unable(outcome.failure, resp_codes=codes))
+            return self._unable(outcome.failure)
+        codes = self._settings.resp_codes
         self._wire.reply(protocol.verdict(outcome.status, resp_codes=codes))
         accepted = outcome.status == 0
         self._log(_VERDICT[accepted] % self._state.credentials.method, self._state.credentials.name)
         return "accepted" if accepted else "crashed" if outcome.status is None else "rejected"
 
-    def _subprogram(self, login: protocol.Credentials) -> "subprogram.Outcome":
-        from qmail_popup import subprogram
-
+    def _subprogram(self, login: protocol.Credentials) -> "subprogram.Outcome | None":
+        """Run it; None where no descriptor is left to read the module with, and so none for a pipe."""
+        try:
+            from qmail_popup import subprogram
+        except (ImportError, OSError):
+            protocol.wipe(login.secret)
+            return None
         handed = subprogram.message(login.name, login.secret, self._state.timestamp)
         protocol.wipe(login.secret)
         told = self._handshake.answer if self._handshake else {}
@@ -144,6 +153,10 @@ class Session:
             keep_stderr=self._settings.keep_stderr,
             clock=self._clock,
         )
+
+    def _unable(self, failure: str) -> str:
+        """Tell the client that the subprogram could not be started."""
+        return self._fail(failure, protocol.unable(failure, resp_codes=self._settings.resp_codes))
 
     def _fail(self, failure: str, reply: bytes) -> str:
         """Tell the client of a failure of our own; there is no record of it."""
@@ -176,10 +189,10 @@ class Session:
     }
 
 
-def _claim(descriptors: "Sequence[int]") -> bool:
-    """Return whether TLS can be started; the module is imported only where the server spoke of it."""
+def _claim(descriptors: "Sequence[int]") -> "list[int]":
+    """Return those that are open; the module is imported only where the server spoke of TLS."""
     if not descriptors:
-        return False
+        return []
     from qmail_popup import tls
 
     return tls.claim(descriptors)

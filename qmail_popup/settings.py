@@ -85,7 +85,7 @@ class Settings:
         self.tls_wanted = ucspi_tls != b"-"
         self.tls_required = ucspi_tls == b"!"
         named = map(environ.get, TLS_DESCRIPTORS)
-        self.tls_descriptors = [int(text) for text in named if _is_descriptor(text)]
+        self.tls_descriptors = [int(text[-_DIGITS_MOST:]) for text in named if _is_descriptor(text)]
 
 
 def _told(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
@@ -107,7 +107,8 @@ def _mirror(environ: "Mapping[bytes, bytes]") -> "tuple[bytes, bytes]":
 def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
     """Return a pusher's options; none without a gateway, or with a user in its URL, which `ps` would show."""
     url = environ.get(_PUSHGATEWAY, b"")
-    if not url or b"@" in url or environ.get(_SIDECAR):  # a sidecar pushes by itself
+    authority = url.partition(b"//")[2].partition(b"/")[0]
+    if not url or b"@" in authority or environ.get(_SIDECAR):  # a sidecar pushes by itself
         return {}
     told = {option: environ.get(name, b"") for option, name in _PUSHER_OPTIONS.items()}
     return {b"--push": url, **{option: value for option, value in told.items() if value}}
@@ -124,4 +125,4 @@ def _seconds(text: bytes) -> int:
 
 def _is_descriptor(text: bytes | None) -> "TypeGuard[bytes]":
     """Return whether `text` can be a descriptor's number: decimal, and no more digits than an int has."""
-    return text is not None and text.isdigit() and len(text) <= _DIGITS_MOST
+    return text is not None and text.isdigit() and len(text.lstrip(b"0")) <= _DIGITS_MOST

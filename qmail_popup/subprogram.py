@@ -60,7 +60,8 @@ def environment(inherited: "Mapping[bytes, bytes]", told: "Mapping[bytes, bytes]
 def _inherited_lc_ctype() -> dict[bytes, bytes]:
     """Return LC_CTYPE as it was before CPython, in the C locale, set one of its own (PEP 538)."""
     entries = [entry.partition(b"=") for entry in _contents(b"/proc/self/environ").split(b"\0")]
-    return {name: value for name, _equals, value in entries if name == _LC_CTYPE}
+    # Of a name that comes twice CPython, too, takes the first.
+    return {name: value for name, _equals, value in reversed(entries) if name == _LC_CTYPE}
 
 
 def _contents(path: bytes) -> bytes:
@@ -99,6 +100,7 @@ def run(
     try:
         read_end, write_end = posix.pipe()
     except OSError:
+        _wipe(handed)
         outcome.failure = "pipe"
         return outcome
     outcome.spawned = clock()
@@ -142,6 +144,10 @@ def _hand_over(fd: int, handed: bytearray) -> None:
             left = left[posix.write(fd, left) :]
     except OSError:
         pass
+    _wipe(handed)
+
+
+def _wipe(handed: bytearray) -> None:
     memoryview(handed)[:] = bytes(len(handed))
 
 

@@ -25,9 +25,9 @@ _START = b"Y"  # UCSPI-TLS: start, and answer with the environment
 _NAMES = b"SSL"
 
 
-def claim(descriptors: "Sequence[int]") -> bool:
-    """Keep the server's descriptors from the subprogram; whether TLS can be started with them."""
-    return [_claimed(fd) for fd in descriptors] == [True, True, True]
+def claim(descriptors: "Sequence[int]") -> list[int]:
+    """Keep the server's descriptors from the subprogram; return those that are open."""
+    return [fd for fd in descriptors if _claimed(fd)]
 
 
 def _claimed(fd: int) -> bool:

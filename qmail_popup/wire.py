@@ -54,7 +54,7 @@ class Wire:
         `allowance` is asked, with what there is of the line, how many bytes may be read next.
         """
         while (end := self._buffer.find(b"\n", 0, self._filled)) < 0:
-            self._filled = min(self._filled, self._most + 1)
+            self._keep(self._most + 1)
             ended = self._ready(IN, select.POLLIN) or self._read(allowance(self._view[: self._filled]))
             if ended:
                 self.wipe()
@@ -97,6 +97,12 @@ class Wire:
             return DISCONNECTED
         self._filled += count
         return None if count else DISCONNECTED
+
+    def _keep(self, most: int) -> None:
+        """Overwrite what an over-long line has beyond `most` bytes."""
+        if self._filled > most:
+            self._view[most : self._filled] = bytes(self._filled - most)
+            self._filled = most
 
     def _take(self, end: int) -> bytearray:
         """Cut the line that ends at `end` out of the buffer, and leave no copy of it there."""

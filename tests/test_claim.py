@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,20 @@ def test_a_note_that_names_nobody_asks_nobody(tmp_path: Path, note: str) -> None
         Path(f"{state}.lock").write_text(note)
         with pytest.raises(UnusableError, match="is held by another"), claimed(state, SIDECAR, SOON):
             pass
+
+
+def test_who_has_not_noted_itself_yet_is_given_a_moment(tmp_path: Path) -> None:
+    """What stands there is of somebody who is gone: a pusher that notes itself a moment later is asked."""
+    state = tmp_path / "state"
+    with _held(state, PUSHER) as pusher:
+        note = Path(f"{state}.lock")
+        note.write_text("sidecar 4194304\n")
+        timer = threading.Timer(SOON / 2, note.write_text, [f"pusher {pusher.pid}\n"])
+        timer.start()
+        with claimed(state, SIDECAR):
+            pass
+        timer.join()
+        assert -15 == pusher.status()
 
 
 def test_only_a_pusher_is_asked(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """What leaves the sidecar at every interval: the push, and the textfile."""
 
+import os
 import sqlite3
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from observability.courier import PUSH, TEXTFILE, Report, Reports
 from observability.event import build
@@ -97,6 +100,23 @@ def test_a_textfile_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
         assert 1 == sidecar.said.count("cannot write the textfile")
         textfile.parent.mkdir()
         await_that(textfile.exists)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_beside_the_textfile_is_replaced_and_not_written_to(tmp_path: Path, kind: str) -> None:
+    """The directory may be others' too: a link leads nowhere, and a pipe holds nobody up."""
+    textfile, aside, victim = (tmp_path / name for name in ("q.prom", "q.prom.new", "victim"))
+    victim.write_text("mine")
+    victim.chmod(0o600)
+    if kind == "link":
+        aside.symlink_to(victim)
+    else:
+        os.mkfifo(aside)
+    with RunningSidecar(tmp_path, f"--textfile={textfile}"):
+        await_that(textfile.exists)
+    assert ("mine", 0o600) == (victim.read_text(), victim.stat().st_mode & 0o777)
+    assert textfile.is_file()
+    assert not textfile.is_symlink()
 
 
 def test_what_the_store_cannot_take_now_is_counted_later() -> None:

@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -105,6 +106,19 @@ def is_served(served: Endpoint) -> bool:
         return False
 
 
+def test_threads_that_cannot_be_had_cost_no_places(served: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has none to spare for a while, who scrapes later is served."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(endpoint.AT_ONCE):
+            assert not is_served(served)
+    assert is_served(served)
+
+
 def test_a_slow_client_is_cut_off(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it sends a byte, it has so much time and no more."""
     monkeypatch.setattr(endpoint, "PATIENCE_SECONDS", 0.2)
@@ -160,5 +174,5 @@ def test_only_who_has_a_certificate_is_served(registry: CollectorRegistry, certi
 
 def test_a_certificate_that_cannot_be_read_is_told(registry: CollectorRegistry, tmp_path: Path) -> None:
     """Before anything is served in the clear."""
-    with pytest.raises(UnusableError, match="cannot serve metrics"):
+    with pytest.raises(UnusableError, match=f"cannot serve metrics.*'{tmp_path}/a'"):
         Endpoint("127.0.0.1", 0, registry, TLS(tmp_path / "a", tmp_path / "b", None))

@@ -55,6 +55,13 @@ def test_it_can_be_switched_off_by_the_environment(tmp_path: Path, environ: dict
         assert [] == children(sidecar.process.pid)
 
 
+@pytest.mark.parametrize("environ", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_METRICS_EXPORTER": "none"}])
+def test_counters_can_be_switched_off_by_the_environment(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Whatever the option says; as it is with spans."""
+    with RunningSidecar(tmp_path, "--otlp-metrics", environ=environ) as sidecar:
+        assert [] == children(sidecar.process.pid)
+
+
 def test_the_environment_alone_switches_it_on(tmp_path: Path, collector: Collector) -> None:
     """Without an option, with nothing of OpenTelemetry in the sidecar itself."""
     endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.url}/v1/traces"}

@@ -156,3 +156,14 @@ def test_a_word_from_outside_ends_the_wait(path: Path, clock: Clock) -> None:
         began = time.monotonic()
         assert [] == intake.arrivals(60)
         assert time.monotonic() - began < 30
+
+
+def test_a_socket_that_others_keep_open_is_left_alone_once_it_is_closed(path: Path, clock: Clock) -> None:
+    """A service manager holds it over a restart: who connects then is for the next one, and wakes nobody."""
+    listener = listening(path)
+    with listener.dup(), serving(listener, clock) as intake:
+        intake.stop_listening()
+        assert [] == settled(intake)
+        with connect(path):
+            assert [] == intake.arrivals(0)
+            assert intake.is_idle

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -246,3 +247,26 @@ def test_a_message_is_one_line(as_json: bool, expected: str) -> None:  # noqa: F
     pipe = Pipe()
     Messages(pipe.stream, lambda: 5.0, as_json=as_json)("warning", "it's so")
     assert [expected] == pipe.lines()
+
+
+def test_a_message_may_name_any_file() -> None:
+    """Somebody else has chosen the name: it stays one line of text, and can be written."""
+    pipe = Pipe()
+    name = os.fsdecode(b"taken.\xff\nqmail-popup-sidecar: forged \x1b[31m")
+    Messages(pipe.stream, lambda: 5.0, as_json=False)("warning", f"cannot drain {name}")
+    said = r"cannot drain taken.\udcff\nqmail-popup-sidecar: forged \x1b[31m"
+    assert [f"qmail-popup-sidecar: {said}"] == pipe.lines()
+
+
+def test_a_descriptor_that_does_not_block_gets_everything() -> None:
+    """Others may share it, and have set it so: what finds no room waits for it."""
+    pipe = Pipe()
+    os.set_blocking(pipe.writing, False)
+    sent = b"".join(b"%0100d\n" % number for number in range(5000))  # more than a pipe holds
+    assert pipe.stream.put(sent)
+    received = b""
+    while len(received) < len(sent):
+        assert select.select([pipe.reading], [], [], DEADLINE_SECONDS)[0]
+        received += os.read(pipe.reading, 4096)
+    assert sent == received
+    assert [] == pipe.lines()

@@ -1,12 +1,14 @@
 """How popups start a pusher: one for all of them, and with nothing of the session's."""
 
 import os
+import resource
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.descriptors import CHECKOUT
+from tests.support.descriptors import CHECKOUT, PATIENCE
 from tests.support.gateway import Pushgateway
 from tests.support.keeper import await_that
 from tests.support.popup import LOGIN, REFUSES, Popup
@@ -100,3 +102,26 @@ def test_a_gateway_with_a_user_in_its_url_starts_nothing(tmp_path: Path, install
         host.sessions(1)
         assert [] == host.starts()
         assert b"'bob'" in (host.spool / "spool").read_bytes()
+
+
+def test_descriptors_above_a_limit_that_was_lowered_are_none_of_its_business(
+    tmp_path: Path, installed: Path
+) -> None:
+    """Whoever opened one before the limit was lowered waits for its end."""
+    reader, writer = os.pipe()
+    with Unattended(tmp_path, installed, NOBODY) as host:
+
+        def lower() -> None:
+            os.dup2(7, 500)
+            os.close(7)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+        env = {**os.environ, **host.environment}
+        with Popup(host.popup, REFUSES, env=env, fds={7: writer}, prepare=lower) as popup:
+            os.close(writer)
+            popup.talk(LOGIN)
+            assert 1 == popup.status()
+        await_that(lambda: bool(host.pushers()))
+        assert [reader] == select.select([reader], [], [], PATIENCE)[0]
+        assert b"" == os.read(reader, 1)
+    os.close(reader)

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,27 @@ def test_what_is_drained_meanwhile_takes_no_room(
     block = build({b"N": b"1"})
     with (spool / "spool").open("wb") as file:
         file.truncate(_SPOOL_MOST - len(SEPARATOR + block) + over)
-    # The moment between listing and looking is the kernel's: nothing else can hit it.
-    monkeypatch.setattr(posix, "listdir", lambda _path: [b"spool", b"taken.gone"])
+    scandir = posix.scandir
+
+    def listed(path: bytes) -> AbstractContextManager[list["os.DirEntry[bytes]"]]:
+        # The moment between listing and looking is the kernel's: nothing else can hit it.
+        (spool / "taken.gone").write_bytes(b"event")
+        entries = list(scandir(path))
+        (spool / "taken.gone").unlink()
+        return nullcontext(entries)
+
+    monkeypatch.setattr(posix, "scandir", listed)
     run(lambda: leave(os.fsencode(spool), block))
+    assert losses == lost(spool)
+
+
+@pytest.mark.parametrize(("others", "losses"), [(1000, 0), (1001, 1)])
+def test_more_files_than_a_drain_leaves_are_not_looked_at(spool: Path, others: int, losses: int) -> None:
+    """Somebody in the group may leave any number there, and looking at each takes time."""
+    for number in range(others - 1):
+        (spool / f"taken.{number}").touch()
+    block = build({b"N": b"1"})
+    run(lambda: leave(os.fsencode(spool), block))  # beside the spool itself
     assert losses == lost(spool)
 
 

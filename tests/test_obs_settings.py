@@ -98,6 +98,14 @@ def test_everything_may_be_said() -> None:
         "--delete-group",
         "--once",
         "--once --push http://gateway --textfile /t",
+        "--once --push http://gateway --delete-group",
+        "--push http://gateway:0",
+        "--otlp http://collector:4318?x=1",
+        "--otlp http://collector:4318#a",
+        "--instance .",
+        "--instance ..",
+        "--textfile=",
+        "--textfile /",
         "--user-names none",
         "--client-addresses all",
         "--sock /s",
@@ -122,3 +130,24 @@ def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(["--version"], "1.2.3")
     assert (0, "qmail-popup-sidecar 1.2.3\n") == (ended.value.code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["--nope\nx"], ["--otlp", "http://collector:4318/a b"]])
+def test_what_is_told_stays_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever was typed."""
+    with pytest.raises(SystemExit) as ended:
+        parse(words, "1.2.3")
+    assert (2, 1) == (ended.value.code, len(capsys.readouterr().err.splitlines()))
+
+
+def test_a_state_behind_a_loop_of_links_is_no_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That is told as any other option that makes no sense; a link that leads somewhere is followed."""
+    loop, link = tmp_path / "loop", tmp_path / "link"
+    loop.symlink_to(loop)
+    link.symlink_to(tmp_path)
+    assert tmp_path / "state" == parse(["--state", f"{link}/state"], "1.2.3").state
+    with pytest.raises(SystemExit) as ended:
+        parse(["--state", f"{loop}/state"], "1.2.3")
+    assert (2, 1) == (ended.value.code, len(capsys.readouterr().err.splitlines()))

@@ -137,6 +137,49 @@ def test_the_environment_is_honoured(collector: Collector, monkeypatch: pytest.M
     assert expected.items() <= dict(resource).items()
 
 
+def test_headers_that_make_no_sense_are_told_without_what_they_hold(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They are credentials, more often than not."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Bearer geheim")
+    with Trial(collector.url) as trial:
+        trial.exporter(events(1))
+    said = capfd.readouterr().err
+    assert "Header" in said
+    assert "geheim" not in said
+
+
+def test_a_small_queue_makes_small_batches(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK itself would refuse to work with a queue below its usual batch."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    with Trial(collector.url) as trial:
+        trial.exporter(events(100))
+        assert arrives(collector, 200)
+    assert 0 == trial.booked
+
+
+def test_an_answer_without_an_end_takes_no_memory(collector: Collector) -> None:
+    """What a collector answers is read as far as it makes sense, and its status counts."""
+    collector.tail = 1 << 30
+    with Trial(collector.url) as trial:
+        trial.exporter(events(10))
+        assert arrives(collector, 20)
+        trial.exporter(events(10))
+        assert arrives(collector, 40)
+        before = resident(child())
+        for _ in range(20):
+            trial.exporter(events(10))
+        assert arrives(collector, 440)
+        assert resident(child()) - before < 20_000
+    assert 0 == trial.booked
+
+
+def resident(pid: int) -> int:
+    """Return how many kilobytes of memory a process has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
 def test_what_waits_is_flushed_at_the_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before the SDK would have sent it."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")

@@ -15,6 +15,7 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import await_that
 from tests.support.popup import ACCEPTS, LOGIN, Popup, shell
+from tests.support.sidecar import KILLED, SESSION, RunningSidecar
 
 POPUP = [sys.executable, "-S", "-m", "qmail_popup"]
 
@@ -200,3 +201,15 @@ def _holding(file: Path) -> list[int]:
             if (process / "fd/0").readlink() == file:
                 found.append(int(process.name))
     return found
+
+
+def test_stale_numbers_do_not_close_the_mirror(tmp_path: Path) -> None:
+    """The mirror's connection may get a number that UCSPI-TLS names and that was not open."""
+    stale = {"UCSPITLS": "", "SSLCTLFD": "10", "SSLREADFD": "11", "SSLWRITEFD": "12"}
+    with RunningSidecar(tmp_path) as sidecar:
+        told = {"QMAIL_POPUP_SIDECAR": str(sidecar.socket), "QMAIL_POPUP_SPOOL": str(sidecar.spool)}
+        with Popup(POPUP, env={"PATH": "/usr/bin:/bin", **stale, **told}) as popup:
+            popup.talk(LOGIN)
+            assert 0 == popup.status()
+        assert sidecar.reaches(1, "sessions_total", **SESSION)
+        assert 0 == sidecar.value("sessions_total", **KILLED)

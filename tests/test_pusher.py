@@ -173,6 +173,25 @@ def test_it_gives_up_on_a_gateway_that_takes_nothing(tmp_path: Path, gateway: Pu
     assert 20 == counts(gateway.numbers(), "telemetry_pushes_total", "result")["failed",]
 
 
+@pytest.mark.parametrize("takes", [True, False], ids=["a gateway that takes it", "none"])
+def test_what_cannot_be_drained_keeps_no_pusher(tmp_path: Path, gateway: Pushgateway, *, takes: bool) -> None:
+    """It is said once, the rest is counted and pushed, and the pusher ends; the next one tries again."""
+    _spool(tmp_path, 4)
+    if not takes:
+        gateway.kill()
+    with (tmp_path / "spool/taken.held").open("wb") as held:
+        held.write(spooled(build(fields())))
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_SH)
+        done = _once(tmp_path, gateway.url, "--push-interval=0.05")
+    assert 0 == done.returncode
+    assert 1 == done.stderr.count("a writer is in flight")
+    if not takes:
+        gateway.start()
+    assert 0 == _once(tmp_path, gateway.url, "--push-interval=0.05").returncode
+    assert 5 == attempts(gateway)
+
+
 def test_a_stopped_gateway_holds_one_push_and_one_pusher(
     tmp_path: Path, installed: Path, gateway: Pushgateway
 ) -> None:
@@ -217,7 +236,7 @@ _BETWEEN = Change(
     "                time.sleep(2)\n                turn.give_up()\n",
 )
 _NO_LOOK = Change(
-    "observability/pusher.py", "if not _waiting(settings.spool) or not turn.taken():", "if True:"
+    "observability/pusher.py", "if is_stuck or not _waiting(settings.spool) or not turn.taken():", "if True:"
 )
 _IN_A_HURRY = Change("observability/settings.py", '"default": 15.0', '"default": 0.3')
 

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
 
+from qmail_popup.protocol import Credentials
 from qmail_popup.session import Session
 from qmail_popup.settings import Settings
+from qmail_popup.tls import Handshake
 from tests.support import descriptors
-from tests.support.child import Child
+from tests.support.child import Child, run
 from tests.support.descriptors import Line, socket_line
 from tests.support.popup import shell
 from tests.support.session import LOGIN, Client, record, session
@@ -87,6 +90,21 @@ def test_a_login_behind_a_failed_handshake(client: Client, server: tuple[Line, L
     assert ("tls_failed", b"", None) == (known.ended, known.record, known.status)
 
 
+def test_a_secret_behind_a_failed_handshake_is_wiped(client: Client) -> None:
+    """Nobody gets it, so nobody keeps it."""
+
+    def task() -> tuple[str | None, bytearray]:
+        live = Session(Settings([b"h", b"/bin/true"], {}), {}, pid=7, clock=lambda: 0, log=None)
+        secret = bytearray(b"secret")
+        live._state.credentials = Credentials(b"User", b"bob", secret)  # noqa: SLF001  the moment between
+        ours, theirs = socket.socketpair()  # the line and the look is too short to be met from outside
+        theirs.close()
+        live._handshake = Handshake(ours.detach())  # noqa: SLF001
+        return live._login(None), secret  # noqa: SLF001
+
+    assert ("tls_failed", bytearray(len(b"secret"))) == run(task, client.fds)
+
+
 @pytest.mark.parametrize(("answer", "ended"), [(b"", "tls_failed"), (ANSWER, "disconnected")])
 def test_a_client_that_leaves_over_tls(
     client: Client, server: tuple[Line, Line], answer: bytes, ended: str
@@ -145,3 +163,13 @@ def test_descriptors_to_let_go(client: Client, server: tuple[Line, Line]) -> Non
         before, inodes = child.result()
     assert {0, 1, 10, 11, 12} == before
     assert nodes == inodes
+
+
+def test_numbers_that_name_nothing_are_not_let_go(client: Client) -> None:
+    """What was not open at the start is not the server's: by the end it may be somebody else's descriptor."""
+
+    def task() -> set[int]:
+        settings = Settings([b"h", b"/bin/true"], {b"UCSPITLS": b"", b"SSLCTLFD": b"40", b"SSLREADFD": b"5"})
+        return Session(settings, {}, pid=7, clock=lambda: 0, log=None).descriptors()
+
+    assert {0, 1, 5} == run(task, client.fds)

@@ -154,6 +154,7 @@ def test_the_client_s_names(environ: dict[str, bytes], client_ip: bytes, client_
         ((b"0", b"007", b"1"), [0, 7, 1]),
         ((b"999999999", b"9", b"9"), [999999999, 9, 9]),
         ((b"3", b"1000000000", b"10"), [3, 10]),
+        ((b"0" * 5000, b"0" * 5000 + b"999999999", b"0" * 9 + b"5"), [0, 999999999, 5]),
         ((b"", b"-1", b"+1"), []),
         ((b"x", b"1 ", b"1.0"), []),
     ],
@@ -200,6 +201,11 @@ def test_addresses_for_the_mirror() -> None:
         ({"QMAIL_POPUP_SPOOL": b"/d"}, {b"--push": b"http://g:9091", b"--spool": b"/d"}, b"/d"),
         ({"QMAIL_POPUP_SIDECAR": b"/s"}, {}, b"/var/spool/qmail-popup"),
         ({"QMAIL_POPUP_PUSHGATEWAY": b"http://user:secret@g:9091"}, {}, b"/var/spool/qmail-popup"),
+        (
+            {"QMAIL_POPUP_PUSHGATEWAY": b"http://g/a@b"},
+            {b"--push": b"http://g/a@b"},
+            b"/var/spool/qmail-popup",
+        ),
     ],
 )
 def test_a_pushgateway(environ: dict[str, bytes], pusher: dict[bytes, bytes], spool: bytes) -> None:

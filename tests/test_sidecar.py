@@ -1,5 +1,7 @@
 """The sidecar as a process: what comes in is counted once, whatever happens to it, and shown."""
 
+import fcntl
+import os
 import signal
 import sqlite3
 import threading
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from observability.drain import TAKEN_MOST
 from observability.event import build
 from observability.sidecar import TICK_SECONDS
 from tests.support.sidecar import (
@@ -191,6 +194,34 @@ def test_a_spool_that_cannot_be_used_is_said_and_the_socket_served(tmp_path: Pat
         assert eventually(lambda: "cannot drain" in sidecar.said)
         assert b"\n" == deliver(sidecar.socket, build(fields()))
         assert 1 == sidecar.said.count("cannot drain")
+
+
+def test_what_keeps_a_drain_from_being_complete_is_said(sidecar: RunningSidecar) -> None:
+    """Once, and not the writer that is gone a moment later; the name that somebody chose breaks nothing."""
+    name = os.fsdecode(b"taken.\xff\nforged")
+    (sidecar.spool / name).write_bytes(spooled(build(fields())))
+    with (sidecar.spool / name).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        assert eventually(lambda: "a writer is in flight" in sidecar.said)
+        time.sleep(2 * TICK_SECONDS)
+        assert 1 == sidecar.said.count("a writer is in flight")
+        assert [] == [line for line in sidecar.said.splitlines() if line.startswith("forged")]
+    assert sidecar.reaches(1, "sessions_total", **SESSION)
+
+
+def test_what_cannot_be_drained_does_not_pile_up(sidecar: RunningSidecar) -> None:
+    """With a hundred files that are left behind, the next events stay in one."""
+    held = [(sidecar.spool / f"taken.{number}").open("xb") for number in range(TAKEN_MOST)]
+    for file in held:
+        file.write(b"x")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_SH)
+    leave(sidecar, build(fields()))
+    time.sleep(3 * TICK_SECONDS)
+    assert TAKEN_MOST + 1 == len(list(sidecar.spool.glob("taken.*"))) + (sidecar.spool / "spool").exists()
+    for file in held:
+        file.close()
+    assert sidecar.reaches(1, "sessions_total", **SESSION)
 
 
 def test_a_scraper_never_sees_a_number_go_back(tmp_path: Path) -> None:

@@ -196,6 +196,43 @@ def test_a_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
     assert ended.stderr.startswith(b"qmail-popup-sidecar: LISTEN_FDS is set, but")
 
 
+def test_a_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
+    """As a connection is, which a service manager would hand over for each popup: nobody could be served."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ended = subprocess.run(
+            [sys.executable, "-c", _HAND_OVER, str(theirs.fileno()), *command(tmp_path)[1:]],
+            env={**os.environ, "LISTEN_FDS": "1"},
+            pass_fds=(theirs.fileno(),),
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
+    assert b"does not listen" in ended.stderr
+
+
+def test_a_limit_that_leaves_no_descriptor_is_told(tmp_path: Path) -> None:
+    """One line and status 1, and not a sidecar that accepts nobody."""
+    argv = ["/bin/sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *command(tmp_path)]
+    ended = subprocess.run(
+        argv,
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
+    assert b"open files" in ended.stderr
+
+
+def test_the_key_is_there_from_the_first_start(sidecar: RunningSidecar) -> None:
+    """Whoever asks for a log or for spans later has the same names hashed the same way."""
+    key = sidecar.state.with_name("state.sqlite.key")
+    assert (0o600, 32) == (key.stat().st_mode & 0o777, len(key.read_bytes()))
+
+
 def test_it_starts_with_standard_descriptors_closed(tmp_path: Path) -> None:
     """What is opened later is not mistaken for stdout or stderr."""
     script = f"exec {' '.join(command(tmp_path))} --json-log <&- >&- 2>&-"

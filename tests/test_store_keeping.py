@@ -1,5 +1,7 @@
 """The store over time: failures, restarts of the machine, and what it may forget."""
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -201,3 +203,44 @@ def test_what_is_known_is_neither_read_nor_synced_again(path: Path, time: Time) 
         asked.clear()
         store.sync()
         assert [] == asked
+
+
+def test_it_syncs_also_while_somebody_reads(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader keeps SQLite from writing back, and so from syncing: a power cut would take all since."""
+    synced: list[str] = []
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    store.commit([Arrival(SOCKET, event())])
+    store.sync()
+    assert [] == synced  # SQLite does it by itself
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM totals").fetchall()
+        for _ in range(2):
+            store.commit([Arrival(SOCKET, event())])
+            store.sync()
+        store.sync()
+        assert [f"{path}-wal"] * 2 == synced
+
+
+def test_a_sync_that_fails_is_tried_again(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as every other trouble of the store."""
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM totals").fetchall()
+        store.commit([Arrival(SOCKET, event())])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            for _ in range(2):
+                with pytest.raises(sqlite3.OperationalError):
+                    store.sync()
+        store.sync()

@@ -2,12 +2,14 @@
 
 import os
 import resource
+import subprocess
 
 import pytest
 
 from qmail_popup.subprogram import environment
 from tests.support import descriptors
 from tests.support.child import run
+from tests.support.descriptors import CHECKOUT
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,28 @@ def test_a_coerced_lc_ctype(coerced: str, inherited: str | None) -> None:
     assert (
         repr({b"A": b"1"} | {name.encode(): value.encode() for name, value in start.items()}).encode() == told
     )
+
+
+def test_an_lc_ctype_that_comes_twice() -> None:
+    """The first one holds, as it does of every other name."""
+    told = (
+        "import ctypes, os\n"
+        "entries = (ctypes.c_char_p * 4)(b'LC_CTYPE=C', b'LC_CTYPE=de', b'PATH=/bin', None)\n"
+        "words = [b'python3', b'-S', b'-c', os.environb[b'SCRIPT'], None]\n"
+        "ctypes.CDLL(None).execve(b'/usr/bin/python3', (ctypes.c_char_p * 5)(*words), entries)\n"
+    )
+    script = (
+        "from qmail_popup.subprogram import environment; "
+        "print(environment({b'LC_CTYPE': b'C.UTF-8'}, {})[b'LC_CTYPE'])"
+    )
+    done = subprocess.run(
+        ["/usr/bin/python3", "-S", "-c", told],
+        cwd=CHECKOUT,
+        env={"SCRIPT": script},
+        capture_output=True,
+        check=True,
+    )
+    assert b"b'C'\n" == done.stdout
 
 
 def test_an_environment_that_the_kernel_does_not_show() -> None:

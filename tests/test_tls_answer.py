@@ -74,8 +74,9 @@ def test_an_answer_byte_by_byte(name: str, server: Server) -> None:
         b"SSL_A=" + b"x" * (ANSWER_MOST - 7) + b"\0\0",
         b"x" * ANSWER_MOST + b"y\0\0",
         b"x\0" * 40_000 + b"\0",
+        b"SSL_A=" + b"x" * 2 * ANSWER_MOST,
     ],
-    ids=["endless", "one byte too long", "some bytes too long", "far too long"],
+    ids=["endless", "one byte too long", "some bytes too long", "far too long", "without an end"],
 )
 def test_too_long_an_answer(answer: bytes, server: Server) -> None:
     """Over 64 KiB it is a failed handshake, whatever it says."""

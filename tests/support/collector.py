@@ -20,6 +20,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.authority import Authority
 
+_PIECE = 65536
+
 Attributes = dict[str, str | int]
 
 _DECODED: Mapping[str, Callable[[bytes], bytes]] = {
@@ -65,13 +67,14 @@ Points = dict[str, dict[frozenset[tuple[str, str | int]], Point]]
 class Collector:
     """Serves on a port that the kernel picks for as long as the context lasts.
 
-    status: what it answers with; refuses: of each request, so many spans; gate: it answers while that is set,
-    and keeps its client waiting otherwise; requests: what it has answered
+    status: what it answers with; refuses: of each request, so many spans; tail: so many bytes more than its
+    answer has; gate: it answers while that is set, and keeps its client waiting otherwise;
+    requests: what it has answered
     """
 
     def __init__(self, identity: Authority | None = None) -> None:
         """Serve; identity: over TLS, with this certificate."""
-        self.status, self.refuses = 200, 0
+        self.status, self.refuses, self.tail = 200, 0, 0
         self.gate = threading.Event()
         self.gate.set()
         self.requests: list[Request] = []
@@ -125,9 +128,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer = ExportTraceServiceResponse()
         answer.partial_success.rejected_spans = collector.refuses
         self.send_response(collector.status)
-        self.send_header("Content-Length", str(answer.ByteSize()))
+        self.send_header("Content-Length", str(answer.ByteSize() + collector.tail))
         self.end_headers()
         self.wfile.write(answer.SerializeToString())
+        for _ in range(0, collector.tail, _PIECE):
+            self.wfile.write(bytes(_PIECE))
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -1,0 +1,30 @@
+"""What a collector answers, read as far as it can make sense, and no further.
+
+Owns the one bound on what comes back: requests would read an answer to its end, which may never come, and
+keep all of it. Only exporting.py's process loads this.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+from requests import Response, Session
+from urllib3.exceptions import HTTPError
+
+ANSWER_MOST = 65536  # bytes; OTLP's own answers have a few dozen
+
+
+def session(heard: Callable[[int, bytes], None] = lambda _status, _body: None) -> Session:
+    """Return a session of requests that tells `heard` the status and the body of each answer."""
+
+    def answered(answer: Response, **_: object) -> None:
+        body = b""
+        with contextlib.suppress(HTTPError):  # its status came, whatever became of the rest
+            body = answer.raw.read(ANSWER_MOST, decode_content=True)
+        if len(body) == ANSWER_MOST:
+            answer.close()
+        heard(answer.status_code, body)
+
+    made = Session()
+    made.stream = True  # which leaves the body to us
+    made.hooks["response"].append(answered)
+    return made
