@@ -109,7 +109,7 @@ def test_descriptors_above_a_limit_that_was_lowered_are_none_of_its_business(
 ) -> None:
     """Whoever opened one before the limit was lowered waits for its end."""
     reader, writer = os.pipe()
-    with Unattended(tmp_path, installed, NOBODY) as host:
+    with Unattended(tmp_path, installed, NOBODY, interval=60) as host:
 
         def lower() -> None:
             os.dup2(7, 500)
