@@ -180,37 +180,34 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
+def _refused_socket(tmp_path: Path, fd: int) -> str:
+    """Hand a descriptor over as a service manager does; return the one line with which that is refused."""
+    ended = subprocess.run(
+        [sys.executable, "-c", _HAND_OVER, str(fd), *command(tmp_path)[1:]],
+        env={**os.environ, "LISTEN_FDS": "1"},
+        pass_fds=(fd,),
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
+    return ended.stderr
+
+
 def test_a_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
     """LISTEN_FDS that makes no sense is one line and status 1."""
     with (tmp_path / "file").open("wb") as file:
-        ended = subprocess.run(
-            [sys.executable, "-c", _HAND_OVER, str(file.fileno()), *command(tmp_path)[1:]],
-            env={**os.environ, "LISTEN_FDS": "1"},
-            pass_fds=(file.fileno(),),
-            cwd=Path(__file__).parent.parent,
-            capture_output=True,
-            timeout=DEADLINE_SECONDS,
-            check=False,
-        )
-    assert 1 == ended.returncode
-    assert ended.stderr.startswith(b"qmail-popup-sidecar: LISTEN_FDS is set, but")
+        said = _refused_socket(tmp_path, file.fileno())
+    assert said.startswith("qmail-popup-sidecar: LISTEN_FDS is set, but")
 
 
 def test_a_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
     """As a connection is, which a service manager would hand over for each popup: nobody could be served."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ended = subprocess.run(
-            [sys.executable, "-c", _HAND_OVER, str(theirs.fileno()), *command(tmp_path)[1:]],
-            env={**os.environ, "LISTEN_FDS": "1"},
-            pass_fds=(theirs.fileno(),),
-            cwd=Path(__file__).parent.parent,
-            capture_output=True,
-            timeout=DEADLINE_SECONDS,
-            check=False,
-        )
-    assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
-    assert b"does not listen" in ended.stderr
+        assert "does not listen" in _refused_socket(tmp_path, theirs.fileno())
 
 
 def test_a_limit_that_leaves_no_descriptor_is_told(tmp_path: Path) -> None:
