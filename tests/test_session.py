@@ -2,12 +2,14 @@
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import qmail_popup
 from qmail_popup.session import EXIT_STATUS
 from tests.support import descriptors
 from tests.support.child import Child, run
@@ -213,6 +215,22 @@ def few_descriptors() -> None:
     for name in ("qmail_popup.subprogram", "qmail_popup.record"):
         import_module(name)  # while there are still some to read them with
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
+@pytest.mark.parametrize("fails", ["to be read", "to be found"])
+def test_no_descriptor_to_read_the_module_with(client: Client, fails: str) -> None:
+    """From a checkout it is a file: without a descriptor for that there is none for a pipe either."""
+
+    def before() -> None:
+        sys.modules.pop("qmail_popup.subprogram", None)
+        vars(qmail_popup).pop("subprogram", None)
+        if fails == "to be found":
+            sys.modules["qmail_popup.subprogram"] = None  # type: ignore[assignment]  # as importlib has it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+    said, known = client.say(LOGIN, session(before=before))
+    assert b"-ERR unable to open pipe\r\n" == said[-1]
+    assert ("error", "pipe", b"", []) == (known.ended, known.failure, known.record, client.records())
 
 
 def test_a_program_that_is_nowhere(client: Client, tmp_path: Path) -> None:
