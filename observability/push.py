@@ -22,7 +22,7 @@ from observability.gateway import Group
 
 _READY = "/-/ready"
 _GOOD = range(200, 300)
-_UNSURE = 500  # and above: a proxy says so of a gateway that has not answered, and may yet serve what it got
+_UNSURE = (502, 504)  # a proxy says so of a gateway that has not answered, and may yet serve what it got
 _REMOVE_SECONDS = 30.0
 
 
@@ -77,11 +77,11 @@ class Pushing:
         try:
             if not self._is_sure:
                 status = yield from self._ask("GET", _READY, b"")
-                if status >= _UNSURE:
+                if status in _UNSURE:
                     return Result(f"{url} answered GET {_READY} with {status}")
             self._is_sure = False
             status = yield from self._ask(method, self._group.path, self._body() if method == "POST" else b"")
-            self._is_sure = status < _UNSURE
+            self._is_sure = status not in _UNSURE
         except OSError as error:
             return Result(f"cannot reach {url}: {error}")
         return Result("" if status in _GOOD else f"{url} answered {method} with {status}")

@@ -117,19 +117,29 @@ def test_a_push_without_an_answer_makes_it_ask_again() -> None:
 def test_a_refused_push_was_answered() -> None:
     """A gateway that refuses has nothing waiting; it need not be asked again."""
     with Peer() as peer, _pushing(peer.url) as pushing:
-        peer.answer(OK, OK.replace(b"200", b"413"), OK)
+        peer.answer(OK, OK.replace(b"200", b"503"), OK)
         assert _done(pushing).trouble
         assert Result("") == _done(pushing)
         assert [ASKED, PUSHED, PUSHED] == peer.requests()
 
 
-def test_a_proxy_that_answers_for_a_gateway_makes_it_ask_again() -> None:
+@pytest.mark.parametrize("status", [404, 501])
+def test_any_answer_of_its_own_says_that_a_gateway_is_there(status: int) -> None:
+    """It need not know the question."""
+    with Peer() as peer, _pushing(peer.url) as pushing:
+        peer.answer(OK.replace(b"200", b"%d" % status), OK)
+        assert Result("") == _done(pushing)
+        assert [ASKED, PUSHED] == peer.requests()
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_that_answers_for_a_gateway_makes_it_ask_again(status: int) -> None:
     """The gateway may be stopped, and still hold the push: nothing more is sent until it answers itself."""
-    late = OK.replace(b"200", b"504")
+    late = OK.replace(b"200", b"%d" % status)
     with Peer() as peer, _pushing(peer.url) as pushing:
         peer.answer(OK, late, late, OK, OK)
-        assert Result(f"{peer.url} answered POST with 504") == _done(pushing)
-        assert Result(f"{peer.url} answered GET /-/ready with 504") == _done(pushing)
+        assert Result(f"{peer.url} answered POST with {status}") == _done(pushing)
+        assert Result(f"{peer.url} answered GET /-/ready with {status}") == _done(pushing)
         assert Result("") == _done(pushing)
         assert [ASKED, PUSHED, ASKED, ASKED, PUSHED] == peer.requests()
 
