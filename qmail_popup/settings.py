@@ -105,10 +105,12 @@ def _mirror(environ: "Mapping[bytes, bytes]") -> "tuple[bytes, bytes]":
 
 
 def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
-    """Return a pusher's options; none without a gateway, or with a user in its URL, which `ps` would show."""
+    """Return a pusher's options; none without a gateway, or with a user in its URL, which `ps` would show.
+
+    Any `@` counts as one: in a URL that is mistyped a password may stand anywhere.
+    """
     url = environ.get(_PUSHGATEWAY, b"")
-    authority = url.partition(b"//")[2].partition(b"/")[0]
-    if not url or b"@" in authority or environ.get(_SIDECAR):  # a sidecar pushes by itself
+    if not url or b"@" in url or environ.get(_SIDECAR):  # a sidecar pushes by itself
         return {}
     told = {option: environ.get(name, b"") for option, name in _PUSHER_OPTIONS.items()}
     return {b"--push": url, **{option: value for option, value in told.items() if value}}

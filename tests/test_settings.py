@@ -201,11 +201,7 @@ def test_addresses_for_the_mirror() -> None:
         ({"QMAIL_POPUP_SPOOL": b"/d"}, {b"--push": b"http://g:9091", b"--spool": b"/d"}, b"/d"),
         ({"QMAIL_POPUP_SIDECAR": b"/s"}, {}, b"/var/spool/qmail-popup"),
         ({"QMAIL_POPUP_PUSHGATEWAY": b"http://user:secret@g:9091"}, {}, b"/var/spool/qmail-popup"),
-        (
-            {"QMAIL_POPUP_PUSHGATEWAY": b"http://g/a@b"},
-            {b"--push": b"http://g/a@b"},
-            b"/var/spool/qmail-popup",
-        ),
+        ({"QMAIL_POPUP_PUSHGATEWAY": b"user:secret@g:9091"}, {}, b"/var/spool/qmail-popup"),
     ],
 )
 def test_a_pushgateway(environ: dict[str, bytes], pusher: dict[bytes, bytes], spool: bytes) -> None:
