@@ -16,7 +16,7 @@ from typing import Self
 from tests.support import scraper
 from tests.support.descriptors import CHECKOUT, PATIENCE
 from tests.support.keeper import await_that
-from tests.support.mounts import namespace
+from tests.support.mounts import is_chroot, namespace
 from tests.support.programs import denied, need, unavailable
 
 SOURCE = CHECKOUT / "deploy/systemd"
@@ -57,6 +57,8 @@ class Systemd:
         self._namespaces = namespace()
         if not _SYSTEMD.exists():
             unavailable("systemd is not installed")
+        if is_chroot():
+            denied("this is a chroot: a namespace cannot be entered at its root")
         self._group = _control_groups() / f"qmail-popup-test.{os.getpid()}.{directory.name}"
         self._units = Path(shutil.copytree(SOURCE, directory / "units"))
         self._local = Path(shutil.copytree(prefix, directory / "local", copy_function=os.link))

@@ -23,6 +23,12 @@ def namespace() -> list[str]:
     return []
 
 
+def is_chroot() -> bool:
+    """Whether our root is none of a mount namespace: who enters one made here comes out at another root."""
+    rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return "/" not in [row[4] for row in rows]
+
+
 def _is_private(command: list[str], umount: str) -> bool:
     """Whether the command works, and what is mounted behind it goes with it."""
     with tempfile.TemporaryDirectory(prefix="mount-") as directory:
