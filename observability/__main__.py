@@ -16,21 +16,27 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from observability import courier, listening, otlp, push, pusher, schema, totals
-from observability.claim import SIDECAR, claimed
-from observability.courier import Reports
-from observability.drain import Spool
-from observability.endpoint import Endpoint
+from observability import pusher
+from observability.arrivals import listener as listening
+from observability.arrivals.connections import CONNECTIONS_MOST, Intake
+from observability.arrivals.spool import Spool
 from observability.errors import UnusableError
-from observability.intake import CONNECTIONS_MOST, Intake
-from observability.jsonlog import Messages, SessionLog, Stream
-from observability.metrics import Sources, exposition, registry
+from observability.log.sessions import Messages, SessionLog, Stream
+from observability.otlp import exporter as otlp
+from observability.otlp.sampling import sampler
 from observability.privacy import Privacy, load_key
-from observability.sampling import sampler
+from observability.prometheus.collector import Sources, exposition, registry
+from observability.prometheus.endpoint import Endpoint
+from observability.pushgateway import push
+from observability.pushgateway import thread as courier
+from observability.pushgateway.thread import Reports
 from observability.settings import PROGRAM, Settings, parse
 from observability.sidecar import Parts, Sidecar, Sink
-from observability.store import Clocks, Store
-from observability.turn import Turn
+from observability.store import families as totals
+from observability.store import schema
+from observability.store.database import Clocks, Store
+from observability.store.locks import SIDECAR, claimed
+from observability.store.pusher_lock import Turn
 from qmail_popup import VERSION
 
 _LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from observability.arrivals.parsing import Event
 from observability.errors import UnusableError
-from observability.parsing import Event
 
 _KEY_BYTES = 32
 _PREFIX_BITS = {4: 24, 6: 48}

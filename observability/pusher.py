@@ -16,15 +16,17 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from observability import metrics, schema, totals
-from observability.claim import PUSHER, claimed
-from observability.drain import Spool
+from observability.arrivals.spool import Spool
 from observability.errors import UnusableError
-from observability.gateway import Group
-from observability.push import Pushing, Result
+from observability.prometheus import collector as metrics
+from observability.pushgateway.group import Group
+from observability.pushgateway.push import Pushing, Result
 from observability.settings import Settings
-from observability.store import Clocks, Store
-from observability.turn import Turn
+from observability.store import families as totals
+from observability.store import schema
+from observability.store.database import Clocks, Store
+from observability.store.locks import PUSHER, claimed
+from observability.store.pusher_lock import Turn
 from qmail_popup import VERSION
 
 FAILURES_MOST = 20

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
-from observability import gateway
-from observability.endpoint import TLS
 from observability.errors import UnusableError
-from observability.gateway import Gateway, Group
-from observability.otlp import misses
+from observability.otlp.exporter import misses
 from observability.privacy import CLIENT_ADDRESSES, USER_NAMES
+from observability.prometheus.endpoint import TLS
+from observability.pushgateway import group as gateway
+from observability.pushgateway.group import Gateway, Group
 
 PROGRAM = "qmail-popup-sidecar"
 _PORT_MOST = 65535

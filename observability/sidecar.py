@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from observability.drain import Spool
-from observability.intake import Intake
-from observability.jsonlog import Say
-from observability.parsing import Arrival, Event, Malformed
-from observability.store import Store
+from observability.arrivals.connections import Intake
+from observability.arrivals.parsing import Arrival, Event, Malformed
+from observability.arrivals.spool import Spool
+from observability.log.sessions import Say
+from observability.store.database import Store
 
 TICK_SECONDS = 0.75  # the store is to be synced at least once a second, the spool drained every two
 STOPPING_SECONDS = 2.0

@@ -13,7 +13,13 @@ from tests.support.programs import environ_without_make
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # What takes a minute or more, and mostly waits: begun first, it keeps no worker when all others are done.
-_FIRST = ("fleet/test_fleet.py", "fleet/test_alerts.py", "test_packaging.py", "test_debian.py", "chaos/")
+_FIRST = (
+    "fleet/test_fleet.py",
+    "fleet/test_alerts.py",
+    "deploy/test_packaging.py",
+    "deploy/test_debian.py",
+    "chaos/",
+)
 
 
 def pytest_configure() -> None:

@@ -93,8 +93,8 @@ def test_nothing_that_the_popup_imports_at_the_top_is_the_mirror() -> None:
 def graph() -> dict[str, set[str]]:
     """Return both packages' modules and, for each, those of them that it imports."""
     packages = ("qmail_popup", "observability")
-    paths = [path for package in packages for path in (CHECKOUT / package).glob("*.py")]
-    names = {f"{path.parent.name}.{path.stem}": path for path in paths}
+    paths = [path for package in packages for path in (CHECKOUT / package).rglob("*.py")]
+    names = {".".join(path.relative_to(CHECKOUT).with_suffix("").parts): path for path in paths}
     return {name: {full for full in _modules(path) if full in names} for name, path in names.items()}
 
 

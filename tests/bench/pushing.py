@@ -4,7 +4,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from observability.turn import Turn
+from observability.store.pusher_lock import Turn
 from tests.bench.cost import RUNS, measure
 
 COST_MOST = 1.05

@@ -9,10 +9,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from observability.arrivals.parsing import Event, parse
 from observability.event import build
-from observability.parsing import Event, parse
+from observability.otlp.spans import Spans
 from observability.privacy import Privacy
-from observability.spans import Spans
 from tests.bench.generator import send
 from tests.support.sidecar import RECORD, RunningSidecar, fields
 

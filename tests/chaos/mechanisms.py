@@ -27,7 +27,7 @@ _COMMIT = """\
             counted = self._parts.store.commit(self._batch) if self._batch else []
 """
 _IDENTITY = Change(
-    "observability/counting.py",
+    "observability/store/identities.py",
     "new = _FACTS[arrival.source](event) & ~known",
     "new = _FACTS[arrival.source](event)",
 )
@@ -72,14 +72,20 @@ MECHANISMS = (
     ),
     Mechanism(
         "the drainer's lock",
-        (Change("observability/drain.py", "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        (
+            Change(
+                "observability/arrivals/spool.py",
+                "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+                "pass",
+            ),
+        ),
         scenarios.held_before_writing,
     ),
     Mechanism(
         "the store on disk",
         (
             Change(
-                "observability/schema.py",
+                "observability/store/schema.py",
                 "sqlite3.connect(path, timeout=patience, isolation_level=None)",
                 'sqlite3.connect(":memory:", isolation_level=None)',
             ),
@@ -90,7 +96,9 @@ MECHANISMS = (
         "loading the store at the start",
         (
             Change(
-                "observability/store.py", "Totals({**totals.at_start(), **stored}", "Totals(totals.at_start()"
+                "observability/store/database.py",
+                "Totals({**totals.at_start(), **stored}",
+                "Totals(totals.at_start()",
             ),
         ),
         scenarios.killed_after_counting,
@@ -108,11 +116,13 @@ MECHANISMS = (
         "the commit before the removal of a drained file",
         (
             Change(
-                "observability/drain.py",
+                "observability/arrivals/spool.py",
                 "            return _File(path)\n",
                 "            file = _File(path)\n            path.unlink()\n            return file\n",
             ),
-            Change("observability/drain.py", "file.path.unlink()", "file.path.unlink(missing_ok=True)"),
+            Change(
+                "observability/arrivals/spool.py", "file.path.unlink()", "file.path.unlink(missing_ok=True)"
+            ),
         ),
         scenarios.killed_while_draining,
     ),

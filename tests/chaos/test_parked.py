@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from observability.arrivals.connections import ACKNOWLEDGEMENT, Intake
 from observability.event import build
-from observability.intake import ACKNOWLEDGEMENT, Intake
 from tests.support.descriptors import PATIENCE
 from tests.support.keeper import Keeper
 from tests.support.scraper import counts

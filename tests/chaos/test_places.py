@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from observability import schema
+from observability.arrivals.parsing import SOCKET, Arrival, parse
 from observability.event import build
-from observability.parsing import SOCKET, Arrival, parse
-from observability.store import Clocks, Store
+from observability.store import schema
+from observability.store.database import Clocks, Store
 from tests.chaos.stand import Stand
 from tests.support.keeper import COMMAND, Keeper
 from tests.support.popup import LOGIN

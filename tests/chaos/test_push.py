@@ -34,9 +34,11 @@ _OFTEN = 0.2
 _ATTEMPTS = "qmail_popup_auth_attempts_total"
 _COUNTERS = '{__name__=~"qmail_popup_.*_(total|bucket|sum|count)"}'
 _WITHOUT_RULES = (
-    Change("observability/courier.py", "_LOOK_SECONDS = 0.5", "_LOOK_SECONDS = 0.01"),
-    Change("observability/push.py", "        if not self._work:\n", "        if True:\n"),
-    Change("observability/push.py", "            if not self._is_sure:\n", "            if False:\n"),
+    Change("observability/pushgateway/thread.py", "_LOOK_SECONDS = 0.5", "_LOOK_SECONDS = 0.01"),
+    Change("observability/pushgateway/push.py", "        if not self._work:\n", "        if True:\n"),
+    Change(
+        "observability/pushgateway/push.py", "            if not self._is_sure:\n", "            if False:\n"
+    ),
 )
 _RECORD = re.compile(r"(Accept|Reject)::(?:AUTH|STLS)::(User|Apop|Any) P:(POP3S?) S:")
 _RESULTS = {"Accept": "accepted", "Reject": "rejected"}

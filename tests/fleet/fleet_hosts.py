@@ -18,10 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from observability import metrics, totals
+from observability.arrivals.parsing import Event, parse
 from observability.event import build
-from observability.parsing import Event, parse
-from observability.store import Totals
+from observability.prometheus import collector as metrics
+from observability.store import families as totals
+from observability.store.database import Totals
 from tests.support.sidecar import RECORD, REJECTED, START, fields
 
 _TICK_SECONDS = 0.1

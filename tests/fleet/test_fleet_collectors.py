@@ -12,10 +12,10 @@ import yaml
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from observability.arrivals.parsing import ENDED, Event, parse
 from observability.event import build
-from observability.parsing import ENDED, Event, parse
+from observability.otlp.spans import Spans
 from observability.privacy import Privacy
-from observability.spans import Spans
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import REJECTED, fields
 

@@ -3,9 +3,9 @@
 import re
 
 from observability.event import build
-from observability.metrics import Sources, exposition
-from observability.store import Totals
-from observability.totals import at_start
+from observability.prometheus.collector import Sources, exposition
+from observability.store.database import Totals
+from observability.store.families import at_start
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import RECORD, fields
 

@@ -28,29 +28,32 @@ LOOP_SECONDS = 60  # for the tests of its own module, which take ten at most: it
 SCRIPTS = Path(sys.executable).parent
 
 TESTS = {
-    "qmail_popup/protocol.py": "tests/test_protocol*.py",
-    "qmail_popup/settings.py": "tests/test_settings*.py",
-    "qmail_popup/subprogram.py": "tests/test_subprogram*.py",
-    "qmail_popup/tls.py": "tests/test_tls*.py",
-    "qmail_popup/__main__.py": "tests/test_popup_main*.py",
-    "qmail_popup/session.py": "tests/test_session*.py",
-    "qmail_popup/record.py": "tests/test_record*.py",
-    "qmail_popup/wire.py": "tests/test_wire*.py",
-    "observability/event.py": "tests/test_event*.py",
-    "observability/parsing.py": "tests/test_event*.py",
-    "observability/store.py": "tests/test_store*.py",
-    "observability/counting.py": "tests/test_store*.py",
-    "observability/totals.py": "tests/test_totals.py tests/test_store*.py",
-    "observability/intake.py": "tests/test_intake*.py",
-    "observability/drain.py": "tests/test_drain*.py",
-    "observability/claim.py": "tests/test_claim*.py",
-    "observability/mirror.py": "tests/test_mirror_[!v]*.py tests/test_mirror.py",  # the vectors take a minute
+    "qmail_popup/protocol.py": "tests/qmail_popup/test_protocol*.py",
+    "qmail_popup/settings.py": "tests/qmail_popup/test_settings*.py",
+    "qmail_popup/subprogram.py": "tests/qmail_popup/test_subprogram*.py",
+    "qmail_popup/tls.py": "tests/qmail_popup/test_tls*.py",
+    "qmail_popup/__main__.py": "tests/qmail_popup/test_main*.py",
+    "qmail_popup/session.py": "tests/qmail_popup/test_session*.py",
+    "qmail_popup/record.py": "tests/qmail_popup/test_record*.py",
+    "qmail_popup/wire.py": "tests/qmail_popup/test_wire*.py",
+    "observability/event.py": "tests/observability/arrivals/test_parsing*.py",
+    "observability/arrivals/parsing.py": "tests/observability/arrivals/test_parsing*.py",
+    "observability/store/database.py": "tests/observability/store/test_database*.py",
+    "observability/store/identities.py": "tests/observability/store/test_database*.py",
+    "observability/store/families.py": "tests/observability/store/test_families.py"
+    " tests/observability/store/test_database*.py",
+    "observability/arrivals/connections.py": "tests/observability/arrivals/test_connections*.py",
+    "observability/arrivals/spool.py": "tests/observability/arrivals/test_spool*.py",
+    "observability/store/locks.py": "tests/observability/store/test_locks*.py",
+    # Without the vectors, which take a minute.
+    "observability/mirror.py": "tests/observability/test_mirror_[!v]*.py tests/observability/test_mirror.py",
 }
 """The modules, and for each the tests that it meets first, for the shell; the quickest are at the top."""
 
 AT_LAST = {
     "qmail_popup": "tests/test_layout.py tests/conformance",
-    "observability": "tests/test_layout.py tests/test_schema.py tests/test_metrics.py tests/test_sidecar.py",
+    "observability": "tests/test_layout.py tests/observability/store tests/observability/prometheus"
+    " tests/observability/test_sidecar.py",
 }
 """For each package the tests that a mutant meets if nothing else has noticed it."""
 

@@ -1,6 +1,6 @@
 """What came in, by its names; and a clock to set."""
 
-from observability.parsing import Arrival, Event, Malformed
+from observability.arrivals.parsing import Arrival, Event, Malformed
 
 
 class Clock:

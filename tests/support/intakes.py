@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from observability.intake import Intake
-from observability.listening import BACKLOG
-from observability.parsing import Arrival
+from observability.arrivals.connections import Intake
+from observability.arrivals.listener import BACKLOG
+from observability.arrivals.parsing import Arrival
 from tests.support.arrivals import Clock
 
 ENOUGH = 10.0  # seconds, for what is there at once

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from observability import schema
+from observability.arrivals.parsing import Event, parse
 from observability.event import build
-from observability.parsing import Event, parse
-from observability.store import Clocks, Store
+from observability.store import schema
+from observability.store.database import Clocks, Store
 from tests.support.sidecar import fields
 
 ACCEPTED = "auth_attempts accepted User POP3"

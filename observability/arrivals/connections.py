@@ -1,0 +1,231 @@
+"""The socket: what popups send, as arrivals, and the acknowledgement once they are committed.
+
+Owns the connections and no more: one epoll loop's worth of accepting and reading, bounded in each step, in
+each connection and in their number, for whoever reaches the socket may send anything, or nothing. A
+connection is a session: it says hello, and at the end brings its event; one that ends between the two was
+killed. Nothing in here waits for anything but its own descriptors, or knows what an arrival is worth.
+"""
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+
+from observability.arrivals.listener import BACKLOG
+from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Malformed, parse
+from observability.event import LIMIT, SEPARATOR
+
+ACKNOWLEDGEMENT = b"\n"
+STRANGER_SECONDS = 10.0  # a popup says hello right after connecting
+CONNECTIONS_MOST = 16384
+
+_AT_ONCE = 512  # connections, and accepts, in one step
+_PARKED_MOST = BACKLOG + 1
+_PAUSE_SECONDS = 0.1  # where a limit is reached, others park in the backlog
+
+
+class _Connection:
+    """One popup's: what is not a whole block yet, and what it said."""
+
+    __slots__ = ("fd", "hello", "peer", "polled", "received", "trace")
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.peer, self.fd, self.polled = peer, peer.fileno(), False
+        self.received = self.hello = self.trace = b""
+
+
+class Intake:
+    """All connections of one listening socket."""
+
+    def __init__(
+        self, listener: socket.socket, wake: int, clock: Callable[[], float], most: int = CONNECTIONS_MOST
+    ) -> None:
+        """Serve listener.
+
+        wake: a descriptor that ends the wait when it is readable; clock: monotonic seconds;
+        most: how many connections may be open at a time
+        """
+        self._clock, self._most = clock, most
+        self._paused_until = 0.0  # 0: not paused
+        self._open: dict[int, _Connection] = {}
+        self._strangers: dict[int, float] = {}  # who said nothing yet, oldest first: until when it may
+        self._heard: list[_Connection] = []  # brought what is among found
+        self._owed: list[_Connection] = []
+        self._found: list[Arrival] = []
+        self.is_idle = True  # whether nothing was there at the last look
+        self._poll = select.epoll()
+        self._wake = wake
+        self._poll.register(wake, select.EPOLLIN)
+        self.listen(listener)
+
+    @property
+    def address(self) -> str:
+        """Where popups connect."""
+        return str(self._listener.getsockname())
+
+    @property
+    def active(self) -> int:
+        """How many sessions are connected: said hello, and have not brought their event."""
+        return max(0, len(self._open) - len(self._strangers))
+
+    def listen(self, listener: socket.socket) -> None:
+        """Accept from listener from now on."""
+        listener.settimeout(0)
+        self._listener = listener
+        self._resume()
+
+    def move(self, listener: socket.socket) -> None:
+        """Accept from listener instead, and before that who is parked at the old one."""
+        self._close_listener()
+        self.listen(listener)
+
+    def stop_listening(self) -> None:
+        """Close the listening socket; who has connected is served on."""
+        self._close_listener()
+        self._poll.unregister(self._wake)
+
+    def arrivals(self, timeout: float) -> list[Arrival]:
+        """Wait for timeout seconds at most; what has come, a bounded piece of it."""
+        ready = self._poll.poll(self._patience(timeout), _AT_ONCE)
+        self.is_idle = not ready
+        for fd, _ in ready:
+            if fd == self._listener.fileno():
+                self._accept()
+            elif fd in self._open:
+                self._read(self._open[fd])
+        self._dismiss_strangers()
+        # An acknowledgement is owed for what the caller was given, and so can commit, and for nothing else.
+        self._owed += self._heard
+        found, self._found, self._heard = self._found, [], []
+        return found
+
+    def acknowledge(self) -> None:
+        """Tell those whose events were among the last arrivals that they count, and let them go."""
+        for connection in self._owed:
+            # Who did not wait that long has left its event in the spool: it will be a duplicate.
+            with contextlib.suppress(OSError):
+                connection.peer.send(ACKNOWLEDGEMENT, socket.MSG_DONTWAIT)
+            connection.peer.close()
+        self._owed = []
+
+    def close(self) -> None:
+        """Leave everybody; what they still have to tell comes by the spool."""
+        for connection in (*self._open.values(), *self._heard, *self._owed):
+            connection.peer.close()
+        self._listener.close()
+        self._poll.close()
+
+    def _close_listener(self) -> None:
+        if not self._paused_until:
+            self._accept(_PARKED_MOST)
+        if not self._paused_until:
+            # Closing does not do that where a service manager has the socket open, too.
+            self._poll.unregister(self._listener)
+        self._listener.close()
+        self._paused_until = 0.0
+        self.is_idle = False  # who was parked has not been looked at
+
+    def _patience(self, timeout: float) -> float:
+        if self._paused_until and self._clock() >= self._paused_until:
+            self._resume()
+        return min(timeout, _PAUSE_SECONDS) if self._paused_until else timeout
+
+    def _resume(self) -> None:
+        self._paused_until = 0.0
+        self._poll.register(self._listener, select.EPOLLIN)
+
+    def _pause(self) -> None:
+        self._poll.unregister(self._listener)
+        self._paused_until = self._clock() + _PAUSE_SECONDS
+
+    def _accept(self, most: int = _AT_ONCE) -> None:
+        for _ in range(most):
+            if len(self._open) >= self._most:
+                self._pause()
+                return
+            try:
+                peer, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no descriptor is left, or no memory
+                self._pause()
+                return
+            self._greet(_Connection(peer))
+
+    def _greet(self, connection: _Connection) -> None:
+        """Take what it has sent by now: often all that it has to say, and then it is never polled."""
+        self._open[connection.fd] = connection
+        self._strangers[connection.fd] = self._clock() + STRANGER_SECONDS
+        self._read(connection)
+        if connection.fd in self._open:
+            self._poll.register(connection.fd, select.EPOLLIN)
+            connection.polled = True
+
+    def _read(self, connection: _Connection) -> None:
+        try:
+            data = connection.peer.recv(2 * LIMIT, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._take(connection, data)
+        else:
+            self._ended(connection)
+
+    def _take(self, connection: _Connection, data: bytes) -> None:
+        *blocks, rest = (connection.received + data).split(SEPARATOR, 2)
+        for block in blocks:
+            if self._block(connection, block):
+                return
+        connection.received = rest
+        if len(rest) >= LIMIT:
+            self._finish(connection, Arrival(SOCKET, Malformed("too long")))
+
+    def _block(self, connection: _Connection, block: bytes) -> bool:
+        """Take one block; True where it was the last: an event, or nothing that makes sense."""
+        what = parse(block)
+        if isinstance(what, Malformed):
+            pass
+        elif connection.trace not in (b"", what.fields[b"TRACE"]):
+            what = Malformed("a TRACE that is not the hello's")
+        elif what.is_hello and not connection.hello:
+            connection.hello, connection.trace = block, what.fields[b"TRACE"]
+            del self._strangers[connection.fd]
+            return False
+        elif what.is_hello:
+            what = Malformed("a second hello")
+        self._finish(connection, Arrival(SOCKET, what))
+        return True
+
+    def _finish(self, connection: _Connection, arrival: Arrival) -> None:
+        self._found.append(arrival)
+        self._forget(connection)
+        self._heard.append(connection)
+
+    def _ended(self, connection: _Connection) -> None:
+        """Take the end of a connection: of a session that was killed, if it had begun."""
+        if connection.received:
+            self._found.append(Arrival(SOCKET, Malformed("torn")))
+        if connection.hello:
+            self._found.append(Arrival(KILLED, parse(connection.hello)))
+        self._forget(connection)
+        connection.peer.close()
+
+    def _forget(self, connection: _Connection) -> None:
+        del self._open[connection.fd]
+        self._strangers.pop(connection.fd, None)
+        if connection.polled:
+            self._poll.unregister(connection.fd)
+
+    def _dismiss_strangers(self) -> None:
+        """Close those that said neither hello nor brought an event in time; they are not sessions."""
+        while self._strangers:
+            fd, deadline = next(iter(self._strangers.items()))
+            if self._clock() < deadline:
+                return
+            connection = self._open[fd]
+            if connection.received:
+                self._found.append(Arrival(SOCKET, Malformed("too slow")))
+            self._forget(connection)
+            connection.peer.close()

@@ -1,0 +1,1 @@
+"""The JSON log of sessions, and the sidecar's own messages."""

@@ -1,0 +1,1 @@
+"""Spans and metrics on their way to an OpenTelemetry collector."""

@@ -1,0 +1,169 @@
+"""The exporter: the process in which OpenTelemetry's SDK does its work.
+
+Owns the SDK's setting up and its end. otlp.py starts it with a socket as descriptor 0: frames come in,
+pickled by our own other half and by nobody else, and books go out, a line each. It ends when the sidecar
+does, however that comes about, and at most FLUSH_SECONDS later, whatever a collector does.
+"""
+
+import contextlib
+import gc
+import logging
+import os
+import pickle
+import select
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from observability.log.sessions import Messages, Say, Stream
+from observability.otlp.exporter import FLUSH_SECONDS, NAME, Books, Setup, Snapshot, signal_endpoint
+from observability.otlp.metrics import Counters
+from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of
+from observability.otlp.spans import Spans
+
+_NICENESS = 5  # where there is one core for all, the intake comes first
+_MOMENT_MILLISECONDS = 20
+_WAY_OUT_SECONDS = 0.2  # of FLUSH_SECONDS
+_SAY_AGAIN_SECONDS = 60.0
+_HEADERS_READER = "opentelemetry.util.re"
+_VALUES_BEFORE_A_LOOK = 20_000  # spans hold no cycles, and many values
+
+
+def main() -> None:
+    """Export until there is nothing more to come; never return, for the SDK's threads may hang."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A service manager or a terminal signals all of us; what counts is when the sidecar ends.
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    _trust_the_system()
+    with socket.socket(fileno=0) as line:
+        frames = _frames(line.makefile("rb"))
+        setup = next(frames, None)
+        if isinstance(setup, Setup):
+            _export(setup, frames, line)
+    os._exit(0)
+
+
+def _trust_the_system() -> None:
+    """Verify collectors as gateways are: by the system's authorities, not by those that requests brings."""
+    authorities = ssl.get_default_verify_paths()  # as SSL_CERT_FILE and SSL_CERT_DIR say
+    if place := authorities.cafile or authorities.capath:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", place)
+
+
+def _export(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
+    stderr = Stream(2, _WAY_OUT_SECONDS)
+    say = Messages(stderr, time.time, as_json=setup.json)
+
+    def give_up(error: BaseException | None) -> None:
+        say("error", f"spans and counters cannot be exported: {_one_line(str(error))}")
+        stderr.close()
+        os._exit(1)
+
+    _listen_to_the_sdk(say)
+    # No thread, of ours or the SDK's, is missed in silence: the sidecar starts another process.
+    threading.excepthook = lambda told: give_up(told.exc_value)
+    try:
+        _work(setup, frames, line)
+    except Exception as error:  # noqa: BLE001  the boundary, as for threads
+        give_up(error)
+    stderr.close()
+
+
+def _work(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
+    """Take frames in until there are no more, then get out what waits."""
+    resource = resource_of(setup)
+    spans = Spans(resource, InstrumentationScope(NAME, setup.version), setup.privacy)
+    exporter = CountedExporter(signal_endpoint(setup.endpoint, "traces"), _reporter(line))
+    queue = SpanQueue(spans, exporter, size_of(os.environ), _end_of(line))
+    takers: dict[type, Callable[[Any], None]] = {bytes: queue.put}
+    closers = [queue.close]
+    if setup.counters:
+        counters = Counters(setup, resource)
+        takers[Snapshot] = counters.take
+        closers.append(counters.close)
+    gc.freeze()
+    gc.set_threshold(_VALUES_BEFORE_A_LOOK)
+    for frame in frames:
+        takers[type(frame)](frame)
+    _flush(closers)
+
+
+class _Sayings(logging.Handler):
+    """What the SDK has to say, each thing now and then: a collector that is down is told of once a minute."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+        self._said: dict[object, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it, without the traceback."""
+        now = time.monotonic()
+        if now - self._said.get(record.msg, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
+            self._said[record.msg] = now
+            # What this one adds are the headers, and so credentials.
+            told = str(record.msg) if record.name == _HEADERS_READER else record.getMessage()
+            self._say(record.levelname.lower(), f"OpenTelemetry: {_one_line(told)}")
+
+
+def resource_of(setup: Setup) -> Resource:
+    """Return who sends; what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say goes before ours."""
+    ours = {
+        "service.name": NAME,
+        "service.version": setup.version,
+        "service.instance.id": setup.instance,
+        "host.name": socket.gethostname(),
+    }
+    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+
+
+def _frames(stream: BinaryIO) -> Iterator[object]:
+    """Yield what comes in until the sidecar has ended, which may be in the middle of a frame."""
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+        while True:
+            yield pickle.load(stream)  # noqa: S301  from our other half
+
+
+def _reporter(line: socket.socket) -> Callable[[Books], None]:
+    """Return what tells the books; each report holds all of them, so it does not matter if one is lost."""
+
+    def report(books: Books) -> None:
+        with contextlib.suppress(OSError):
+            line.send(b"%d %d\n" % books, socket.MSG_DONTWAIT)
+
+    return report
+
+
+def _end_of(line: socket.socket) -> IsOver:
+    """Return what waits a moment for the sidecar to end, or to say that this was all."""
+    end = select.poll()
+    end.register(line, select.POLLRDHUP)
+    return lambda: bool(end.poll(_MOMENT_MILLISECONDS))
+
+
+def _flush(closers: Sequence[Callable[[], None]]) -> None:
+    """Close all, each in a thread of its own: the SDK's own limits are none, or ten seconds."""
+    threads = [threading.Thread(target=close, daemon=True) for close in closers]
+    deadline = time.monotonic() + FLUSH_SECONDS - _WAY_OUT_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+
+
+def _listen_to_the_sdk(say: Say) -> None:
+    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
+    logging.getLogger().addHandler(_Sayings(say))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

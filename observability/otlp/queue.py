@@ -1,0 +1,113 @@
+"""The queue of spans before the SDK's exporter, with books that do not miss one.
+
+Owns what happens to a span between its event and the collector's answer. The SDK's queue would let the
+oldest go and not count them. So it never overflows: who fills it waits while it is full, and otlp.py drops
+what would be too much in hand, before anything was made of it.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # stubs: one more package
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from observability.arrivals.parsing import Event
+from observability.otlp.exporter import Books
+from observability.otlp.sampling import spans_in
+from observability.otlp.session import session
+from observability.otlp.spans import Spans
+
+QUEUE = 32768  # spans: a burst of 20,000 overran the SDK's own 2,048
+BATCH_MOST = 512  # spans, as the SDK has it
+_BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+_SESSION_MOST = 2  # spans
+
+IsOver = Callable[[], bool]
+
+
+def size_of(environ: Mapping[str, str]) -> int:
+    """Return how many spans may wait, as OTEL_BSP_MAX_QUEUE_SIZE has it."""
+    asked = environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
+    return max(int(asked), _SESSION_MOST) if asked.isdecimal() else QUEUE
+
+
+class SpanQueue:
+    """The SDK's batch processor, and who fills it, in a thread of its own."""
+
+    def __init__(self, spans: Spans, exporter: "CountedExporter", size: int, is_over: IsOver) -> None:
+        """Export what spans makes; is_over is asked while there is no room in the queue."""
+        self._spans, self._exporter, self._size, self._is_over = spans, exporter, size, is_over
+        self._submitted = 0
+        # The SDK refuses a batch that is larger than the queue; one that the environment names is as it says.
+        batch = None if _BATCH in os.environ else min(BATCH_MOST, size)
+        self._processor = BatchSpanProcessor(exporter, max_queue_size=size, max_export_batch_size=batch)
+        self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # as they came, which is smallest
+        self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
+        self._thread.start()
+
+    def put(self, events: bytes) -> None:
+        """Have the spans of events made and exported, none where it is over before there is room for them."""
+        self._waiting.put(events)
+
+    def close(self) -> None:
+        """Export what waits, however long that takes."""
+        self._waiting.put(b"")
+        self._thread.join()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own
+
+    def _run(self) -> None:
+        while events := self._waiting.get():
+            for event in pickle.loads(events):  # noqa: S301  from our other half
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        number = spans_in(event)
+        while self._submitted - self._exporter.taken + number > self._size:
+            if self._is_over():
+                return
+        self._submitted += number
+        for span in self._spans.of(event):
+            self._processor.on_end(span)
+
+
+class CountedExporter(SpanExporter):
+    """The SDK's own, counted: taken from the queue, and what became of it."""
+
+    def __init__(self, endpoint: str | None, report: Callable[[Books], None]) -> None:
+        """Export to endpoint, or where the environment says; report the books after each batch."""
+        self._report = report
+        self._inner = OTLPSpanExporter(endpoint=endpoint, session=session(self._answered))
+        self._refused = 0
+        self._books = Books()
+        self.taken = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export one batch."""
+        self.taken += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._inner.export(spans)
+        finally:
+            refused = self._refused if result is SpanExportResult.SUCCESS else len(spans)
+            self._books = self._books.after(len(spans), min(refused, len(spans)))
+            self._report(self._books)
+        return result
+
+    def _answered(self, status: int, body: bytes) -> None:
+        """Look at what the SDK does not: redirections, which it takes for success, and partial successes."""
+        self._refused = QUEUE if status >= HTTPStatus.MULTIPLE_CHOICES else 0
+        with contextlib.suppress(DecodeError):
+            told = ExportTraceServiceResponse.FromString(body)
+            self._refused += max(0, told.partial_success.rejected_spans)
+
+    def shutdown(self) -> None:
+        """Let go of the connection, and of trying again."""
+        self._inner.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own

@@ -1,0 +1,1 @@
+"""The totals on their way to a Pushgateway."""

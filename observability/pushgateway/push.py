@@ -1,0 +1,107 @@
+"""Pushing: one host's group on a Pushgateway, one push at a time and without ever blocking.
+
+Owns the order of what goes to the gateway. One that was stopped serves what waits in any order, so of two
+pushes the older may win, and a counter that steps back is an attack to Prometheus. Hence two rules. No push
+goes out before the last one was answered or its connection is dead; a gateway that is merely stopped holds
+its one push for as long as it takes. And after a push without an answer (at the start too: a predecessor
+may have been killed) the gateway is first asked whether it is there: once it answers, itself and no proxy
+for it, it has begun to serve what came before. Should such a straggler come later, the next push heals it.
+
+Everything goes by POST, which replaces what it brings and nothing else: of a torn PUT nothing would be left.
+"""
+
+import contextlib
+import select
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple
+
+from observability.errors import UnusableError
+from observability.pushgateway.group import Group
+from observability.pushgateway.http import Work, exchange
+
+_READY = "/-/ready"
+_GOOD = range(200, 300)
+_UNSURE = (502, 504)  # a proxy says so of a gateway that has not answered, and may yet serve what it got
+_REMOVE_SECONDS = 30.0
+
+
+class Result(NamedTuple):
+    """How a push ended. trouble: why it failed, empty where it did not."""
+
+    trouble: str
+
+
+class Pushing:
+    """The pushes to one group, and the one that is under way."""
+
+    def __init__(self, group: Group, body: Callable[[], bytes], clock: Callable[[], float]) -> None:
+        """Prepare. body: makes what is pushed; clock: monotonic seconds."""
+        self._group, self._body, self._clock = group, body, clock
+        self._tls = ssl.create_default_context() if group.gateway.is_secure else None
+        self._is_sure = False  # that no earlier push to this group is still to be served
+        self._work: Work[Result] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._work is None
+
+    def begin(self, method: str = "POST") -> None:
+        """Begin a push, if none is under way; DELETE takes the group away instead."""
+        if not self._work:
+            self._work = self._exchanges(method)
+
+    def go_on(self, patience: float) -> Result | None:
+        """Go on with what is under way, for `patience` seconds at the most; the result, once there is one."""
+        deadline = self._clock() + patience
+        while self._work:
+            try:
+                fd, events = next(self._work)
+            except StopIteration as end:
+                self._work = None
+                result: Result = end.value
+                return result
+            if not _is_ready(fd, events, deadline - self._clock()):
+                break
+        return None
+
+    def close(self) -> None:
+        """Let go of what is under way."""
+        if self._work:
+            self._work.close()
+            self._work = None
+
+    def _exchanges(self, method: str) -> Work[Result]:
+        url = self._group.gateway.url
+        try:
+            if not self._is_sure:
+                status = yield from self._ask("GET", _READY, b"")
+                if status in _UNSURE:
+                    return Result(f"{url} answered GET {_READY} with {status}")
+            self._is_sure = False
+            status = yield from self._ask(method, self._group.path, self._body() if method == "POST" else b"")
+            self._is_sure = status not in _UNSURE
+        except OSError as error:
+            return Result(f"cannot reach {url}: {error}")
+        return Result("" if status in _GOOD else f"{url} answered {method} with {status}")
+
+    def _ask(self, method: str, path: str, body: bytes) -> Work[int]:
+        gateway = self._group.gateway
+        request = self._group.head(method, path, len(body)) + body
+        return exchange((gateway.host, gateway.port), self._tls, request, self._clock)
+
+
+def remove(group: Group, clock: Callable[[], float]) -> None:
+    """Take a group away from its gateway; UnusableError where that has not worked."""
+    with contextlib.closing(Pushing(group, bytes, clock)) as pushing:
+        pushing.begin("DELETE")
+        result = pushing.go_on(_REMOVE_SECONDS) or Result(f"{group.gateway.url} does not answer")
+    if result.trouble:
+        raise UnusableError(result.trouble)
+
+
+def _is_ready(fd: int, events: int, patience: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(max(0.0, patience) * 1000))

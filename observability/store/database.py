@@ -1,0 +1,188 @@
+"""The store: totals and the identities that were counted, in one SQLite file.
+
+Owns the promise that what was committed is never lost nor counted again, however the process ends: facts
+and increments go into one transaction, and only what was committed is shown. `totals` is replaced as a
+whole at each commit, so another thread reads it without a lock.
+
+Identities stand in two tables, by age. Once an hour has passed since the last change of tables, and the
+spool was drained in whole after that, the older table goes, the newer becomes the older: what it forgets
+could come back by the spool no more.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from observability.arrivals.parsing import Arrival, Event
+from observability.store import families as totals
+from observability.store.identities import Batch, Example
+from observability.store.schema import IDENTITIES
+
+IDENTITY_SECONDS = 3600.0
+
+_LOOKED_UP_AT_ONCE = 64
+_WANTED = ", ".join(f"?{number}" for number in range(1, _LOOKED_UP_AT_ONCE + 1))
+_LOOK_UP = f"""
+    SELECT identity, facts FROM older WHERE identity IN ({_WANTED})
+    UNION ALL SELECT identity, facts FROM recent WHERE identity IN ({_WANTED})
+"""  # noqa: S608  numbers of parameters, nothing else
+_FORGET = (
+    "DROP TABLE older",
+    "ALTER TABLE recent RENAME TO older",
+    f"CREATE TABLE recent {IDENTITIES}",
+)
+_ADD = "INSERT INTO totals VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+_NO_MARKS: Mapping[str, float] = MappingProxyType({})
+_MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
+
+
+class Clocks(NamedTuple):
+    """The times that a store needs: the day's, one that is never set back, and which start of the machine."""
+
+    time: Callable[[], float]
+    monotonic: Callable[[], float]
+    boot: str
+
+
+class Totals(NamedTuple):
+    """What was committed so far; never changed, only replaced."""
+
+    values: Mapping[str, float]
+    examples: Mapping[str, Example]
+    last_event: float  # seconds since 1970
+
+
+class Store:
+    """One SQLite file, and its only writer. Every method may raise sqlite3.Error: then nothing was done."""
+
+    def __init__(self, database: sqlite3.Connection, clocks: Clocks) -> None:
+        """Own database, which schema.py made ready."""
+        self._database, self._clocks = database, clocks
+        self._unsynced = self._in_doubt = False
+        if not self._mark("born"):
+            self._begin()
+        self.born = float(self._mark("born"))  # seconds since 1970: since when the totals are counted
+        self.totals = self._load()
+        if self._mark("boot") != clocks.boot or not clocks.boot:
+            # The machine started anew, and its monotonic clock with it.
+            with self._transaction():
+                self._begin_hour()
+        # From here on nobody waits for a lock: the next try comes soon enough.
+        database.execute("PRAGMA busy_timeout = 0").fetchall()
+
+    def commit(self, arrivals: Sequence[Arrival]) -> list[Event]:
+        """Count arrivals, all of them or none; return what was new."""
+        now = self._clocks.time()
+        identities = [what.identity for _, what in arrivals if isinstance(what, Event)]
+        with self._transaction():
+            batch = Batch(self._known(identities), now)
+            batch.add(arrivals)
+            self._write(batch)
+            if identities:
+                self._database.execute(_MARK, ("last_event", now))
+        self._publish(batch.increments, batch.examples, now if identities else self.totals.last_event)
+        return batch.counted
+
+    def lost(self, size: int) -> None:
+        """Count the events that popups could not leave: one for each byte by which DIR/lost has grown."""
+        before = int(self._mark("lost_bytes") or 0)
+        if size == before:
+            return
+        # A smaller file is another one: all of it is news.
+        news = size - before if size > before else size
+        self.count({f"{totals.DROPPED.name} spool_full": news}, {"lost_bytes": size})
+
+    def count(self, increments: Mapping[str, float], marks: Mapping[str, float] = _NO_MARKS) -> None:
+        """Count what is no event; increments are by key, and marks are noted in the same transaction."""
+        with self._transaction():
+            self._database.executemany(_MARK, marks.items())
+            self._database.executemany(_ADD, increments.items())
+        self._publish(increments, {}, self.totals.last_event)
+
+    def drained(self, began: float) -> None:
+        """Note a complete drain of the spool that began then (monotonic): what is old enough is forgotten."""
+        if began - float(self._mark("hour_began")) < IDENTITY_SECONDS:
+            return
+        with self._transaction():
+            for statement in _FORGET:
+                self._database.execute(statement)
+            self._begin_hour()
+
+    def sync(self) -> None:
+        """Bring what was committed to the disk itself."""
+        if self._unsynced:
+            checkpoint = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _busy, logged, written_back = checkpoint.fetchone()
+            if (
+                written_back < logged
+            ):  # somebody reads an older state, and SQLite has synced no more than that
+                self._sync_log()
+            self._unsynced = False
+
+    def close(self) -> None:
+        """Write everything back into the one file."""
+        self._database.close()
+
+    def _sync_log(self) -> None:
+        _, _, path = self._database.execute("PRAGMA database_list").fetchone()
+        try:
+            with open(f"{path}-wal", "rb") as log:
+                os.fdatasync(log.fileno())
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from error
+
+    def _begin(self) -> None:
+        with self._transaction():
+            self._database.execute(_MARK, ("born", self._clocks.time()))
+
+    def _load(self) -> Totals:
+        stored = dict(self._database.execute("SELECT key, value FROM totals"))
+        return Totals({**totals.at_start(), **stored}, {}, float(self._mark("last_event") or 0))
+
+    def _mark(self, name: str) -> str:
+        row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def _begin_hour(self) -> None:
+        marks = (("hour_began", self._clocks.monotonic()), ("boot", self._clocks.boot))
+        self._database.executemany(_MARK, marks)
+
+    def _known(self, identities: Sequence[bytes]) -> dict[bytes, int]:
+        known: dict[bytes, int] = {}
+        for start in range(0, len(identities), _LOOKED_UP_AT_ONCE):
+            wanted = [*identities[start : start + _LOOKED_UP_AT_ONCE]]
+            wanted += [b""] * (_LOOKED_UP_AT_ONCE - len(wanted))
+            # What was added to an older identity stands in the recent table: one may be in both.
+            for identity, facts in self._database.execute(_LOOK_UP, wanted):
+                known[identity] = known.get(identity, 0) | facts
+        return known
+
+    def _write(self, batch: Batch) -> None:
+        facts = sorted(batch.changed.items())
+        self._database.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?)", facts)
+        self._database.executemany(_ADD, batch.increments.items())
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is done inside, or undo it. After a failure the file is asked what it holds."""
+        if self._in_doubt:
+            self.totals = self._load()._replace(examples=self.totals.examples)
+        self._in_doubt = True
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+        self._in_doubt, self._unsynced = False, True
+
+    def _publish(self, increments: Mapping[str, float], examples: Mapping[str, Example], last: float) -> None:
+        values = dict(self.totals.values)
+        for key, amount in increments.items():
+            values[key] = values.get(key, 0) + amount
+        self.totals = Totals(values, {**self.totals.examples, **examples}, last)

@@ -1,0 +1,91 @@
+"""What a batch of arrivals adds to the totals, given what was counted before.
+
+Owns the rule by which everything counts once: an identity stands for two facts, that its session was
+counted and that its record was, and only a fact that was not known yet adds anything. Pure: the store
+looks the facts up and writes down what comes out.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from observability.arrivals.parsing import KILLED, SOCKET, SPOOL, Arrival, Event, Malformed
+from observability.store import families as totals
+
+SESSION_COUNTED = 1
+RECORD_COUNTED = 2
+
+
+class Example(NamedTuple):
+    """The latest session behind a counter: what OpenMetrics calls an exemplar."""
+
+    trace: str
+    value: float
+    time: float  # seconds since 1970
+
+
+class Batch:
+    """What one transaction is to write: facts that changed, increments, and what was new in it."""
+
+    def __init__(self, known: Mapping[bytes, int], now: float) -> None:
+        """Start from the facts that are known of the identities at hand. now: seconds since 1970."""
+        self._known = dict(known)
+        self._now = now
+        self.changed: dict[bytes, int] = {}
+        self.increments: defaultdict[str, float] = defaultdict(int)
+        self.examples: dict[str, Example] = {}
+        self.counted: list[Event] = []
+
+    def add(self, arrivals: Iterable[Arrival]) -> None:
+        """Take in what arrived, in its order."""
+        for arrival in arrivals:
+            if isinstance(arrival.what, Malformed):
+                self._drop("malformed")
+            else:
+                self._take(arrival, arrival.what)
+
+    def _take(self, arrival: Arrival, event: Event) -> None:
+        identity = event.identity
+        known = self._known.get(identity, 0)
+        new = _FACTS[arrival.source](event) & ~known
+        if arrival.source != KILLED:
+            self.increments[f"{totals.EVENTS.name} {arrival.source}"] += 1
+        if not new:
+            if arrival.source != KILLED:
+                self._drop("duplicate")
+            return
+        self._known[identity] = self.changed[identity] = known | new
+        self._count(arrival, event, new)
+        self.counted.append(event)
+
+    def _count(self, arrival: Arrival, event: Event, new: int) -> None:
+        for fact, increments in _INCREMENTS[arrival.source].items():
+            if new & fact:
+                for key, amount, measured in increments(event):
+                    self.increments[key] += amount
+                    if measured is not None:
+                        self.examples[key] = Example(event.identity.hex(), measured, self._now)
+
+    def _drop(self, reason: str) -> None:
+        self.increments[f"{totals.DROPPED.name} {reason}"] += 1
+
+
+def _facts_of_event(event: Event) -> int:
+    return SESSION_COUNTED | RECORD_COUNTED if event.record else SESSION_COUNTED
+
+
+def _facts_of_killed(_hello: Event) -> int:
+    return SESSION_COUNTED
+
+
+_FACTS: dict[str, Callable[[Event], int]] = {
+    SOCKET: _facts_of_event,
+    SPOOL: _facts_of_event,
+    KILLED: _facts_of_killed,
+}
+_OF_EVENT = {SESSION_COUNTED: totals.of_session, RECORD_COUNTED: totals.of_record}
+_INCREMENTS: Mapping[str, Mapping[int, Callable[[Event], Iterable[totals.Increment]]]] = {
+    SOCKET: _OF_EVENT,
+    SPOOL: _OF_EVENT,
+    KILLED: {SESSION_COUNTED: totals.of_killed},
+}

@@ -1,0 +1,219 @@
+"""The event: what is built reads back, and nothing that breaks the contract does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from observability.arrivals.parsing import Event, Malformed, Record, parse
+from observability.event import build
+from tests.support.sidecar import RECORD, START, fields
+
+anything = st.binary(max_size=300)
+
+
+words = st.binary(max_size=40).map(lambda value: value.replace(b"\0", b""))
+
+
+names = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=2, max_size=9).map(lambda name: f"X_{name}".encode())
+
+
+def read(block: bytes) -> Event | Malformed:
+    """Parse a block as the socket and the spool hand it on: without its last NULs."""
+    assert block.endswith(b"\0\0")
+    return parse(block[:-2])
+
+
+def changed(name: str, value: bytes | None) -> bytes:
+    """Return an event, good but for one value."""
+    return build(fields({name: value}))
+
+
+def test_a_block_is_entries_that_end_in_a_nul_and_one_more_behind_the_last() -> None:
+    """The version comes first, END=1 last, and nothing is added between them."""
+    assert b"V=1\0A=b\0C=\0END=1\0\0" == build({b"A": b"b", b"C": b""})
+
+
+@given(st.dictionaries(names, words, max_size=20))
+def test_what_is_built_reads_back(unknown: dict[bytes, bytes]) -> None:
+    """A session's fields come back as they were, and those that nobody knows are no trouble."""
+    told = fields()
+    event = read(build({**unknown, **told}))
+    assert isinstance(event, Event)
+    assert {b"V": b"1", **unknown, **told, b"END": b"1"} == event.fields
+
+
+def test_a_block_of_just_the_limit_keeps_everything() -> None:
+    """4,096 bytes with all NULs counted are not too long, one more is."""
+    short = len(build({**fields(), b"CLIENT_HOST": b""}))
+    whole = build({**fields(), b"CLIENT_HOST": b"h" * (4096 - short)})
+    assert 4096 == len(whole)
+    assert isinstance(read(whole), Event)
+    assert Malformed("too long") == read(whole.replace(b"h\0", b"hh\0"))
+    assert b"CLIENT_HOST" not in build({**fields(), b"CLIENT_HOST": b"h" * (4096 - short + 1)})
+
+
+@pytest.mark.parametrize(
+    ("long", "left_out"),
+    [
+        ({"CLIENT_HOST": b"h" * 5000, "CIPHER": b"c"}, [b"CLIENT_HOST"]),
+        ({"CLIENT_HOST": b"h", "CIPHER": b"c" * 5000}, [b"CLIENT_HOST", b"CIPHER"]),
+        ({"CIPHER": b"c" * 5000}, [b"CLIENT_HOST", b"CIPHER"]),
+        ({"LOCAL_PORT": b"1" * 5000, "CIPHER": b"c"}, [b"CLIENT_HOST", b"CIPHER", b"LOCAL_PORT"]),
+    ],
+)
+def test_what_is_too_long_loses_the_host_then_the_cipher_and_never_the_record(
+    long: dict[str, bytes | None], left_out: list[bytes]
+) -> None:
+    """An event fits its limit whatever the server named, and its record is in it."""
+    event = read(build(fields(long)))
+    assert isinstance(event, Event)
+    assert not any(name in event.fields for name in left_out)
+    assert RECORD == event.fields[b"RECORD"]
+
+
+def test_building_costs_the_popup_no_import(checkout: Path) -> None:
+    """The half that runs in each popup loads no module but the package and itself."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(checkout)!r}); before = set(sys.modules);"
+        "import observability.event; print(*sorted(set(sys.modules) - before))"
+    )
+    loaded = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
+    assert ["observability", "observability.event"] == loaded.stdout.split()
+
+
+def test_an_event_has_its_identity_and_its_record() -> None:
+    """Sixteen bytes stand for the session, and the record is taken apart into its own words."""
+    event = read(changed("TRACE", b"00112233445566778899aabbccddeeff"))
+    assert isinstance(event, Event)
+    assert bytes.fromhex("00112233445566778899aabbccddeeff") == event.identity
+    assert Record(b"Accept", b"User", b"POP3", b"192.0.2.7", b"client.example.org", b"bob") == event.record
+    assert not event.is_hello
+
+
+def test_a_hello_is_what_has_not_ended() -> None:
+    """Without ENDED it is a session's first word, and needs no more than an identity and a protocol."""
+    hello = read(build({b"TRACE": b"0" * 32, b"PROTOCOL": b"POP3S"}))
+    assert isinstance(hello, Event)
+    assert hello.is_hello
+
+
+def test_a_duration_is_known_where_both_its_ends_were_reached() -> None:
+    """The first end that was reached counts, and a missing one makes no number."""
+    event = read(changed("T_EXITED", None))
+    assert isinstance(event, Event)
+    assert 0.4 == event.seconds(b"T_START", b"T_ENDED")
+    assert 0.35 == event.seconds(b"T_CREDENTIALS", b"T_EXITED", b"T_ENDED")
+    assert event.seconds(b"T_START", b"T_EXITED") is None
+    early = read(
+        build({b"TRACE": b"0" * 32, b"PROTOCOL": b"POP3", b"T_START": b"5", b"T_ENDED": b"2000000005"})
+    )
+    assert isinstance(early, Event)
+    assert 2 == early.seconds(b"T_START", b"T_ENDED")
+    assert event.seconds(b"T_EXITED", b"T_ENDED") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("V", b"2"),
+        ("V", b""),
+        ("TRACE", b"0" * 31),
+        ("TRACE", b"0" * 33),
+        ("TRACE", b"A" * 32),
+        ("TRACE", b"0" * 31 + b"\n"),
+        ("TRACE", None),
+        ("SPAN", b"0" * 15),
+        ("ENDED", b"killed"),
+        ("ENDED", b"Accepted"),
+        ("ENDED", b""),
+        ("ERROR", b"fork"),
+        ("PROTOCOL", b"POP4"),
+        ("PROTOCOL", b"POP3\n"),
+        ("PROTOCOL", None),
+        ("PID", b"-1"),
+        ("PID", b"1_0"),
+        ("PID", b"\xd9\xa1"),
+        ("STATUS", b"256"),
+        ("STATUS", b"-1"),
+        ("STATUS", b"01"),
+        ("SIGNAL", b"9"),
+        ("T_START", b"1.5"),
+        ("T_START", b"9" * 20),
+        ("T_START", b"%d" % (START + 2_000_000)),
+        ("T_EXITED", b"%d" % (START + 400_000_001)),
+        ("RECORD", b""),
+        ("RECORD", RECORD + b"x"),
+        ("RECORD", RECORD + b"\n"),
+    ],
+)
+def test_a_value_that_breaks_the_contract_is_malformed(name: str, value: bytes | None) -> None:
+    """One value that does not fit makes the whole event worth nothing."""
+    assert isinstance(read(changed(name, value)), Malformed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STATUS", b"0"),
+        ("STATUS", b"111"),
+        ("STATUS", b"255"),
+        ("STATUS", None),
+        ("T_START", b"0"),
+        ("T_GREETED", None),
+        ("T_ENDED", b"9" * 19),
+        ("RECORD", None),
+        ("CLIENT_IP", b"\x01\xff\n\x1b[2J"),
+        ("TLS", b""),
+        ("X", b"a=b=c"),
+    ],
+)
+def test_a_value_within_the_contract_is_taken(name: str, value: bytes | None) -> None:
+    """What may be missing may be missing, and free values may hold any byte but NUL."""
+    assert isinstance(read(changed(name, value)), Event)
+
+
+def test_a_failure_of_our_own_names_its_kind() -> None:
+    """ERROR goes with ENDED=error, and holds one of three words."""
+    failed = {"ENDED": b"error", "RECORD": None, "ERROR": b"pipe"}
+    assert isinstance(read(build(fields(failed))), Event)
+    assert isinstance(read(build(fields({**failed, "ERROR": b"disk"}))), Malformed)
+    for ended in (b"accepted", b"quit", None):
+        assert isinstance(read(build(fields({**failed, "ENDED": ended}))), Malformed)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        b"END=1",
+        build(fields())[:-3],
+        build(fields())[:-8],
+        build(fields())[:-2] + b"\0X=behind the end",
+        build(fields())[:-2] + b"\0A=behind the end",
+        build(fields())[:-2].replace(b"PID=77", b"PID"),
+        build(fields())[:-2].replace(b"PID=77", b"PID=77\0PID=77"),
+        build(fields())[:-2].replace(b"PID=77", b"X=1\0X=1"),
+        build({**fields(), b"TRACE": b"0" * 32})[:-2].replace(b"PROTOCOL", b"protocol"),
+        build({**fields(), b"X": b"y" * 2000})[:-2].replace(b"y" * 2000, b"y" * 4000),
+    ],
+)
+def test_a_block_that_is_torn_double_or_too_long_is_malformed(block: bytes) -> None:
+    """Its last entry is END=1, each entry is NAME=value, and no name comes twice."""
+    assert isinstance(parse(block), Malformed)
+
+
+@given(anything)
+def test_nothing_that_can_be_sent_raises(block: bytes) -> None:
+    """Bytes come in, a value comes out."""
+    assert isinstance(parse(block), Event | Malformed)
+
+
+@given(st.integers(0, 600), anything)
+def test_no_damage_raises(position: int, damage: bytes) -> None:
+    """Nor does an event with something else in the midst of it."""
+    block = build(fields())[:-2]
+    assert isinstance(parse(block[:position] + damage + block[position + len(damage) :]), Event | Malformed)

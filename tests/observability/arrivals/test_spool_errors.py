@@ -1,0 +1,167 @@
+"""The spool: what is in the way is told, spoils nothing beside it, and is tried again by the next drain."""
+
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.arrivals.parsing import SPOOL, Arrival
+from observability.arrivals.spool import Spool
+from observability.event import build
+from tests.support.arrivals import Clock, reasons
+from tests.support.child import run
+from tests.support.programs import need_root
+from tests.support.sidecar import fields, spooled
+
+_OTHER_USER = 64_027
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock to set."""
+    return Clock()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Return a spool directory."""
+    made = tmp_path / "spool"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def spool(directory: Path, clock: Clock) -> Iterator[Spool]:
+    """Give what empties that directory."""
+    with closing(Spool(directory, clock)) as spool:
+        yield spool
+
+
+def drained(spool: Spool) -> tuple[list[Arrival], float | None]:
+    """Drain once; return what was there, and when a complete drain began."""
+    spool.begin()
+    arrivals, began = [], None
+    while spool.is_draining:
+        arrivals += spool.arrivals()
+        began = spool.settle()
+    return arrivals, began
+
+
+def test_a_writer_in_flight_is_waited_for(spool: Spool, directory: Path) -> None:
+    """Its lock keeps the file, without anybody waiting, and the drain is not complete."""
+    path = directory / "spool"
+    path.write_bytes(spooled(build(fields())))
+    with path.open("ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        assert ([], None) == drained(spool)
+        assert "in flight" in spool.trouble
+        writer.write(spooled(build(fields())))
+    arrivals, began = drained(spool)
+    assert [SPOOL, SPOOL] == reasons(arrivals)
+    assert began is not None
+    assert "" == spool.trouble
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+_MAKERS: dict[str, Callable[[Path], None]] = {"directory": Path.mkdir, "link": _link, "fifo": os.mkfifo}
+
+
+@pytest.mark.parametrize("kind", _MAKERS)
+def test_what_is_no_file_is_never_opened(spool: Spool, directory: Path, tmp_path: Path, kind: str) -> None:
+    """Neither as the spool nor as something that was taken; what is a file is drained beside it."""
+    target = tmp_path / "elsewhere"
+    target.write_bytes(spooled(build(fields())))
+    for path in (directory / "spool", directory / "taken.1"):
+        _MAKERS[kind](path)
+    (directory / "taken.2").write_bytes(spooled(build(fields())))
+    assert [SPOOL] == reasons(drained(spool)[0])
+    assert {"spool", "taken.1"} == {path.name for path in directory.iterdir()}
+    assert target.exists()
+
+
+def test_a_directory_that_is_missing_has_nothing_in_it(tmp_path: Path, clock: Clock) -> None:
+    """Where nobody can leave anything, nothing can come back."""
+    spool = Spool(tmp_path / "missing", clock)
+    assert ([], clock.now) == drained(spool)
+    assert (0, None) == (spool.waiting_bytes(), spool.lost_bytes())
+
+
+def test_a_directory_that_is_none_is_trouble(tmp_path: Path, clock: Clock) -> None:
+    """Then the drain is not complete, and the reason is told."""
+    path = tmp_path / "file"
+    path.touch()
+    spool = Spool(path, clock)
+    assert ([], None) == drained(spool)
+    assert "Not a directory" in spool.trouble
+    assert (0, None) == (spool.waiting_bytes(), spool.lost_bytes())
+
+
+def test_what_another_drained_meanwhile_is_left_to_it(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that goes between its opening and its locking was counted by who took it away."""
+    (directory / "spool").write_bytes(spooled(build(fields())))
+    lock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:  # the moment is the kernel's: nothing else can hit it
+        for taken in directory.glob("taken.*"):
+            taken.unlink()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert ([], None) == drained(spool)
+    assert "another process has drained it" in spool.trouble
+
+
+def test_what_another_removed_meanwhile_is_trouble(spool: Spool, directory: Path) -> None:
+    """It was counted here, and it is gone: but by whose doing, and what came in its place, nobody knows."""
+    (directory / "spool").write_bytes(spooled(build(fields())))
+    spool.begin()
+    while spool.arrivals():
+        assert spool.settle() is None
+    for taken in directory.glob("taken.*"):
+        taken.unlink()
+    assert spool.settle() is None
+    assert not spool.is_draining
+    assert "No such file" in spool.trouble
+
+
+def test_a_disk_that_fails_is_trouble(spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays, and the lock on it goes: the next drain reads it from its beginning."""
+    (directory / "spool").write_bytes(spooled(build(fields())))
+
+    def failing(_fd: int, _size: int) -> bytes:  # a disk that fails when it is told to is not to be had
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", failing)
+        assert ([], None) == drained(spool)
+    assert os.strerror(errno.EIO) in spool.trouble
+    assert [SPOOL] == reasons(drained(spool)[0])
+
+
+def test_a_directory_that_may_only_be_listed_is_trouble() -> None:
+    """What is in it is not to be seen, so nobody knows whether all was drained."""
+    need_root()
+    with tempfile.TemporaryDirectory(prefix="shared-") as scratch:
+        directory = Path(scratch)
+        (directory / "spool").write_bytes(spooled(build(fields())))
+        directory.chmod(0o744)
+        assert (None, 0) == run(lambda: _drained_as(_OTHER_USER, directory))
+
+
+def _drained_as(user: int, directory: Path) -> tuple[float | None, int]:
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    with closing(Spool(directory, time.monotonic)) as spool:
+        return drained(spool)[1], spool.waiting_bytes()

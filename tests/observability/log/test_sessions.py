@@ -1,0 +1,272 @@
+"""The JSON log: a line a session, what it may tell, and a reader who does not read."""
+
+import json
+import os
+import select
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from observability.arrivals.parsing import Event, parse
+from observability.errors import UnusableError
+from observability.event import build
+from observability.log.sessions import Messages, SessionLog, Stream
+from observability.privacy import Privacy, load_key
+from tests.support.sidecar import DEADLINE_SECONDS, RECORD, REJECTED, eventually, fields, hello_of
+
+TRACE = b"0123456789abcdeffedcba9876543210"
+KEY = b"k" * 32
+PLAIN = Privacy("plain", "plain", KEY)
+
+
+def event(changes: Mapping[str, bytes | None] | None = None) -> Event:
+    """Return a session with a known trace, as it is parsed."""
+    what = parse(build(fields({"TRACE": TRACE, **(changes or {})}))[:-2])
+    assert isinstance(what, Event)
+    return what
+
+
+class Pipe:
+    """A stream and what comes out of it."""
+
+    def __init__(self, most: int = 1_000_000) -> None:
+        self.reading, self.writing = os.pipe()
+        self.stream = Stream(self.writing, DEADLINE_SECONDS, most)
+
+    def lines(self) -> list[str]:
+        """Close the stream; return all that it wrote."""
+        self.stream.close()
+        os.close(self.writing)
+        with open(self.reading, encoding="utf-8") as reader:
+            return reader.read().splitlines()
+
+
+@pytest.fixture
+def said() -> list[tuple[str, str]]:
+    """Return what the log had to say of itself."""
+    return []
+
+
+def logged(*events: Event, privacy: Privacy = PLAIN) -> list[dict[str, Any]]:
+    """Return what is logged of events."""
+    pipe = Pipe()
+    SessionLog(pipe.stream, privacy, lambda: 5.0, lambda *_: None)(events)
+    return [json.loads(line) for line in pipe.lines()]
+
+
+def test_an_accepted_session_is_one_line() -> None:
+    """With the words of the record, what it took, and where its trace is."""
+    (line,) = logged(event())
+    expected = {
+        "timestamp": "2023-11-14T22:13:20.400+00:00",
+        "result": "accepted",
+        "method": "User",
+        "protocol": "POP3",
+        "ended": "accepted",
+        "status": 0,
+        "duration": 0.4,
+        "auth_duration": None,
+        "client.address": "192.0.2.7",
+        "trace_id": TRACE.decode(),
+        "span_id": "fedcba9876543210",
+        "user.name": "bob",
+    }
+    assert list(expected.items()) == list(line.items())
+
+
+def test_a_refusal_tells_how_long_it_took() -> None:
+    """From the credentials to the answer."""
+    (line,) = logged(event(REJECTED))
+    assert ("rejected", 1, 0.3) == (line["result"], line["status"], line["auth_duration"])
+
+
+def test_a_session_without_a_record_tells_what_it_knows() -> None:
+    """No result, no user, and no number that was not measured."""
+    (line,) = logged(event({"RECORD": None, "ENDED": b"quit", "STATUS": None, "T_START": None}))
+    unknown = ("result", "method", "status", "duration", "auth_duration")
+    assert [None] * 5 == [line[name] for name in unknown]
+    assert ("quit", "POP3") == (line["ended"], line["protocol"])
+    assert not any(name.startswith("user.") for name in line)
+
+
+def test_a_killed_session_is_logged_by_its_hello() -> None:
+    """When that was is when it was noticed."""
+    what = parse(hello_of(fields({"TRACE": TRACE}))[:-2])
+    assert isinstance(what, Event)
+    (line,) = logged(what)
+    assert ("killed", "1970-01-01T00:00:05.000+00:00", None) == (
+        line["ended"],
+        line["timestamp"],
+        line["duration"],
+    )
+    assert "192.0.2.7" == line["client.address"]
+
+
+def test_a_batch_is_a_line_each() -> None:
+    """In the order in which they were counted."""
+    lines = logged(event(), event(REJECTED), event())
+    assert ["accepted", "rejected", "accepted"] == [line["result"] for line in lines]
+
+
+def test_control_bytes_break_no_line() -> None:
+    """What a forger sends as an address is one value of one line."""
+    (line,) = logged(event({"CLIENT_IP": b'1"\n{"x":\xff\x1b'}))
+    assert '1"\n{"x":\\xff\x1b' == line["client.address"]
+
+
+@pytest.mark.parametrize(
+    ("user_names", "addresses", "address", "expected"),
+    [
+        ("plain", "plain", b"192.0.2.7", ("192.0.2.7", {"user.name": "bob"})),
+        ("off", "off", b"192.0.2.7", (None, {})),
+        ("off", "prefix", b"192.0.2.7", ("192.0.2.0/24", {})),
+        ("off", "prefix", b"2001:db8:1:2::3", ("2001:db8:1::/48", {})),
+        ("off", "prefix", b"unknown", (None, {})),
+        ("off", "prefix", b"\xff", (None, {})),
+        ("off", "plain", b"", (None, {})),
+    ],
+)
+def test_the_operator_decides_what_is_told(
+    user_names: str, addresses: str, address: bytes, expected: tuple[str | None, dict[str, str]]
+) -> None:
+    """Names and addresses are told, cut short, or not at all."""
+    privacy = Privacy(user_names, addresses, KEY)
+    told = event({"CLIENT_IP": address})
+    assert expected == (privacy.address(told), privacy.user(told))
+
+
+def test_a_hashed_name_is_the_same_each_time_and_another_with_another_key() -> None:
+    """So sessions of one user are found, and a list of names is no help to who has no key."""
+    privacy = Privacy("hash", "off", KEY)
+    (name,) = privacy.user(event()).items()
+    assert ("user.hash", 64) == (name[0], len(name[1]))
+    assert dict([name]) == privacy.user(event(REJECTED))
+    assert dict([name]) != Privacy("hash", "off", b"other").user(event())
+    assert dict([name]) != privacy.user(event({"RECORD": RECORD.replace(b"bob", b"eve")}))
+
+
+def test_a_refusal_in_the_clear_names_no_user() -> None:
+    """Its record says unknown, which is nobody's name."""
+    clear = RECORD.replace(b"Accept::AUTH::User", b"Reject::STLS::Any").replace(b"bob", b"unknown")
+    assert {} == PLAIN.user(event({"RECORD": clear, "ENDED": b"tls_required"}))
+
+
+def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    """The next start finds the same one; what a start left that was cut short is made anew."""
+    path = tmp_path / "state.key"
+    (tmp_path / "state.key.new").write_bytes(b"half")
+    key = load_key(path)
+    assert 32 == len(key)
+    assert key == load_key(path)
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
+    """An empty file would hide nothing, and a directory is no file."""
+    (tmp_path / "short").write_bytes(b"k" * 31)
+    for path in (tmp_path / "short", tmp_path):
+        with pytest.raises(UnusableError):
+            load_key(path)
+
+
+def test_a_reader_who_stalls_holds_nobody_up(said: list[tuple[str, str]]) -> None:
+    """Lines that find no room are left out, and their number is told once there is room again."""
+    pipe = Pipe(most=200_000)
+    fill(pipe.writing)  # or the first lines make room when they get into it
+    log = SessionLog(pipe.stream, PLAIN, lambda: 5.0, lambda level, text: said.append((level, text)))
+    for _ in range(20):
+        log([event()] * 100)
+    assert [] == said
+    reader = threading.Thread(target=drain, args=(pipe.reading,))
+    reader.start()
+    assert eventually(lambda: told_by_the_next(log, said))
+    pipe.stream.close()
+    os.close(pipe.writing)
+    reader.join(DEADLINE_SECONDS)
+    ((level, text),) = said
+    assert "warning" == level
+    assert 100 <= int(text.split()[0]) < 3000
+
+
+def fill(fd: int) -> None:
+    """Write empty lines until there is no room for one more."""
+    os.set_blocking(fd, False)
+    with suppress(BlockingIOError):
+        while os.write(fd, b"\n"):
+            pass
+    os.set_blocking(fd, True)
+
+
+def told_by_the_next(log: SessionLog, said: list[tuple[str, str]]) -> bool:
+    """Log one more; whether there was something to say."""
+    log([event()])
+    return bool(said)
+
+
+def drain(fd: int) -> None:
+    """Read to the end; each line is whole."""
+    with open(fd, encoding="utf-8") as reader:
+        assert {"accepted"} == {json.loads(line)["ended"] for line in reader if line.strip()}
+
+
+def test_a_reader_who_is_gone_is_no_trouble() -> None:
+    """Nothing raises, and the thread ends."""
+    pipe = Pipe()
+    os.close(pipe.reading)
+    assert pipe.stream.put(b"line\n")
+    pipe.stream.close()
+    os.close(pipe.writing)
+
+
+def test_a_stream_that_stalls_is_left_at_the_end() -> None:
+    """Closing it takes no longer than there is patience."""
+    reading, writing = os.pipe()
+    stream = Stream(writing, patience=0.05)
+    assert stream.put(b"x" * 200_000)
+    stream.close()
+    os.read(reading, 1)
+    os.close(reading)
+    stream.close()
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("as_json", "expected"),
+    [
+        (False, "qmail-popup-sidecar: it's so"),
+        (True, '{"timestamp": "1970-01-01T00:00:05.000+00:00", "level": "warning", "message": "it\'s so"}'),
+    ],
+)
+def test_a_message_is_one_line(as_json: bool, expected: str) -> None:  # noqa: FBT001  pytest gives it so
+    """For a person, or in the form of the log."""
+    pipe = Pipe()
+    Messages(pipe.stream, lambda: 5.0, as_json=as_json)("warning", "it's so")
+    assert [expected] == pipe.lines()
+
+
+def test_a_message_may_name_any_file() -> None:
+    """Somebody else has chosen the name: it stays one line of text, and can be written."""
+    pipe = Pipe()
+    name = os.fsdecode(b"taken.\xff\nqmail-popup-sidecar: forged \x1b[31m")
+    Messages(pipe.stream, lambda: 5.0, as_json=False)("warning", f"cannot drain {name}")
+    said = r"cannot drain taken.\udcff\nqmail-popup-sidecar: forged \x1b[31m"
+    assert [f"qmail-popup-sidecar: {said}"] == pipe.lines()
+
+
+def test_a_descriptor_that_does_not_block_gets_everything() -> None:
+    """Others may share it, and have set it so: what finds no room waits for it."""
+    pipe = Pipe()
+    os.set_blocking(pipe.writing, False)
+    sent = b"".join(b"%0100d\n" % number for number in range(5000))  # more than a pipe holds
+    assert pipe.stream.put(sent)
+    received = b""
+    while len(received) < len(sent):
+        assert select.select([pipe.reading], [], [], DEADLINE_SECONDS)[0]
+        received += os.read(pipe.reading, 4096)
+    assert sent == received
+    assert [] == pipe.lines()

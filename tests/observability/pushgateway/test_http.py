@@ -1,0 +1,118 @@
+"""One request and its answer, on real connections."""
+
+import itertools
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from observability.pushgateway.http import CONNECT_SECONDS, Work, exchange
+from tests.support.peer import HANG_UP, OK, Peer
+
+REQUEST = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
+
+
+def _to(peer: Peer, request: bytes = REQUEST) -> Work[int]:
+    return exchange(("localhost", int(peer.url.rpartition(":")[2])), None, request, time.monotonic)
+
+
+def _driven(work: Work[int]) -> int:
+    """Drive an exchange to its end."""
+    while True:
+        try:
+            fd, events = next(work)
+        except StopIteration as end:
+            return int(end.value)
+        poll = select.poll()
+        poll.register(fd, events)
+        poll.poll(1000)
+
+
+@pytest.mark.parametrize("status", [200, 202, 301, 400, 413, 503])
+def test_the_status_of_the_answer_is_returned(status: int) -> None:
+    """Whatever the gateway has to say, it is for others to judge."""
+    with Peer() as peer:
+        peer.answer(b"HTTP/1.1 %d Said\r\nContent-Length: 3\r\n\r\nwhy" % status)
+        assert status == _driven(_to(peer))
+        assert REQUEST == peer.request()
+
+
+def test_a_request_larger_than_all_buffers_arrives_whole() -> None:
+    """What a connection does not take at once follows when there is room."""
+    body = bytes(range(256)) * 16384
+    request = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with Peer() as peer:
+        peer.answer(OK)
+        assert 200 == _driven(_to(peer, request))
+        assert request == peer.request()
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n"])
+def test_interim_answers_are_passed_over(interim: bytes) -> None:
+    """What counts is the final one, which comes behind any number of them."""
+    with Peer() as peer:
+        peer.answer(interim * 3 + b"HTTP/1.1 202 Accepted\r\n\r\nbody\r\n\r\n")
+        assert 202 == _driven(_to(peer))
+
+
+def test_the_next_address_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name's first address may lead nowhere: after ten seconds, by the clock, the next one is tried."""
+    with _black_hole() as hole, Peer() as peer:
+        there = ("127.0.0.1", int(peer.url.rpartition(":")[2]))
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", one) for one in (hole.getsockname(), there)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_peer, **_how: found)
+        peer.answer(OK)
+        assert 200 == _driven(exchange(("mx", 9091), None, REQUEST, itertools.count(0.0, 6.0).__next__))
+
+
+@pytest.mark.parametrize(
+    "answer", [HANG_UP, b"HTTP/1.1 200 OK\r\nHalf-an", b"+OK <1.2@pop>\r\n\r\n", b"HTTP/1.1 \r\n\r\n"]
+)
+def test_what_is_no_answer_is_a_dead_connection(answer: bytes) -> None:
+    """Only a whole head says that the request was served."""
+    with Peer() as peer:
+        peer.answer(answer)
+        with pytest.raises(ConnectionError, match="answer"):
+            _driven(_to(peer))
+
+
+def test_it_never_waits_by_itself() -> None:
+    """Asked to go on while there is nothing to be had, it says again what it waits for."""
+    with Peer() as peer:
+        work = _to(peer)
+        while not peer.requests():
+            next(work)
+        assert {select.POLLIN} == {events for _, events in itertools.islice(work, 50)}
+        work.close()
+
+
+def test_a_host_without_anybody_is_an_error() -> None:
+    """Nobody listens there: that is known at once."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        _driven(exchange(("127.0.0.1", port), None, REQUEST, time.monotonic))
+
+
+def test_a_connection_that_does_not_come_about_is_given_up() -> None:
+    """Where nobody answers the first packet, there is an end; nothing has been sent by then."""
+    times = itertools.chain([0.0, CONNECT_SECONDS - 1], itertools.repeat(CONNECT_SECONDS + 1))
+    with _black_hole() as hole:
+        work = exchange(hole.getsockname(), None, REQUEST, lambda: next(times))
+        assert select.POLLOUT == next(work)[1]
+        with pytest.raises(TimeoutError):
+            next(work)
+
+
+@contextmanager
+def _black_hole() -> Iterator[socket.socket]:
+    """Give a listener whose queue is full, so that the kernel leaves connections without an answer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as hole, ExitStack() as callers:
+        for _ in range(4):
+            caller = callers.enter_context(socket.socket())
+            caller.settimeout(0)
+            caller.connect_ex(hole.getsockname())
+        yield hole

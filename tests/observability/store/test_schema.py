@@ -1,0 +1,167 @@
+"""The file of the store: who reads it, what is left as it is, and who holds it."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.arrivals.parsing import SOCKET, Arrival
+from observability.errors import UnusableError
+from observability.store import schema
+from observability.store.database import Clocks, Store
+from observability.store.locks import SIDECAR, claimed
+from tests.support.stores import (
+    SESSION,
+    Time,
+    event,
+    opened,
+    values,
+)
+
+
+@pytest.fixture
+def time() -> Time:
+    """Return clocks to set."""
+    return Time()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the store of a test stands."""
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def store(path: Path, time: Time) -> Iterator[Store]:
+    """Give a new store."""
+    with opened(path, time.clocks()) as store:
+        yield store
+
+
+def damaged(path: Path, clocks: Clocks) -> bytes:
+    """Make a store with something wrong in its midst; return what it holds."""
+    with opened(path, clocks) as store:
+        store.commit([Arrival(SOCKET, event()) for _ in range(500)])
+    held = bytearray(path.read_bytes())
+    held[len(held) // 2 : len(held) // 2 + 2048] = b"\xa5" * 2048
+    path.write_bytes(held)
+    return bytes(held)
+
+
+def foreign(path: Path, statement: str) -> bytes:
+    """Make an SQLite file that is not a store of this version; return what it holds."""
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(statement)
+    return path.read_bytes()
+
+
+def test_nobody_else_reads_the_state(path: Path, store: Store) -> None:
+    """All files of the store are its owner's alone, whatever the umask."""
+    store.commit([Arrival(SOCKET, event())])
+    files = sorted(path.parent.glob("state.sqlite*"))
+    assert 3 == len(files)
+    assert {0o600} == {file.stat().st_mode & 0o777 for file in files}
+
+
+def test_the_store_holds_no_name_and_no_address(path: Path, store: Store) -> None:
+    """What a record says of a person is gone once it is counted."""
+    store.commit([Arrival(SOCKET, event())])
+    for file in path.parent.glob("state.sqlite*"):
+        held = file.read_bytes()
+        assert not any(word in held for word in (b"bob", b"192.0.2.7", b"client.example.org"))
+
+
+def test_a_damaged_store_is_left_as_it_is(path: Path, time: Time) -> None:
+    """One line says so, and nobody counts on it."""
+    held = damaged(path, time.clocks())
+    with pytest.raises(UnusableError, match=r"corrupt|malformed") as raised:
+        schema.open_file(path, 0)
+    assert 1 == len(str(raised.value).splitlines())
+    assert held == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version=2; CREATE TABLE t (a)", "newer"),
+        ("CREATE TABLE t (a)", "not a store"),
+    ],
+)
+def test_what_is_no_store_of_ours_is_left_as_it_is(path: Path, statement: str, said: str) -> None:
+    """A newer version's, and another program's."""
+    held = foreign(path, statement)
+    with pytest.raises(UnusableError, match=said):
+        schema.open_file(path, 0)
+    assert held == path.read_bytes()
+
+
+def test_a_newer_store_that_was_killed_is_left_as_it_is(path: Path, tmp_path: Path, time: Time) -> None:
+    """What stands beside it, not yet written back, belongs to it."""
+    source = tmp_path / "source.sqlite"
+    with opened(source, time.clocks()) as store, closing(sqlite3.connect(source)) as newer:
+        store.commit([Arrival(SOCKET, event())])
+        newer.executescript("PRAGMA user_version=2")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{source}{suffix}", f"{path}{suffix}")
+    held = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    with pytest.raises(UnusableError, match="newer"):
+        schema.open_file(path, 0)
+    assert held == (path.read_bytes(), Path(f"{path}-wal").read_bytes())
+
+
+@pytest.mark.parametrize("held", [b"garbage" * 1000, b"xy", b"SQLite format 3\0" + b"\xff" * 100])
+def test_garbage_is_left_as_it_is(path: Path, held: bytes) -> None:
+    """A file that SQLite does not know is no store."""
+    path.write_bytes(held)
+    with pytest.raises(UnusableError, match=r"cannot use the store|not a store"):
+        schema.open_file(path, 0)
+    assert held == path.read_bytes()
+
+
+def test_a_store_whose_making_was_cut_short_is_made(path: Path, time: Time) -> None:
+    """An empty file, or one with nothing but SQLite's header, is no reason to give up."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    assert path.stat().st_size
+    with opened(path, time.clocks()) as store:
+        store.commit([Arrival(SOCKET, event())])
+        assert 1 == store.totals.values[SESSION]
+
+
+def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    """A directory is no store, and a directory that is missing holds none."""
+    for path in (tmp_path, tmp_path / "missing" / "state.sqlite"):
+        with pytest.raises(UnusableError, match="cannot use the store"):
+            schema.open_file(path, 0)
+
+
+def test_a_store_that_is_set_aside_keeps_all_it_held(path: Path, time: Time) -> None:
+    """Under its new name it is whole, and the old name is free."""
+    with opened(path, time.clocks()) as store:
+        store.commit([Arrival(SOCKET, event())])
+        aside = schema.set_aside(path, "old")
+    assert not list(path.parent.glob("state.sqlite-*"))
+    with opened(aside, time.clocks()) as found, opened(path, time.clocks()) as begun:
+        assert 1 == found.totals.values[SESSION]
+        assert {} == values(begun)
+
+
+def test_one_store_has_one_holder(path: Path) -> None:
+    """Who comes second is told who was first, until that one lets go."""
+    with (
+        claimed(path, SIDECAR),
+        pytest.raises(UnusableError, match=r"another sidecar \([0-9]+\)"),
+        claimed(path, "x"),
+    ):
+        pytest.fail("two hold it")
+    with claimed(path, "pusher"):
+        assert path.with_name("state.sqlite.lock").read_text().startswith("pusher ")
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """Without its directory there is nothing to hold."""
+    with pytest.raises(UnusableError, match="cannot lock"), claimed(tmp_path / "missing" / "state", SIDECAR):
+        pytest.fail("held")
