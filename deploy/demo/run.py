@@ -1,8 +1,9 @@
 """What `make run` starts: the whole chain with a demo account, for one person to try, gone again at the end.
 
-tcpserver → qmail-popup → cvm-checkpassword → pop3front-maildir on 127.0.0.1, and the sidecar beside them. All
-that it writes is in one private directory, which goes with it. Every server leads a process group of its own:
-Ctrl-C at the terminal reaches this program alone, which then ends the groups with all that runs in them.
+tcpserver → qmail-popup → checkpassword.py → pop3.py on 127.0.0.1, and the sidecar beside them. Checker and
+POP3 server are those beside this file, so a demo needs ucspi-tcp and no mail software. All that it writes is
+in one private directory, which goes with it. Every server leads a process group of its own: Ctrl-C at the
+terminal reaches this program alone, which then ends the groups with all that runs in them.
 """
 
 import argparse
@@ -22,7 +23,9 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"  # a demo with a well-known password is nobody else's business
 USER, PASSWORD = "demo", "demo"
-PROGRAMS = ("tcpserver", "cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
+SERVER = "tcpserver"
+CHECKER, POP3_SERVER = (str(Path(__file__).with_name(name)) for name in ("checkpassword.py", "pop3.py"))
+PYTHON = (sys.executable, "-IS")
 
 # Ctrl-C, kill, and the terminal going away. They are blocked and waited for, so that none comes between the
 # start of a server and the promise to end it.
@@ -33,11 +36,7 @@ START_SECONDS = 20  # for a server to listen; on an idle machine it takes less t
 STOP_SECONDS = 5  # from SIGTERM to SIGKILL; the sidecar's own limit is shorter
 
 # tcpserver's descriptor 1 tells us that it listens, so the records take its descriptor 2 to reach our output.
-# pop3front-maildir logs to descriptor 2, which the popup has made the network: the client would get that log.
-CHAIN = (
-    'exec tcpserver -1 -RHl localhost "$0" "$1" "$2" -m qmail_popup localhost cvm-checkpassword cvm-pwfile '
-    "sh -c 'exec pop3front-maildir Maildir 2>/dev/null' 5>&2"
-)
+TO_OUTPUT = ("sh", "-c", 'exec "$@" 5>&2', "sh")
 
 MESSAGE = "From: postmaster@localhost\nTo: demo@localhost\nSubject: {}\n\n{}\n"
 MESSAGES = (
@@ -87,14 +86,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def start(running: ExitStack, port: int, metrics_port: int) -> list[Server]:
     """Start all servers on `running`, which ends them in reverse order, and say how to use them."""
     environ = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
-    check_programs(environ["PATH"])
+    check_program(environ["PATH"])
     check_free(port, "PORT")
     check_free(metrics_port, "METRICS_PORT")
     scratch = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="qmail-popup-demo-")))
-    environ |= make_account(scratch) | make_spool(scratch)
+    environ |= make_spool(scratch)
     servers = [
         running.enter_context(sidecar(scratch, metrics_port, environ)),
-        running.enter_context(pop3_server(port, environ)),
+        running.enter_context(pop3_server(port, make_account(scratch), environ)),
     ]
     ready = READY.format(host=HOST, port=port, metrics_port=metrics_port, user=USER, password=PASSWORD)
     print(ready, flush=True)
@@ -120,11 +119,10 @@ def nobody_watches() -> bool:
     return bool(output.poll(0))
 
 
-def check_programs(path: str) -> None:
-    """Fail where a program of the chain is not in `path`."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
-    if missing:
-        raise DemoError(f"not installed: {', '.join(missing)}; `make run` installs them")
+def check_program(path: str) -> None:
+    """Fail where the one program that is not ours is not in `path`."""
+    if shutil.which(SERVER, path=path) is None:
+        raise DemoError(f"not installed: {SERVER}; `make run` installs it")
 
 
 def check_free(port: int, variable: str) -> None:
@@ -138,8 +136,8 @@ def check_free(port: int, variable: str) -> None:
             raise DemoError(f"cannot listen on {HOST}:{port}: {reason}; {variable}= names another") from error
 
 
-def make_account(scratch: Path) -> dict[str, str]:
-    """Make the account and its mail; return what tells cvm-pwfile about it."""
+def make_account(scratch: Path) -> Path:
+    """Make the account and its mail; return the file that the checker reads."""
     home = scratch / "home"
     for name in ("cur", "new", "tmp"):
         (home / "Maildir" / name).mkdir(parents=True)
@@ -147,7 +145,7 @@ def make_account(scratch: Path) -> dict[str, str]:
         (home / "Maildir" / "new" / f"{number}.demo.localhost").write_text(message)
     passwd = scratch / "passwd"
     passwd.write_text(f"{USER}:{PASSWORD}:{os.getuid()}:{os.getgid()}:Demo:{home}:/bin/false\n")
-    return {"CVM_PWFILE_PATH": str(passwd), "CVM_ACCOUNT_SPLIT_CHARS": ""}
+    return passwd
 
 
 def make_spool(scratch: Path) -> dict[str, str]:
@@ -180,9 +178,12 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def pop3_server(port: int, environ: dict[str, str]) -> Iterator[Server]:
+def pop3_server(port: int, passwd: Path, environ: dict[str, str]) -> Iterator[Server]:
     """Run tcpserver with the chain behind it; it is there once it listens."""
-    with group(["sh", "-c", CHAIN, HOST, str(port), sys.executable], environ) as process:
+    listen = [*TO_OUTPUT, SERVER, "-1", "-RHl", "localhost", HOST, str(port)]
+    popup = [sys.executable, "-m", "qmail_popup", "localhost"]
+    subprogram = [*PYTHON, CHECKER, str(passwd), *PYTHON, POP3_SERVER, "Maildir"]
+    with group([*listen, *popup, *subprogram], environ) as process:
         if not process.stdout or not process.stdout.readline():
             raise DemoError("tcpserver does not come up")
         yield process

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import authority, maildir
+from tests.support import authority, maildir, subprogram
 from tests.support.authority import Authority
 from tests.support.maildir import Account
-from tests.support.programs import need
 from tests.support.server import HOST, Server, serving
 
 Checker = tuple[list[str], dict[str, str]]
@@ -28,12 +27,8 @@ def bob(tmp_path: Path) -> Account:
 @pytest.fixture
 def checker(bob: Account, tmp_path: Path) -> Checker:
     """Return what checks bob's password and serves his mail."""
-    checkpassword, pwfile, mail = need("cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
-    # pop3front-maildir logs to descriptor 2, which is the network.
-    serve = ["/bin/sh", "-c", 'exec "$0" Maildir 2>/dev/null', mail]
-    passwords = maildir.pwfile(tmp_path / "passwd", bob)
-    env = {"CVM_PWFILE_PATH": str(passwords), "CVM_ACCOUNT_SPLIT_CHARS": ""}
-    return [checkpassword, pwfile, *serve], env
+    check, env = subprogram.checker(maildir.pwfile(tmp_path / "passwd", bob))
+    return [*check, *subprogram.pop3_server()], env
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +42,9 @@ def serve_tls(
     popup: list[str], checker: Checker, certificates: Authority, mode: dict[str, str]
 ) -> Iterator[Server]:
     """Run the chain behind a server that speaks TLS as `mode`, a part of its environment, says."""
-    subprogram, env = checker
+    program, env = checker
     peer = [sys.executable, "-m", "tests.support.ucspi_tls", HOST, "0"]
-    chain = [*peer, *popup, "pop.example.org", *subprogram]
+    chain = [*peer, *popup, "pop.example.org", *program]
     with serving(chain, env | certificates.environment | mode) as running:
         yield running
         assert b"" == running.errors.read_bytes()

@@ -15,12 +15,12 @@ from tests.support.maildir import SERVED, Account
 from tests.support.mounts import namespace
 from tests.support.programs import need, need_root
 from tests.support.server import HOST, Server, serving, tcpserver
+from tests.support.subprogram import pop3_server
 
 _UID = 54321
 """Nobody's: the user exists only in the namespace."""
 
 _IN_NAMESPACE = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
-_SERVE = 'exec "$0" Maildir 2>/dev/null'
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def owner() -> Iterator[Account]:
 @contextmanager
 def _chain(popup: list[str], checker: str, owner: Account, passwd: Path) -> Iterator[Server]:
     """Run the chain with `checker`, in a namespace in which the account is a system user."""
-    checkpw, mail = need(checker, "pop3front-maildir")
+    (checkpw,) = need(checker)
     system = Path("/etc/passwd").read_text(encoding="utf-8")
     passwd.write_text(f"{system}{owner.name}:x:{_UID}:{_UID}::{owner.home}:/bin/sh\n", encoding="utf-8")
     enter = [*namespace(), "/bin/sh", "-c", _IN_NAMESPACE, "sh", str(passwd)]
-    chain = [*popup, "pop.example.org", checkpw, "/bin/sh", "-c", _SERVE, mail]
+    chain = [*popup, "pop.example.org", checkpw, *pop3_server()]
     with serving([*enter, *tcpserver(*chain)], {"POP3AUTH": "apop"}) as running:
         yield running
         assert b"" == running.errors.read_bytes()

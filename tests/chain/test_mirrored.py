@@ -19,6 +19,7 @@ from tests.support.maildir import MESSAGES, Account
 from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.scraper import counts
 from tests.support.server import HOST, serving, tcpserver
+from tests.support.subprogram import REFUSED
 
 _SAMPLES, _SAMPLES_MOST = 15, 60
 _SETTLED_SECONDS = 0.1
@@ -46,8 +47,7 @@ def test_logins_with_curl_are_on_metrics(
     numbers = keeper.numbers()
     attempts = counts(numbers, "auth_attempts_total", "result", "method", "protocol")
     assert {("accepted", "User", "POP3"): 1, ("rejected", "User", "POP3"): 1} == attempts
-    # 100 is cvm-checkpassword's word for a wrong password.
-    assert {("0",): 1, ("other",): 1} == counts(numbers, "subprogram_exits_total", "status")
+    assert {("0",): 1, (REFUSED,): 1} == counts(numbers, "subprogram_exits_total", "status")
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["up", "stopped"])

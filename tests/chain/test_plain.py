@@ -1,4 +1,4 @@
-"""tcpserver, the popup, cvm-checkpassword and pop3front-maildir, with clients that were not written here."""
+"""tcpserver, the popup, a checker and a POP3 server, with clients that were not written here."""
 
 import poplib
 import socket
@@ -70,7 +70,7 @@ def test_mpop_fetches_all(server: Server, bob: Account, tmp_path: Path) -> None:
 
 
 def test_a_client_that_does_not_wait_is_served(server: Server, bob: Account) -> None:
-    """One send holds the whole session, right through PASS: what is behind it is pop3front-maildir's."""
+    """One send holds the whole session, right through PASS: what is behind it is the POP3 server's."""
     commands = f"USER {bob.name}\r\nPASS {bob.password}\r\nSTAT\r\nDELE 1\r\nRSET\r\nQUIT\r\n"
     with socket.create_connection((HOST, server.port), timeout=30) as client:
         client.sendall(commands.encode())

@@ -1,4 +1,4 @@
-"""A UCSPI-TLS server, the popup, cvm-checkpassword and pop3front-maildir, with clients that speak TLS."""
+"""A UCSPI-TLS server, the popup, a checker and a POP3 server, with clients that speak TLS."""
 
 import poplib
 import subprocess

@@ -37,7 +37,7 @@ class Terminal:
     """A pseudo-terminal with `make run` in its foreground, and what has appeared on it."""
 
     def __init__(self, checkout: Path, scratch: Path) -> None:
-        need("tcpserver", "cvm-checkpassword", "pop3front-maildir", "curl")
+        need("tcpserver", "curl")
         self.scratch, self.shown = scratch, ""
         self.port, self.metrics_port = free_port(), free_port()
         self.screen, inside = os.openpty()
@@ -151,7 +151,7 @@ def test_a_login_as_the_screen_tells_is_shown_and_counted(terminal: Terminal) ->
 def test_nothing_is_left(terminal: Terminal, end: Callable[[Terminal], None]) -> None:
     """However it ends, with a session under way: no process, no file, and both ports are free."""
     commands = " ".join(terminal.processes().values())
-    assert all(word in commands for word in ("tcpserver", "qmail_popup", "pop3front", "observability"))
+    assert all(word in commands for word in ("tcpserver", "qmail_popup", "pop3.py", "observability"))
     end(terminal)
     terminal.make.wait(SECONDS)
     wait_until(lambda: not terminal.processes())
@@ -194,7 +194,7 @@ def run_demo(checkout: Path, *arguments: str, **environ: str) -> tuple[int, str,
 @pytest.mark.parametrize("option", ["--port", "--metrics-port"])
 def test_a_port_that_is_taken_is_said_in_one_line(checkout: Path, option: str) -> None:
     """The line names the port, and the variable of make that names another."""
-    need("tcpserver", "cvm-checkpassword", "pop3front-maildir")
+    need("tcpserver")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"--port": str(free_port()), "--metrics-port": str(free_port()), option: str(port)}
@@ -207,7 +207,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(checkout: Path, option: str) -
 
 def test_a_port_that_cannot_be_is_said_in_one_line(checkout: Path) -> None:
     """A number that is no port is no traceback either."""
-    need("tcpserver", "cvm-checkpassword", "pop3front-maildir")
+    need("tcpserver")
     status, _, errors = run_demo(checkout, "--port", "65536")
     assert (1, 1) == (status, errors.count("\n"))
 

@@ -186,6 +186,36 @@ def test_the_lists_are_fetched_only_when_they_do_not_know_a_package(host: Host) 
     assert 1 == len(host.called(" update"))
 
 
+def test_what_only_tests_want_and_debian_has_not_is_left_out(host: Host) -> None:
+    """One line names it, also for an ordinary user, and where that was all there is nothing to install."""
+    status, output, _ = host.run("test", UNKNOWN="zz-daemon")
+    left_out, installing, *_ = output.splitlines()
+    assert (0, left_out) == (
+        status,
+        "Not in this release of Debian; tests do without or are skipped: zz-daemon",
+    )
+    assert "Installing these Debian packages: zz-server" == installing
+    (host.bin / "zz-daemond").unlink()
+    assert (0, f"{left_out}\n", "") == host.run("test", UNKNOWN="zz-daemon", FAKE_UID="1000")
+
+
+def test_what_the_demo_needs_is_asked_for_all_the_same(host: Host) -> None:
+    """A release that does not know it ends the set-up with apt-get's own words."""
+    status, output, _ = host.run("run", UNKNOWN="zz-server", BREAK="1")
+    assert 100 == status
+    assert "Not in this release" not in output
+
+
+def test_a_system_without_lists_fetches_them_first(host: Host) -> None:
+    """What the release has is known after that; who is not root is told to have it done."""
+    status, output, errors = host.run("test", NO_LISTS="1", UNKNOWN="zz-daemon", FAKE_UID="1000")
+    assert (1, "", 1) == (status, output, errors.count("\n"))
+    assert errors.endswith(" have root run: apt-get update\n")
+    assert 0 == host.run("test", NO_LISTS="1", UNKNOWN="zz-daemon")[0]
+    assert 1 == len(host.called(" update"))
+    assert host.called("apt-get")[-1].endswith(" install zz-server")
+
+
 def test_stale_lists_are_fetched_anew(host: Host) -> None:
     """Where a named file is no longer on the mirror, it updates and tries once more."""
     status, _, _ = host.run("run", STALE="1")

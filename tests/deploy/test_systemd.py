@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import maildir
+from tests.support import maildir, subprogram
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
 from tests.support.keeper import await_that
@@ -27,12 +27,13 @@ def host(installed: Path) -> Iterator[Systemd]:
     with tempfile.TemporaryDirectory(prefix="systemd-") as name:
         directory = Path(name)
         passwords = maildir.pwfile(directory / "passwd", maildir.account(directory))
-        checkpassword, pwfile = need("cvm-checkpassword", "cvm-pwfile")
+        checker, told = subprogram.checker(passwords)
+        variables = " ".join(f"{name}={value}" for name, value in told.items())
         with Systemd(directory, installed) as host:
             host.edit(
                 "pop3@.service",
-                f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={checkpassword} {pwfile}"\n'
-                f"Environment=CVM_PWFILE_PATH={passwords} CVM_ACCOUNT_SPLIT_CHARS=\n",
+                f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
+                f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n',
             )
             yield host
 

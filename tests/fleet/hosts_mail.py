@@ -10,19 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support import maildir
+from tests.support import maildir, subprogram
 from tests.support.authority import Authority
 from tests.support.keeper import Keeper
 from tests.support.networks import Node
-from tests.support.programs import need
 from tests.support.server import Server, serving, tcpserver
 
 AT_ONCE = 100
 _METRICS_PORT = 9110
 
-# $1: while this file is there, the checker breaks. pop3front-maildir logs to descriptor 2, the network.
+# $1: while this file is there, the checker breaks.
 _CHECKER = '[ ! -e "$1" ] || exit 111; shift; exec "$@"'
-_SERVE = 'exec "$0" Maildir 2>/dev/null'
 
 
 class MailHost:
@@ -78,11 +76,10 @@ class MailHost:
         self._broken.unlink()
 
     def _serve(self, server: Sequence[str], env: Mapping[str, str]) -> None:
-        checkpassword, pwfile, mail = need("cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
+        check, told = subprogram.checker(self._passwords)
         popup = [str(self._installed / "bin/qmail-popup"), "pop.example.org"]
-        checker = ["/bin/sh", "-c", _CHECKER, "sh", str(self._broken), checkpassword, pwfile]
-        program = [*self.node.enter, *server, *popup, *checker, "/bin/sh", "-c", _SERVE, mail]
-        told = {"CVM_PWFILE_PATH": str(self._passwords), "CVM_ACCOUNT_SPLIT_CHARS": ""}
+        checker = ["/bin/sh", "-c", _CHECKER, "sh", str(self._broken), *check]
+        program = [*self.node.enter, *server, *popup, *checker, *subprogram.pop3_server()]
         running = serving(program, {**env, **told, **self._keeper.environment})
         self._servers.append(self._running.enter_context(running))
 

@@ -11,10 +11,26 @@ from pathlib import Path
 from tests.support.programs import need
 
 SETUP = Path(__file__).resolve().parents[2] / "deploy" / "setup"
-TOOLS = ("sh", "dirname", "cat", "chmod", "flock", "grep", "ln", "mv", "rm", "sed", "sleep", "sort", "touch")
+TOOLS = (
+    "sh",
+    "dirname",
+    "cat",
+    "chmod",
+    "flock",
+    "grep",
+    "ln",
+    "mv",
+    "rm",
+    "sed",
+    "sleep",
+    "sort",
+    "tr",
+    "touch",
+)
 TABLE = "# a comment\nzz-server zz-tcpserver run serves\nzz-daemon zz-daemond test watches, as a daemon\n"
 
-# Its behaviour is told by the environment: SIMULATE, STALE, HANG and BREAK; update-rc.d's by COMPLAINS.
+# Its behaviour is told by the environment: SIMULATE, STALE, HANG and BREAK; update-rc.d's by COMPLAINS; and
+# apt-cache's by UNKNOWN, a package that this release has not got, and NO_LISTS.
 APT_GET = """\
 echo "apt-get $*" >>"$CALLS"
 case " $* " in
@@ -27,7 +43,15 @@ esac
 [ -z "${BREAK:-}" ] || exit 100
 for program in zz-tcpserver zz-daemond; do echo >"$BIN/$program"; chmod 755 "$BIN/$program"; done
 """
+APT_CACHE = """\
+[ -z "${NO_LISTS:-}" ] || [ -e "$BIN/updated" ] || exit 0
+shift
+for package; do
+    [ "$package" = "${UNKNOWN:-}" ] || echo " $package | 1.0 | a mirror"
+done
+"""
 FAKES = {
+    "apt-cache": APT_CACHE,
     "apt-get": APT_GET,
     "id": 'echo "${FAKE_UID:-0}"\n',
     "dpkg": "echo /etc/init.d/zz-old\necho /lib/systemd/system/zz-new.service\n"

@@ -4,12 +4,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.subprogram import HAS_MAILFRONT
+
 MESSAGES = (
     b"From: a@example.org\nTo: bob@example.org\nSubject: first\n\nOne line.\n",
     b"From: b@example.org\nTo: bob@example.org\nSubject: second\n\n.A dot before, and two lines.\n",
 )
-SERVED = tuple(message + b"\n" for message in MESSAGES)
-"""The same as pop3front-maildir serves them, with an empty line behind."""
+SERVED = tuple(message + b"\n" * HAS_MAILFRONT for message in MESSAGES)
+"""The same as the POP3 server serves them: pop3front-maildir puts an empty line behind each."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def account(directory: Path, name: str = "bob") -> Account:
 
 
 def pwfile(path: Path, owner: Account) -> Path:
-    """Write the file that cvm-pwfile reads: plain passwords, and a user that this process can become."""
+    """Write the file that the checker reads: plain passwords, and a user that this process can become."""
     ids = f"{os.getuid()}:{os.getgid()}"
     path.write_text(f"{owner.name}:{owner.password}:{ids}:Test:{owner.home}:/bin/false\n")
     path.chmod(0o600)

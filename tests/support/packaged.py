@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support import maildir
+from tests.support import maildir, subprogram
 from tests.support.clients import curl
 from tests.support.descriptors import PATIENCE
 from tests.support.keeper import await_that
@@ -57,13 +57,11 @@ class Sidecar:
 @contextmanager
 def pop3(root: ThrowAwayRoot) -> Iterator[Server]:
     """Serve bob's mail there, with tcpserver and the popup as it is installed."""
-    checker, cvm, mail = need("cvm-checkpassword", "cvm-pwfile", "pop3front-maildir")
     bob = replace(maildir.account(root.path / "srv"), home=Path("/srv/bob"))
     maildir.pwfile(root.path / "srv/passwd", bob)
-    told = {"CVM_PWFILE_PATH": "/srv/passwd", "CVM_ACCOUNT_SPLIT_CHARS": "", "QMAIL_POPUP_SIDECAR": SOCKET}
-    serve = ["sh", "-c", f"exec {mail} Maildir 2>/dev/null"]
-    command = tcpserver("/usr/bin/qmail-popup", "pop.example.org", checker, cvm, *serve)
-    with serving(root.command(*command), told) as server:
+    checker, told = subprogram.checker(Path("/srv/passwd"))
+    command = tcpserver("/usr/bin/qmail-popup", "pop.example.org", *checker, *subprogram.pop3_server())
+    with serving(root.command(*command), {**told, "QMAIL_POPUP_SIDECAR": SOCKET}) as server:
         yield server
 
 

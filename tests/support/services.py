@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tests.support import maildir
+from tests.support import maildir, subprogram
 from tests.support.keeper import await_that
 from tests.support.maildir import Account
-from tests.support.programs import need
 from tests.support.scraper import Numbers, counts, read
 from tests.support.server import HOST
 from tests.support.svscan import Svscan
@@ -29,10 +28,11 @@ class Host:
             "QMAIL_POPUP_SPOOL": str(self.spool),
         }
         passwords = maildir.pwfile(directory / "passwd", self.bob)
+        checker, told = subprogram.checker(passwords)
         self._checker = {
-            "CHECKER": " ".join(need("cvm-checkpassword", "cvm-pwfile")),
-            "CVM_PWFILE_PATH": str(passwords),
-            "CVM_ACCOUNT_SPLIT_CHARS": "",
+            "CHECKER": " ".join(checker),
+            "POP3_SERVER": subprogram.pop3_server_line(),
+            **told,
         }
 
     def place_server(self, name: str, *, rules: str = "", **env: str) -> None:
