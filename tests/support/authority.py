@@ -2,10 +2,15 @@
 
 import ssl
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.programs import need
+
+# What RFC 5280 asks of each, 4.2.1.3 and 4.2.1.9; Python insists on it from 3.13 on (VERIFY_X509_STRICT).
+_CA = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+_SERVER = ("basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:localhost,IP:127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,15 @@ def make(directory: Path) -> Authority:
     """Make both in `directory`; the certificate is for localhost and 127.0.0.1."""
     ca, ca_key = directory / "ca.pem", directory / "ca.key"
     certificate, key = directory / "server.pem", directory / "server.key"
-    _request(ca, ca_key, "/CN=Test authority", "basicConstraints=critical,CA:TRUE")
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    _request(certificate, key, "/CN=localhost", names, "-CA", str(ca), "-CAkey", str(ca_key))
+    _request(ca, ca_key, "/CN=Test authority", _CA)
+    _request(certificate, key, "/CN=localhost", _SERVER, "-CA", str(ca), "-CAkey", str(ca_key))
     return Authority(ca, certificate, key)
 
 
-def _request(certificate: Path, key: Path, subject: str, extension: str, *more: str) -> None:
+def _request(certificate: Path, key: Path, subject: str, extensions: Sequence[str], *more: str) -> None:
     (openssl,) = need("openssl")
     kind = ("req", "-x509", "-days", "2", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
-    what = ("-subj", subject, "-addext", extension, "-keyout", str(key), "-out", str(certificate))
+    what = ["-subj", subject, "-keyout", str(key), "-out", str(certificate)]
+    for extension in extensions:
+        what += ["-addext", extension]
     subprocess.run([openssl, *kind, *what, *more], check=True, capture_output=True)
