@@ -134,9 +134,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("certificates")
     new = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     authority = [*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2"]
+    authority += ["-addext", "keyUsage=critical,keyCertSign"]  # Python 3.13 insists on it
     subprocess.run(authority, cwd=made, check=True, capture_output=True)
     for name in ("server", "client"):
-        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-days", "1", "-addext", "subjectAltName=IP:127.0.0.1"]
+        signed += ["-addext", "basicConstraints=critical,CA:FALSE"]
         files = ["-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"]
         subprocess.run([*new, *files, *signed], cwd=made, check=True, capture_output=True)
     return made
