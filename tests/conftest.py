@@ -1,7 +1,6 @@
 """Fixtures that all tests share: the installed product, and the popup in both forms that users start."""
 
 import fcntl
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import environ_without_make
+from tests.support.supervised import supervise
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -22,10 +22,11 @@ _FIRST = (
 )
 
 
-def pytest_configure() -> None:
-    """Undo what a shell does to what runs in its background: all that tests start would ignore SIGINT."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Go on in a process that takes all that tests start along when it ends; a worker descends from one."""
+    if not hasattr(config, "workerinput"):
+        supervise()
 
 
 @pytest.hookimpl(trylast=True)  # pytest itself has put together what shares a fixture
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the long ones begin first; among the others the order stays."""
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(CHECKOUT / "tests").as_posix()
+        path = item.nodeid.removeprefix("tests/")
         return next((at for at, first in enumerate(_FIRST) if path.startswith(first)), len(_FIRST))
 
     items.sort(key=rank)

@@ -12,6 +12,15 @@ def children(pid: int) -> list[int]:
     return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == pid]
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the children, and theirs, and so on."""
+    parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended (one whose parent was killed first may wait for init to see it)."""
     with contextlib.suppress(OSError):
