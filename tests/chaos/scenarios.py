@@ -13,10 +13,10 @@ from pathlib import Path
 
 from observability.event import build
 from tests.chaos.stand import Stand
-from tests.support.keeper import await_that
 from tests.support.popup import LOGIN
 from tests.support.programs import need
 from tests.support.sidecar import fields, spooled
+from tests.support.waiting import until
 
 _HELD_SECONDS = 3
 _TICKS_SECONDS = 1.5  # two of the sidecar's
@@ -70,7 +70,7 @@ def killed_while_draining(stand: Stand) -> None:
     stand.keeper.start()
     with stand.keeper.locked():
         stand.whole_session(spool_only=True)
-        await_that(lambda: not (stand.keeper.spool / "spool").exists())
+        until(lambda: not (stand.keeper.spool / "spool").exists())
         time.sleep(_TICKS_SECONDS)
         stand.keeper.kill()
     stand.keeper.start()
@@ -82,7 +82,7 @@ def killed_before_removing(stand: Stand) -> None:
     stand.whole_session()
     left = (stand.keeper.spool / "spool").rename(stand.keeper.spool / "taken.before")
     _start_to_be_killed(stand, "unlink", f"-P{left}")
-    await_that(stand.keeper.ended)
+    until(stand.keeper.ended)
     assert left.exists()
     stand.keeper.start()
 
@@ -91,7 +91,7 @@ def killed_before_acknowledging(stand: Stand) -> None:
     """Kill it between the commit of an event and its acknowledgement."""
     _start_to_be_killed(stand, "sendto")
     stand.whole_session()
-    await_that(stand.keeper.ended)
+    until(stand.keeper.ended)
     stand.keeper.start()
 
 
@@ -121,7 +121,7 @@ def held_before_locking(stand: Stand) -> None:
     file = stand.keeper.spool / "spool"
     with stand.session(spool_only=True, wrapper=wrapper) as popup:
         popup.talk(LOGIN)
-        await_that(lambda: _has_open(popup.process.pid, file))
+        until(lambda: _has_open(popup.process.pid, file))
         stand.keeper.go_on()
 
 
@@ -132,7 +132,7 @@ def held_before_writing(stand: Stand) -> None:
     with (stand.keeper.spool / "spool").open("ab", buffering=0) as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         stand.keeper.go_on()
-        await_that(lambda: not (stand.keeper.spool / "spool").exists())
+        until(lambda: not (stand.keeper.spool / "spool").exists())
         time.sleep(_TICKS_SECONDS)
         writer.write(spooled(build(fields())))
         stand.note(records=1, sessions=1)

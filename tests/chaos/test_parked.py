@@ -11,10 +11,10 @@ import pytest
 
 from observability.arrivals.connections import ACKNOWLEDGEMENT, Intake
 from observability.event import build
-from tests.support.descriptors import PATIENCE
 from tests.support.keeper import Keeper
 from tests.support.scraper import counts
 from tests.support.sidecar import connect, fields
+from tests.support.waiting import TIMEOUT
 
 _PARKED = 700
 _TICK_SECONDS = 0.8
@@ -76,6 +76,6 @@ def test_what_is_acknowledged_is_counted(tmp_path: Path, happens: Callable[[Keep
         time.sleep(_TICK_SECONDS)  # so that it has more to do than to read, when it goes on
         happens(keeper)
         for popup in popups:
-            popup.settimeout(PATIENCE)
+            popup.settimeout(TIMEOUT)
         acknowledged = sum(map(_is_acknowledged, popups))
         assert acknowledged <= counts(keeper.drained(), "auth_attempts_total").total() <= _PARKED

@@ -18,13 +18,14 @@ import pytest
 from observability.event import build
 from tests.chaos.clients import AT_ONCE, SERVERS, SUBPROGRAM, Crowd, server_for
 from tests.support.gateway import Prometheus, Pushgateway
-from tests.support.keeper import Keeper, await_that
+from tests.support.keeper import Keeper
 from tests.support.programs import need
 from tests.support.scraper import counts
 from tests.support.scratch import Change, changed
 from tests.support.server import Server, serving
 from tests.support.sidecar import REJECTED, deliver, fields
 from tests.support.unattended import INSTANCE, Unattended, attempts
+from tests.support.waiting import until
 
 _LONGER = int(os.environ.get("CHAOS", "0"))
 _TIMES = _LONGER or 1
@@ -55,7 +56,7 @@ def gateway(tmp_path: Path) -> Iterator[Pushgateway]:
 def prometheus(tmp_path: Path, gateway: Pushgateway) -> Iterator[Prometheus]:
     """Give a Prometheus that scrapes the gateway."""
     with Prometheus(tmp_path, gateway) as prometheus:
-        await_that(prometheus.is_scraping)
+        until(prometheus.is_scraping)
         yield prometheus
 
 
@@ -96,8 +97,8 @@ def test_no_counter_steps_back_where_the_gateway_is_stopped(
     """Stopped and continued under load, it never shows less than before; at the end it shows everything."""
     with Keeper(tmp_path) as keeper:
         sent = _stopped_under_load(keeper, gateway, _STOPS * _TIMES, lambda: False)
-        await_that(lambda: attempts(gateway) == sent)
-    await_that(lambda: sum(prometheus.values(_ATTEMPTS).values()) == sent)
+        until(lambda: attempts(gateway) == sent)
+    until(lambda: sum(prometheus.values(_ATTEMPTS).values()) == sent)
     assert [] == _steps_back(prometheus)
 
 
@@ -116,7 +117,7 @@ def _stopped_under_load(
     """Stop and continue the gateway of a sidecar, so often or until it is enough; return the events."""
     chance, sent = _chance(5), Counter[str]()
     keeper.start(f"--push={gateway.url}", f"--instance={INSTANCE}", "--push-interval=0.05")
-    await_that(lambda: bool(gateway.families(INSTANCE)))
+    until(lambda: bool(gateway.families(INSTANCE)))
 
     def one_more() -> None:
         deliver(keeper.socket, build(fields(REJECTED)))
@@ -141,7 +142,7 @@ def test_a_pusher_that_is_killed_in_the_middle_of_a_push_removes_no_family(
     (strace,) = need("strace")
     with Unattended(tmp_path, installed, gateway.url, interval=_OFTEN) as host:
         host.sessions(1)
-        await_that(lambda: attempts(gateway) == 1)
+        until(lambda: attempts(gateway) == 1)
         host.kill()
         families = gateway.families(INSTANCE)
         call, _, when = moment.partition(":")
@@ -151,7 +152,7 @@ def test_a_pusher_that_is_killed_in_the_middle_of_a_push_removes_no_family(
         assert families == gateway.families(INSTANCE)
         host.run_by("")
         host.sessions(1)
-        await_that(lambda: attempts(gateway) == 3)
+        until(lambda: attempts(gateway) == 3)
 
 
 def test_what_prometheus_sees_is_what_stands_on_descriptor_5(
@@ -160,12 +161,12 @@ def test_what_prometheus_sees_is_what_stands_on_descriptor_5(
     """Pushers come and go and are killed, a sidecar takes over and goes again: each record counts once."""
     with Unattended(tmp_path, installed, gateway.url, interval=_OFTEN) as host, Keeper(tmp_path) as keeper:
         host.sessions(1)  # by hand, so that all series are there before the storm
-        await_that(lambda: sum(prometheus.values(_ATTEMPTS).values()) == 1)
+        until(lambda: sum(prometheus.values(_ATTEMPTS).values()) == 1)
         records = _storm(host, keeper, gateway)
         host.sessions(1)  # which brings the last push
         records["rejected", "User", "POP3"] += 2
-        await_that(lambda: _attempts_by_labels(gateway) == records)
-    await_that(lambda: sum(prometheus.values(_ATTEMPTS).values()) == records.total())
+        until(lambda: _attempts_by_labels(gateway) == records)
+    until(lambda: sum(prometheus.values(_ATTEMPTS).values()) == records.total())
     assert records.total() > AT_ONCE
     _is_right(prometheus, records.total())
 

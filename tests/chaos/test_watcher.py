@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.support.keeper import await_that
 from tests.support.scraper import Watcher
+from tests.support.waiting import until
 
 _ATTEMPTS = "# TYPE qmail_popup_auth_attempts counter\nqmail_popup_auth_attempts_total %d\n"
 
@@ -43,5 +43,5 @@ def _showing(numbers: list[int]) -> Iterator[str]:
 def test_it_sees_what_should_not_be(numbers: list[int], records: int, complaints: int) -> None:
     """A number that goes back, and attempts without a record."""
     with _showing(numbers) as url, Watcher(lambda: url, lambda: records) as watcher:
-        await_that(lambda: watcher.looks > len(numbers))
+        until(lambda: watcher.looks > len(numbers))
     assert complaints == len(set(watcher.complaints))

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.compose import DEPLOY, services
-from tests.support.descriptors import PATIENCE
-from tests.support.keeper import Keeper, await_that
+from tests.support.keeper import Keeper
 from tests.support.programs import need
 from tests.support.scraper import counts
+from tests.support.waiting import TIMEOUT, until
 
 
 def test_a_login_as_the_head_of_the_file_tells_is_served_and_counted(installed: Path, tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_a_login_as_the_head_of_the_file_tells_is_served_and_counted(installed: 
             [word.replace("1110", str(port)) for word in curl.split()], capture_output=True, check=True
         )
         assert (DEPLOY / "compose/welcome").read_bytes().splitlines() == done.stdout.splitlines()[:5]
-        await_that(lambda: "Accept::AUTH::User P:POP3" in log.read_text())
-        await_that(lambda: 1 == counts(keeper.numbers(), "auth_attempts_total").total())
+        until(lambda: "Accept::AUTH::User P:POP3" in log.read_text())
+        until(lambda: 1 == counts(keeper.numbers(), "auth_attempts_total").total())
         assert 40 == counts(keeper.numbers(), "sessions_limit").total()
 
 
@@ -66,8 +66,8 @@ def _popup(keeper: Keeper, installed: Path, scratch: Path) -> Iterator[tuple[int
             [shell, option, own], cwd=scratch, env=environ, stdin=subprocess.DEVNULL, stdout=stdout
         )
     try:
-        await_that(lambda: "\n" in log.read_text() or server.poll() is not None)
+        until(lambda: "\n" in log.read_text() or server.poll() is not None)
         yield int(log.read_text()), log
     finally:
         server.terminate()
-        server.wait(PATIENCE)
+        server.wait(TIMEOUT)

@@ -22,14 +22,14 @@ import pytest
 
 from tests.support import authority
 from tests.support.authority import Authority
-from tests.support.descriptors import CHECKOUT, PATIENCE
-from tests.support.keeper import await_that
+from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import MESSAGES
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
 from tests.support.server import HOST
 from tests.support.services import LOGGER, SIDECAR, Host
 from tests.support.svscan import SOURCE
+from tests.support.waiting import TIMEOUT, until
 
 ACCEPTED = "Accept::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
 REJECTED = "Reject::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
@@ -83,7 +83,7 @@ def served(client: poplib.POP3, password: str | None = None) -> int:
 
 def connect(host: Host, name: str = "pop3") -> poplib.POP3:
     """Connect to a service without TLS."""
-    return poplib.POP3(HOST, host.svscan.port(name), timeout=PATIENCE)
+    return poplib.POP3(HOST, host.svscan.port(name), timeout=TIMEOUT)
 
 
 def owner(pid: int) -> str:
@@ -155,11 +155,11 @@ def test_a_sidecar_that_is_down_is_missed_by_nobody(host: Host) -> None:
     served(connect(host))
     assert host.counts_to("accepted")
     host.svscan.control("-d", "sidecar")
-    await_that(lambda: host.svscan.pid("sidecar") == 0)
+    until(lambda: host.svscan.pid("sidecar") == 0)
     assert len(MESSAGES) == served(connect(host))
-    await_that((host.spool / "spool").exists)
+    until((host.spool / "spool").exists)
     host.svscan.control("-u", "sidecar")
-    await_that(lambda: len(host.starts()) == 2)
+    until(lambda: len(host.starts()) == 2)
     assert host.counts_to("accepted", "accepted")
 
 
@@ -169,7 +169,7 @@ def test_a_session_outlives_the_server_that_took_it(host: Host) -> None:
     host.start()
     before, pid = connect(host), host.svscan.pid("pop3")
     host.svscan.control("-t", "pop3")
-    await_that(lambda: host.svscan.pid("pop3") not in (0, pid))
+    until(lambda: host.svscan.pid("pop3") not in (0, pid))
     assert len(MESSAGES) == served(before)
     assert len(MESSAGES) == served(connect(host))
     assert [ACCEPTED.format("POP3")] * 2 == host.records("pop3", 2)
@@ -179,7 +179,7 @@ def test_rules_decide_who_may_connect(host: Host) -> None:
     """A denied client hears nothing; new rules hold at once, and bad ones leave the old in force."""
     host.place_server("pop3", rules="127.:deny\n:allow\n")
     host.start()
-    with socket.create_connection((HOST, host.svscan.port("pop3")), PATIENCE) as client:
+    with socket.create_connection((HOST, host.svscan.port("pop3")), TIMEOUT) as client:
         assert b"" == client.recv(100)
     compile_them = "tcprules tcp.cdb tcp.tmp <tcp"
     place = host.svscan.place_of("pop3")
@@ -212,7 +212,7 @@ def test_pop3s_speaks_tls_from_the_start(host: Host, certificates: Authority) ->
     """As it is handed out: without UCSPITLS."""
     place_tls(host, certificates)
     port = host.svscan.port("pop3s")
-    client = poplib.POP3_SSL(HOST, port, timeout=PATIENCE, context=certificates.trusted())
+    client = poplib.POP3_SSL(HOST, port, timeout=TIMEOUT, context=certificates.trusted())
     assert len(MESSAGES) == served(client)
     assert [ACCEPTED.format("POP3S")] == host.records("pop3s", 1)
 

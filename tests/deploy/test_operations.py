@@ -20,14 +20,15 @@ from types import MappingProxyType
 import pytest
 
 from observability.event import build
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
-from tests.support.keeper import COMMAND, Keeper, await_that
+from tests.support.keeper import COMMAND, Keeper
 from tests.support.popup import LOGIN, Popup
 from tests.support.programs import environ_without_make, need
 from tests.support.scraper import counts
 from tests.support.server import HOST, serving, tcpserver
 from tests.support.sidecar import deliver, fields, spooled
+from tests.support.waiting import TIMEOUT, until
 
 PAGE = CHECKOUT / "deploy/OPERATIONS.md"
 NOBODY: Mapping[str, Callable[[], object]] = MappingProxyType({})
@@ -99,7 +100,7 @@ def again_and_again(task: Callable[[], bytes], pause: float = 0) -> Iterator[lis
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        await_that(lambda: len(results) >= 10)
+        until(lambda: len(results) >= 10)
         yield results
     finally:
         over.set()
@@ -156,7 +157,7 @@ def test_an_upgrade_loses_no_event(installed: Path, tmp_path: Path) -> None:
         with again_and_again(lambda: _refused_login(server.port), pause=0.02) as told:
             host.follow(block, {"-d": host.keeper.stop, "-u": host.keeper.start})
             upgraded = len(told)
-            await_that(lambda: len(told) > upgraded + 1)
+            until(lambda: len(told) > upgraded + 1)
         assert old != (prefix / "bin/qmail-popup").stat().st_ino
         assert {b"+OK\r\n+OK \r\n-ERR authorization failed\r\n"} == set(told)
         assert len(told) == len(server.settled_records()) == host.attempts()
@@ -165,7 +166,7 @@ def test_an_upgrade_loses_no_event(installed: Path, tmp_path: Path) -> None:
 
 
 def _refused_login(port: int) -> bytes:
-    with socket.create_connection((HOST, port), PATIENCE) as client:
+    with socket.create_connection((HOST, port), TIMEOUT) as client:
         client.sendall(LOGIN)
         return client.makefile("rb").read()
 

@@ -10,11 +10,11 @@ import pytest
 from tests.support import maildir, subprogram
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
-from tests.support.keeper import await_that
 from tests.support.maildir import SERVED
 from tests.support.manager import Systemd
 from tests.support.programs import need
 from tests.support.scraper import counts
+from tests.support.waiting import until
 
 OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
 STATE = "/var/lib/qmail-popup/state.sqlite"
@@ -53,7 +53,7 @@ def counted(host: Systemd, *results: str) -> bool:
         except OSError:  # it is about to start
             return False
 
-    await_that(done)
+    until(done)
     return True
 
 
@@ -127,7 +127,7 @@ def test_a_sidecar_that_was_stopped_with_its_socket_stays_away(host: Systemd) ->
     host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
     host.run("systemctl", "stop", "sidecar.socket", "sidecar.service")
     assert SERVED[0].decode() == served(host)
-    await_that(host.file(f"{SPOOL}/spool").exists)
+    until(host.file(f"{SPOOL}/spool").exists)
     assert "inactive" == host.property("sidecar.service", "ActiveState")
     host.run("systemctl", "start", "sidecar.service")
     assert counted(host, "accepted")
@@ -152,7 +152,7 @@ def test_a_sidecar_that_cannot_start_is_tried_again(host: Systemd) -> None:
     assert 0 != host.try_run("systemctl", "start", "sidecar.service").returncode
     for _ in range(3):
         assert SERVED[0].decode() == served(host)
-    await_that(lambda: int(host.property("sidecar.service", "NRestarts")) > 5)
+    until(lambda: int(host.property("sidecar.service", "NRestarts")) > 5)
     host.file(STATE).unlink()
     assert counted(host, "accepted", "accepted", "accepted")
 
@@ -202,7 +202,7 @@ def test_all_that_the_sidecar_sends_leaves_its_sandbox(host: Systemd) -> None:
     host.boot().run("systemctl", "start", "receiver.service", "pop3.socket", "sidecar.service")
     received = host.file("/run/received")
     served(host)
-    await_that(lambda: "/v1/traces" in received.read_text())
+    until(lambda: "/v1/traces" in received.read_text())
     host.run("systemctl", "stop", "sidecar.service")
     assert "success" == host.property("sidecar.service", "Result")
     paths = {"/metrics/job/qmail-popup/instance/mx", "/v1/traces", "/v1/metrics"}
@@ -218,7 +218,7 @@ def test_a_pusher_outlives_the_session_that_started_it(host: Systemd) -> None:
     host.edit("pop3@.service", f"[Service]\nEnvironment={told}\n")
     host.boot().run("systemctl", "start", "pop3.socket")
     served(host)
-    await_that(lambda: host.file(STATE).exists() and not host.file(f"{SPOOL}/spool").exists())
+    until(lambda: host.file(STATE).exists() and not host.file(f"{SPOOL}/spool").exists())
 
 
 def test_a_sidecar_without_a_spool_serves(host: Systemd) -> None:

@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.fleet.alerts_watch import PATIENCE, Watch, watching
+from tests.fleet.alerts_watch import Watch, watching
 from tests.fleet.hosts_mail import MailHost
 from tests.fleet.hosts_users import Pace, users
 from tests.support import authority
 from tests.support.authority import Authority
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import await_that
 from tests.support.networks import network
+from tests.support.waiting import until
 
 ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
 BROKEN = ("QmailPopupAuthAllFailing", "QmailPopupSubprogramFailing")
@@ -67,7 +67,7 @@ def play(fleet: Fleet, linger: float = 0.0) -> None:
 
     An alert that is not told in time holds nothing up for ever: to complain of it is the test's business.
     """
-    fleet.watch.prometheus.await_number(3, _HAS_HISTORY, 2 * PATIENCE)
+    fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
     time.sleep(linger)
     with ExitStack() as attack:
         for _ in range(_GUESSERS):
@@ -79,7 +79,7 @@ def play(fleet: Fleet, linger: float = 0.0) -> None:
     time.sleep(linger)
     fleet.broken.mend_checker()
     with suppress(TimeoutError):
-        await_that(lambda: _last_told(fleet) == {"resolved"}, PATIENCE)
+        until(lambda: _last_told(fleet) == {"resolved"})
     time.sleep(linger)
 
 
@@ -94,7 +94,7 @@ def _await_firing(fleet: Fleet, host: MailHost, names: tuple[str, ...]) -> None:
     """Wait until the alerts have been told of the host."""
     wanted = {(name, host.target) for name in names}
     with suppress(TimeoutError):
-        await_that(lambda: wanted <= fleet.watch.webhook.states().keys(), PATIENCE)
+        until(lambda: wanted <= fleet.watch.webhook.states().keys())
 
 
 def _last_told(fleet: Fleet) -> set[str]:

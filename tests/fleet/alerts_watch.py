@@ -20,7 +20,6 @@ from tests.support.webhook import Webhook
 Targets = Mapping[str, Sequence[str]]
 """Addresses by scrape job, as the shipped configuration names the jobs."""
 
-PATIENCE = 60.0
 _RULES = ("recording.yml", "alerts.yml")
 # To scale, a scrape would come every quarter of a second; one a second leaves ten to the shortest window.
 _PACE = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -73,7 +72,7 @@ def _job(shipped: Mapping[str, Any], addresses: Sequence[str]) -> dict[str, Any]
 
 def _await_scrapes(prometheus: PrometheusServer, targets: int) -> None:
     """Wait until each target is scraped: Prometheus waits five seconds first, which are minutes here."""
-    prometheus.await_number(targets, f"count(count_over_time(up[1m]) >= {_SCRAPES_BEFORE})", PATIENCE)
+    prometheus.await_number(targets, f"count(count_over_time(up[1m]) >= {_SCRAPES_BEFORE})")
 
 
 def _load_rules(prometheus: PrometheusServer, config: Mapping[str, Any], directory: Path) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.fleet.fleet_engine import fetch
-from tests.support.keeper import await_that
+from tests.support.waiting import until
 
 _PAUSE_SECONDS = 0.5
 
@@ -39,9 +39,9 @@ class Alarms:
         self._over.set()
         self._thread.join()
 
-    def await_active(self, wanted: set[Alarm], patience: float) -> None:
+    def await_active(self, wanted: set[Alarm]) -> None:
         """Wait until all of these were seen."""
-        await_that(lambda: wanted <= self.seen, patience)
+        until(lambda: wanted <= self.seen)
 
     def _watch(self) -> None:
         while not self._over.wait(_PAUSE_SECONDS):

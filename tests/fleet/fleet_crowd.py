@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
+from tests.support.waiting import TIMEOUT
 
 
 class Crowd:
@@ -35,7 +36,7 @@ class Crowd:
     ) -> None:
         if self._process and self._process.stdin and self._process.stdout:
             self._process.kill()
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self._process.stdin.close()
             self._process.stdout.close()
 

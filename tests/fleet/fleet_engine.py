@@ -18,12 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from tests.support.descriptors import CHECKOUT, PATIENCE
-from tests.support.keeper import await_that
+from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need
+from tests.support.waiting import TIMEOUT, until
 
 SCRAPERS, STORES = 3, 2
-_STARTS_WITHIN = 2 * PATIENCE  # eight programs at once, on a busy machine
 _SHIPPED = CHECKOUT / "deploy/fleet"
 
 
@@ -66,7 +65,7 @@ class Program:
 
     def await_ready(self) -> None:
         """Wait until it serves."""
-        await_that(self._is_ready, _STARTS_WITHIN)
+        until(self._is_ready)
 
     def has_ended(self) -> bool:
         """Tell whether it runs no more."""
@@ -77,12 +76,12 @@ class Program:
         if self._process:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self._process = None
 
     def _is_ready(self) -> bool:
         assert not self.has_ended(), self._log.read_text()
-        with suppress(OSError), urllib.request.urlopen(self._answers, timeout=PATIENCE) as answer:  # noqa: S310
+        with suppress(OSError), urllib.request.urlopen(self._answers, timeout=TIMEOUT) as answer:  # noqa: S310
             return bool(answer.status == 200)
         return False
 
@@ -202,5 +201,5 @@ def ask(store: str, query: str) -> Vector:
 
 def fetch(url: str) -> Any:  # noqa: ANN401 - JSON of six programs
     """Return the JSON that a URL answers with."""
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own URL
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - our own URL
         return json.load(answer)

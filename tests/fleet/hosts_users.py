@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tests.fleet.hosts_mail import MailHost
-from tests.support.descriptors import PATIENCE
 from tests.support.maildir import Account
+from tests.support.waiting import TIMEOUT
 
 
 class Pace(NamedTuple):
@@ -41,13 +41,13 @@ def users(host: MailHost, pace: Pace, tls: ssl.SSLContext | None = None) -> Iter
     finally:
         over.set()
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
 
 
 def _door(host: MailHost, tls: ssl.SSLContext | None) -> _Door:
     if tls:
-        return lambda: poplib.POP3_SSL(host.node.address, host.pop3s, timeout=PATIENCE, context=tls)
-    return lambda: poplib.POP3(host.node.address, host.pop3, timeout=PATIENCE)
+        return lambda: poplib.POP3_SSL(host.node.address, host.pop3s, timeout=TIMEOUT, context=tls)
+    return lambda: poplib.POP3(host.node.address, host.pop3, timeout=TIMEOUT)
 
 
 def _come(door: _Door, account: Account, rate: float, over: threading.Event) -> None:

@@ -23,8 +23,8 @@ from tests.fleet.hosts_mail import MailHost
 from tests.fleet.hosts_users import Pace, users
 from tests.support import scaled_rules
 from tests.support.descriptors import CHECKOUT
-from tests.support.keeper import await_that
 from tests.support.networks import network
+from tests.support.waiting import TIMEOUT, until
 
 # To the rules, what is away for a minute is away for ten. They do not count on a host that they have not
 # known for twelve minutes, so the stores are given more of its past than that. After three quarters of an
@@ -40,7 +40,6 @@ CALM, GUESSES, GUESSERS = Pace(0.5, 0.1), Pace(0, 2), 4
 
 PACES = Paces(scrape="3s", evaluation="4s", latency="1s", lookback="30s", behind="10s")
 FRESH = "30s"  # ten scrapes, of which a busy machine may miss some
-PATIENCE = 120.0
 
 ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
 _RECEIVER = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
@@ -98,7 +97,7 @@ def fleet(tmp_path: Path, installed: Path) -> Iterator[Fleet]:
             for host in mail:
                 _remember(store, host.target)
         for store in engine.stores:
-            await_that(lambda store=store: fleet.names == _fresh(store), PATIENCE)  # type: ignore[misc]
+            until(lambda store=store: fleet.names == _fresh(store))  # type: ignore[misc]
         for host in mail:
             fleet.people.enter_context(users(host, CALM))
         time.sleep(CALM_SECONDS)
@@ -107,12 +106,12 @@ def fleet(tmp_path: Path, installed: Path) -> Iterator[Fleet]:
 
 def _remember(store: Program, target: str) -> None:
     """Have a store know a host of old: by its first page, on which nothing has happened yet."""
-    with urlopen(f"http://{target}/metrics", timeout=PATIENCE) as answer:
+    with urlopen(f"http://{target}/metrics", timeout=TIMEOUT) as answer:
         page = answer.read()
     labels = [("extra_label", f"instance={target}"), ("extra_label", "job=qmail-popup")]
     for ago in range(PAST_STEP, PAST_SECONDS, PAST_STEP):
         words = urlencode([*labels, ("timestamp", int((time.time() - ago) * 1000))])
-        with urlopen(f"{store.url}/api/v1/import/prometheus?{words}", page, PATIENCE):  # noqa: S310
+        with urlopen(f"{store.url}/api/v1/import/prometheus?{words}", page, TIMEOUT):  # noqa: S310
             pass
 
 
@@ -134,14 +133,14 @@ def test_a_fleet_loses_a_scraper_and_a_store_and_no_count(fleet: Fleet) -> None:
             fleet.people.enter_context(users(attacked, GUESSES))
         with _away(engine.scrapers[0]):
             assert [fleet.names] * 2 == [_fresh(store) for store in engine.stores]
-        alarms.await_active(wanted, PATIENCE)
+        alarms.await_active(wanted)
         with _away(engine.stores[0]):
             assert fleet.names == _fresh(engine.stores[1])
-        await_that(engine.rules[0].has_ended, PATIENCE)  # with its store; a supervisor starts it again
+        until(engine.rules[0].has_ended)  # with its store; a supervisor starts it again
         engine.rules[0].start().await_ready()
         records = fleet.records()
         for store in engine.stores:
-            await_that(lambda store=store: records == _totals(store), PATIENCE)  # type: ignore[misc]
+            until(lambda store=store: records == _totals(store))  # type: ignore[misc]
         assert [] == alarms.gone
     assert wanted == alarms.seen
     assert [records] * 2 == [_increases(store) for store in engine.stores]

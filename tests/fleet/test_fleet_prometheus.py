@@ -14,14 +14,13 @@ from tests.fleet.fleet_crowd import Crowd
 from tests.fleet.fleet_engine import Paces, ask, fetch, running, stores
 from tests.support.daemon import Daemon
 from tests.support.descriptors import CHECKOUT
-from tests.support.keeper import await_that
 from tests.support.programs import need
+from tests.support.waiting import until
 
 _CONFIG = CHECKOUT / "deploy/prometheus/fleet.yml"
 _SHARES = ("[01]", "[12]", "[20]")
 # Nobody is there; who would scrape them is what is asked.
 _HOSTS = [f"127.0.1.{number}:9110" for number in range(1, 31)]
-_PATIENCE = 60.0
 _PACES = Paces(scrape="1s", evaluation="1s", latency="1s", lookback="5s", behind="5s")
 
 
@@ -97,14 +96,13 @@ def test_two_servers_scrape_each_host_and_both_stores_have_it(
 ) -> None:
     """Each of three servers has its part of the hosts, and what it sees is in each store once."""
     hosts = [*crowd.names, *_HOSTS]
-    await_that(lambda: all(agent.targets() for agent in agents), _PATIENCE)
+    until(lambda: all(agent.targets() for agent in agents))
     assert dict.fromkeys(hosts, 2) == Counter(host for agent in agents for host in agent.targets())
     assert [True] * len(agents) == [len(agent.targets()) < len(hosts) for agent in agents]
-    await_that(lambda: bool(crowd.records()[crowd.names[0]]), _PATIENCE)
+    until(lambda: bool(crowd.records()[crowd.names[0]]))
     crowd.fall_silent()
     wanted = {frozenset[tuple[str, str]](): float(len(crowd.records()[crowd.names[0]]))}
     for url in urls:
-        await_that(
+        until(
             lambda url=url: wanted == ask(url, "sum(qmail_popup_auth_attempts_total)"),  # type: ignore[misc]
-            _PATIENCE,
         )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import descriptors
-from tests.support.descriptors import PATIENCE, pipe_line
+from tests.support.descriptors import pipe_line
 from tests.support.popup import LOGIN, REFUSES, Popup, shell
+from tests.support.waiting import TIMEOUT
 
 _GREETING = b"+OK\r\n"
 _CAPA = b"+OK capability list follows\r\nTOP\r\nUSER\r\nUIDL\r\n.\r\n"
@@ -22,7 +23,7 @@ _ONE_SECOND = {"PATH": "/bin", "QMAIL_POPUP_TIMEOUT": "1"}
 def _send_until_it_ends(running: Popup, said: bytes) -> int | None:
     """Send without ever reading, for as long as the popup lives."""
     os.set_blocking(running.line.writer, False)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     with suppress(BrokenPipeError, ConnectionResetError):
         while running.process.poll() is None and time.monotonic() < deadline:
             with suppress(BlockingIOError):

@@ -3,9 +3,9 @@
 import socket
 from contextlib import ExitStack
 
-from tests.support.descriptors import PATIENCE
 from tests.support.popup import shell
 from tests.support.server import HOST, Server, serving, tcpserver
+from tests.support.waiting import TIMEOUT
 
 _SESSIONS = 200
 _NAMES = [f"{'a' if number % 3 else 'r'}{number}-{'n' * number}" for number in range(_SESSIONS)]
@@ -18,7 +18,7 @@ def _serve_all(server: Server) -> dict[str, bytes]:
     """Open all, then log all in, then read all; return what each client got."""
     with ExitStack() as stack:
         clients = {
-            name: stack.enter_context(socket.create_connection((HOST, server.port), timeout=PATIENCE * 4))
+            name: stack.enter_context(socket.create_connection((HOST, server.port), timeout=TIMEOUT * 4))
             for name in _NAMES
         }
         for client in clients.values():

@@ -11,8 +11,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tests.support.descriptors import PATIENCE
 from tests.support.panels import filled
+from tests.support.waiting import TIMEOUT
 
 Labels = Mapping[str, str]
 
@@ -70,7 +70,7 @@ class Source:
 
     def _ask(self, what: str, **words: str | float) -> dict[str, Any]:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(words)}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own URL
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - our own URL
             told: dict[str, Any] = json.load(answer)["data"]
         return told
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.descriptors import CHECKOUT
-from tests.support.keeper import await_that
 from tests.support.popup import REFUSES, Popup
 from tests.support.programs import need
 from tests.support.sidecar import RunningSidecar
+from tests.support.waiting import until
 
 JSON, RECORD = "qmail-popup", "qmail-popup-record"
 """The two filters."""
@@ -85,7 +85,7 @@ def fail2ban(directory: Path) -> Iterator[Path]:
     paths = ["-c", str(config), "-s", str(directory / "socket"), "-p", str(directory / "pid")]
     with subprocess.Popen([server, *paths, "-f", "start"], stdout=subprocess.DEVNULL) as running:
         try:
-            await_that(lambda: 2 == log.read_text().count("' started") or running.poll() is not None)
+            until(lambda: 2 == log.read_text().count("' started") or running.poll() is not None)
             yield banned
         finally:
             running.terminate()

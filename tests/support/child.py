@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
-from tests.support.descriptors import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 _Result = TypeVar("_Result")
 _PARKED = 200
@@ -64,12 +64,12 @@ class Child(Generic[_Result]):
 
     def _told(self) -> bytes:
         told = b""
-        while select.select([self._reader], [], [], PATIENCE)[0]:
+        while select.select([self._reader], [], [], TIMEOUT)[0]:
             chunk = os.read(self._reader, 65536)
             told += chunk
             if not chunk:
                 return told
-        raise TimeoutError(f"the child did not end within {PATIENCE} seconds")
+        raise TimeoutError(f"the child did not end within {TIMEOUT} seconds")
 
     def _wait(self) -> int:
         if self._status is None:

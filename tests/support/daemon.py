@@ -8,8 +8,7 @@ from signal import SIGCONT, SIGHUP, SIGSTOP
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import PATIENCE
-from tests.support.keeper import await_that
+from tests.support.waiting import TIMEOUT, until
 
 _LISTENS = re.compile(r'"Listening on" address=(\S+)')
 
@@ -41,7 +40,7 @@ class Daemon:
         with self._log.open("wb") as log:
             command = [*self._command, f"--web.listen-address={self.address}"]
             self._started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        await_that(lambda: bool(_LISTENS.search(self.said)) or self._has_ended())
+        until(lambda: bool(_LISTENS.search(self.said)) or self._has_ended())
         found = _LISTENS.search(self.said)
         assert found, self.said
         self.address = found[1]
@@ -66,7 +65,7 @@ class Daemon:
         """Kill it; it is nothing where there is none."""
         if self._started:
             self._started.kill()
-            self._started.wait(PATIENCE)
+            self._started.wait(TIMEOUT)
             self._started = None
 
     def _has_ended(self) -> bool:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.waiting import TIMEOUT
+
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
-"""Seconds after which a test gives up on a program: far more than any needs on a busy machine."""
+
+PATIENCE = TIMEOUT  # its name in tests that are written anew just now
 
 _PARKED = 200
 """Descriptors are moved up to here before they are put into their places, so that none runs over another."""
@@ -68,7 +70,7 @@ def close(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def wait(child: subprocess.Popen[bytes], patience: float = PATIENCE) -> int | None:
+def wait(child: subprocess.Popen[bytes], patience: float = TIMEOUT) -> int | None:
     """Wait for `child`; one that does not end is killed and counts as None."""
     try:
         return child.wait(patience)
@@ -89,7 +91,7 @@ class Line:
         while data:
             data = data[os.write(self.writer, data) :]
 
-    def receive(self, limit: int = 65536, patience: float = PATIENCE) -> bytes:
+    def receive(self, limit: int = 65536, patience: float = TIMEOUT) -> bytes:
         """Receive what is there, at most `limit` bytes, or none at the end; TimeoutError if nothing comes."""
         if not select.select([self.reader], [], [], patience)[0]:
             raise TimeoutError(f"nothing came within {patience} seconds")

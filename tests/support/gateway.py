@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from tests.support.daemon import Daemon
-from tests.support.descriptors import PATIENCE
 from tests.support.programs import need
 from tests.support.prometheus_server import PrometheusServer
 from tests.support.scraper import Numbers, read
+from tests.support.waiting import TIMEOUT
 
 _PACE = {"scrape_interval": "100ms", "scrape_timeout": "100ms"}
 
@@ -24,7 +24,7 @@ class Pushgateway(Daemon):
 
     def numbers(self) -> Numbers:
         """Return all that it shows, its own metrics too."""
-        return read(f"{self.url}/metrics", PATIENCE)
+        return read(f"{self.url}/metrics", TIMEOUT)
 
     def families(self, instance: str) -> set[str]:
         """Return the names of the samples in one host's group."""

@@ -5,17 +5,18 @@ import re
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.scraper import Numbers, read
+from tests.support.waiting import TIMEOUT, until
 
+await_that = until  # its name in tests that are written anew just now
 COMMAND = (sys.executable, "-m", "observability")
 _SERVES = re.compile(r"metrics are on ([^\s\"]+)")
 
@@ -69,7 +70,7 @@ class Keeper:
     def start(self, *options: str) -> Self:
         """Start it and wait until it serves."""
         self._process = self._popen(options)
-        await_that(lambda: bool(_SERVES.search(self.said)) or self.ended())
+        until(lambda: bool(_SERVES.search(self.said)) or self.ended())
         found = _SERVES.search(self.said)
         assert found, f"the sidecar did not start: {self.said}"
         self.url = found[1]
@@ -78,7 +79,7 @@ class Keeper:
     def refused(self, *options: str) -> tuple[int, str]:
         """Start one that is to end by itself; its status, and what it said."""
         with self._popen(options) as process:
-            return process.wait(PATIENCE), self.said
+            return process.wait(TIMEOUT), self.said
 
     def kill(self) -> None:
         """Kill it where it stands; it is nothing where there is none."""
@@ -92,7 +93,7 @@ class Keeper:
         assert self._process
         self._process.send_signal(SIGTERM)
         self._process.send_signal(SIGCONT)
-        status, self._process = self._process.wait(PATIENCE), None
+        status, self._process = self._process.wait(TIMEOUT), None
         return status
 
     def hold(self) -> None:
@@ -108,7 +109,7 @@ class Keeper:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store locked, as somebody does who looks at it with other tools."""
-        other = sqlite3.connect(self.state, timeout=PATIENCE, isolation_level=None)
+        other = sqlite3.connect(self.state, timeout=TIMEOUT, isolation_level=None)
         try:
             other.execute("BEGIN EXCLUSIVE")
             yield
@@ -124,11 +125,11 @@ class Keeper:
 
     def numbers(self) -> Numbers:
         """Scrape."""
-        return read(self.url, PATIENCE)
+        return read(self.url, TIMEOUT)
 
     def drained(self) -> Numbers:
         """Return what it counts once the spool is empty."""
-        await_that(lambda: not self.waiting())
+        until(lambda: not self.waiting())
         return self.numbers()
 
     def __enter__(self) -> Self:
@@ -159,15 +160,6 @@ class Keeper:
     def ended(self) -> bool:
         """Tell whether there is none, or none any more."""
         return self._process is None or self._process.poll() is not None
-
-
-def await_that(happened: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Wait until it has happened; TimeoutError where it does not."""
-    deadline = time.monotonic() + patience
-    while not happened():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"it did not happen within {patience} seconds")
-        time.sleep(0.01)
 
 
 def _is_empty(path: Path) -> bool:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from observability.event import SEPARATOR
-from tests.support.descriptors import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 Block = dict[bytes, bytes]
 
@@ -18,7 +18,7 @@ class Caller:
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer, self._received = peer, b""
-        peer.settimeout(PATIENCE)
+        peer.settimeout(TIMEOUT)
 
     def block(self) -> Block | None:
         """Wait for the next block; None at the end."""
@@ -48,7 +48,7 @@ class Listener:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(TIMEOUT)
 
     def accept(self) -> Caller:
         """Wait for the next connection."""

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Self
 
 from tests.support import scraper
-from tests.support.descriptors import CHECKOUT, PATIENCE
-from tests.support.keeper import await_that
+from tests.support.descriptors import CHECKOUT
 from tests.support.mounts import is_chroot, namespace
 from tests.support.programs import denied, need, unavailable
+from tests.support.waiting import TIMEOUT, until
 
 SOURCE = CHECKOUT / "deploy/systemd"
 METRICS = "http://127.0.0.1:9110/metrics"
@@ -97,7 +97,7 @@ class Systemd:
                 stdout=said,
                 stderr=said,
             )
-        await_that(self._has_booted)
+        until(self._has_booted)
         return self
 
     def _has_booted(self) -> bool:
@@ -116,7 +116,7 @@ class Systemd:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
     def run(self, *command: str | Path) -> str:
@@ -153,8 +153,8 @@ class Systemd:
         if not self._unshare:
             return
         self._unshare.kill()  # and with it process 1, and with that all others
-        self._unshare.wait(PATIENCE)
-        await_that(self._is_gone)
+        self._unshare.wait(TIMEOUT)
+        until(self._is_gone)
 
     def _is_gone(self) -> bool:
         """Whether its control groups could be removed, which takes until the last process is gone."""

@@ -11,12 +11,11 @@ from typing import Self
 
 from tests.support import maildir, subprogram
 from tests.support.clients import curl
-from tests.support.descriptors import PATIENCE
-from tests.support.keeper import await_that
 from tests.support.programs import need
 from tests.support.scraper import counts, read
 from tests.support.server import Server, serving, tcpserver
 from tests.support.throwaway import ThrowAwayRoot
+from tests.support.waiting import TIMEOUT, until
 
 SOCKET, SPOOL, STATE = "/run/qmail-popup/sidecar.sock", "/var/spool/qmail-popup", "/var/lib/qmail-popup"
 UNITS = Path("lib/systemd/system")
@@ -35,13 +34,13 @@ class Sidecar:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(command, stderr=errors)
-        await_that((root.path / SOCKET[1:]).is_socket)
+        until((root.path / SOCKET[1:]).is_socket)
 
     def counts(self, attempts: int) -> bool:
         """Whether it has so many accepted logins, given time."""
-        await_that(lambda: "metrics are on" in self._log.read_text() or self._process.poll() is not None)
+        until(lambda: "metrics are on" in self._log.read_text() or self._process.poll() is not None)
         (url,) = re.findall(r"metrics are on (\S+)", self._log.read_text())
-        await_that(lambda: {("accepted",): attempts} == counts(read(url), "auth_attempts_total", "result"))
+        until(lambda: {("accepted",): attempts} == counts(read(url), "auth_attempts_total", "result"))
         return True
 
     def __enter__(self) -> Self:
@@ -51,7 +50,7 @@ class Sidecar:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._process.terminate()
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
 
 @contextmanager

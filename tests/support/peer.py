@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import PATIENCE
+from tests.support.waiting import TIMEOUT
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 HANG_UP = b""
@@ -32,7 +32,7 @@ class Peer:
 
     def request(self) -> bytes:
         """Return the next request; queue.Empty where there is none in time."""
-        return self._requests.get(timeout=PATIENCE)
+        return self._requests.get(timeout=TIMEOUT)
 
     def requests(self) -> list[bytes]:
         """Return the first lines of the requests that have come, without waiting."""
@@ -47,7 +47,7 @@ class Peer:
     ) -> None:
         self._answers.put(None)
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -61,7 +61,7 @@ class Peer:
                     return
 
     def _is_served(self, bare: socket.socket) -> bool:
-        bare.settimeout(PATIENCE)
+        bare.settimeout(TIMEOUT)
         try:
             connection = self._tls.wrap_socket(bare, server_side=True) if self._tls else bare
         except OSError:  # we are not trusted

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.support import descriptors
-from tests.support.descriptors import CHECKOUT, PATIENCE, Environment, packet_pipe, socket_line
+from tests.support.descriptors import CHECKOUT, Environment, packet_pipe, socket_line
+from tests.support.waiting import TIMEOUT
 
 HOST = "pop.example.org"
 LOGIN = b"USER bob\r\nPASS secret\r\n"
@@ -74,7 +75,7 @@ class Popup:
         self.line.end()
         return self.line.receive_all()
 
-    def status(self, patience: float = PATIENCE) -> int | None:
+    def status(self, patience: float = TIMEOUT) -> int | None:
         """Wait for its end and return its status; None where it had to be killed."""
         return descriptors.wait(self.process, patience)
 

@@ -1,7 +1,6 @@
 """A real Prometheus on a configuration of the test's own, and what may be asked of it."""
 
 import json
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,8 +12,8 @@ from typing import Any
 import yaml
 
 from tests.support.daemon import Daemon
-from tests.support.descriptors import PATIENCE
 from tests.support.programs import need
+from tests.support.waiting import TIMEOUT, eventually
 
 Series = dict[str, Any]
 """As the HTTP API has it: `metric`, and `value` (or `values`: over a range)."""
@@ -49,13 +48,15 @@ class PrometheusServer(Daemon):
             _key(series["metric"], labels): float(series["value"][1]) for series in self.query(expression)
         }
 
-    def await_number(self, expected: float, expression: str, patience: float) -> None:
-        """Ask twice a second until an expression without labels has this value; TimeoutError."""
-        deadline = time.monotonic() + patience
-        while (found := self.values(expression)) != {(): expected}:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{expression}: not {expected} within {patience} seconds, but {found}")
-            time.sleep(0.5)
+    def await_number(self, expected: float, expression: str) -> None:
+        """Wait until an expression without labels has this value; AssertionError."""
+        found: list[object] = []
+
+        def is_expected() -> bool:
+            found[:] = [self.values(expression)]
+            return found == [{(): expected}]
+
+        assert eventually(is_expected), f"{expression}: not {expected}, but {found}"
 
     def rule_faults(self) -> list[str]:
         """Return what the rules, and the templates of alerts, had to complain of since the start."""
@@ -64,7 +65,7 @@ class PrometheusServer(Daemon):
 
     def _ask(self, what: str, **words: str) -> dict[str, Any]:
         url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(words)}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own URL
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - our own URL
             told: dict[str, Any] = json.load(answer)["data"]
         return told
 

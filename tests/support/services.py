@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from tests.support import maildir, subprogram
-from tests.support.keeper import await_that
 from tests.support.maildir import Account
 from tests.support.scraper import Numbers, counts, read
 from tests.support.server import HOST
 from tests.support.svscan import Svscan
+from tests.support.waiting import until
 
 # Accounts that every Debian has: one whose group popups can be in, one for logs.
 SIDECAR, LOGGER = "daemon", "bin"
@@ -53,7 +53,7 @@ class Host:
         """Start all that is placed; wait for the directories that a sidecar makes at its first start."""
         self.svscan.start()
         if self.svscan.place_of("sidecar").exists():
-            await_that(self.spool.is_dir)
+            until(self.spool.is_dir)
 
     def records(self, name: str, count: int) -> list[str]:
         """Return the records in a service's log, without pids, once there are as many."""
@@ -62,12 +62,12 @@ class Host:
             lines = [line for line in self.svscan.log(name) if line.startswith("qmail-popup: pid ")]
             return [line.split(" ", 3)[3] for line in lines]
 
-        await_that(lambda: len(found()) >= count)
+        until(lambda: len(found()) >= count)
         return found()
 
     def numbers(self) -> Numbers:
         """Scrape the sidecar, once it serves, at the place that its log names last."""
-        await_that(lambda: bool(self.starts()))
+        until(lambda: bool(self.starts()))
         return read(self.starts()[-1])
 
     def starts(self) -> list[str]:
@@ -78,5 +78,5 @@ class Host:
     def counts_to(self, *results: str) -> bool:
         """Whether the sidecar comes to have counted these logins, given time."""
         wanted = {(result,): results.count(result) for result in results}
-        await_that(lambda: wanted == counts(self.numbers(), "auth_attempts_total", "result"))
+        until(lambda: wanted == counts(self.numbers(), "auth_attempts_total", "result"))
         return True

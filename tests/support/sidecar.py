@@ -5,9 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -15,9 +14,12 @@ from typing import Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability.event import SEPARATOR, build
+from tests.support import waiting
+from tests.support.waiting import TIMEOUT
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-DEADLINE_SECONDS = 30.0  # for what takes a moment on a machine that is not busy
+
+DEADLINE_SECONDS, eventually = TIMEOUT, waiting.eventually  # for tests that are written anew just now
 
 START = 1_700_000_000_000_000_000  # nanoseconds since 1970
 RECORD = b"qmail-popup: pid 77 Accept::AUTH::User P:POP3 S:192.0.2.7:client.example.org ?~ 'bob'"
@@ -91,7 +93,7 @@ def connect(path: Path, *blocks: bytes) -> socket.socket:
     peer = socket.socket(socket.AF_UNIX)
     try:
         peer.connect(str(path))  # blocks while the backlog is full, as a timeout would not let it
-        peer.settimeout(DEADLINE_SECONDS)
+        peer.settimeout(TIMEOUT)
         for block in blocks:
             peer.sendall(block)
     except OSError:
@@ -104,16 +106,6 @@ def deliver(path: Path, *blocks: bytes) -> bytes:
     """Send blocks over a connection of their own; return the acknowledgement."""
     with connect(path, *blocks) as peer:
         return peer.recv(1)
-
-
-def eventually(happened: Callable[[], bool]) -> bool:
-    """Whether it happens, given time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class RunningSidecar:
@@ -152,7 +144,7 @@ class RunningSidecar:
 
     def metrics(self) -> dict[Sample, float]:
         """Scrape it: the value of each sample, by name and labels."""
-        with urllib.request.urlopen(self.url, timeout=DEADLINE_SECONDS) as answer:  # noqa: S310  our own URL
+        with urllib.request.urlopen(self.url, timeout=TIMEOUT) as answer:  # noqa: S310  our own URL
             families = text_string_to_metric_families(answer.read().decode())
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
@@ -175,12 +167,12 @@ class RunningSidecar:
     def stop(self) -> int:
         """Have it end as a service manager would; return its status."""
         self.signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE_SECONDS)
+        return self.process.wait(TIMEOUT)
 
     def kill(self) -> None:
         """Kill it where it stands."""
         self.process.kill()
-        self.process.wait(DEADLINE_SECONDS)
+        self.process.wait(TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +206,6 @@ def refused(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=TIMEOUT,
         check=False,
     )

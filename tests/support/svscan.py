@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import CHECKOUT, PATIENCE
-from tests.support.keeper import await_that
+from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need
+from tests.support.waiting import TIMEOUT, until
 
 SOURCE = CHECKOUT / "deploy/daemontools"
 _LISTENS = "0A"  # TCP_LISTEN, in /proc/net/tcp
@@ -58,7 +58,7 @@ class Svscan:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        await_that(lambda: all(self.pid(place.name) for place in self._services.iterdir()))
+        until(lambda: all(self.pid(place.name) for place in self._services.iterdir()))
         return self
 
     def control(self, option: str, name: str) -> None:
@@ -92,7 +92,7 @@ class Svscan:
             found.extend(_ports(self.pid(name)))
             return bool(found)
 
-        await_that(listens)
+        until(listens)
         return found[0]
 
     def __enter__(self) -> Self:
@@ -104,11 +104,11 @@ class Svscan:
         if not self._svscan:
             return
         self._svscan.terminate()  # first: it would start each supervise again
-        self._svscan.wait(PATIENCE)
+        self._svscan.wait(TIMEOUT)
         each = [path for place in self._services.iterdir() for path in (place, place / "log")]
         for place in each:
             self.control("-dx", str(place.relative_to(self._services)))
-        await_that(lambda: not any(_is_supervised(place) for place in each))
+        until(lambda: not any(_is_supervised(place) for place in each))
 
 
 def _is_supervised(place: Path) -> bool:

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import PATIENCE
 from tests.support.mounts import namespace
 from tests.support.programs import denied, need
+from tests.support.waiting import TIMEOUT
 
 # /run is empty, so no service manager of the machine is reached through it.
 _MOUNT = """\
@@ -64,7 +64,7 @@ class ThrowAwayRoot:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=4 * PATIENCE,
+            timeout=4 * TIMEOUT,
             check=False,
         )
         assert 0 == done.returncode, done.stdout

@@ -10,10 +10,10 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import Self
 
-from tests.support.descriptors import PATIENCE
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import await_that
+from tests.support.processes import is_gone
 from tests.support.scraper import Numbers, counts
+from tests.support.waiting import TIMEOUT, until
 
 INSTANCE = "mx.example.org"
 
@@ -67,7 +67,7 @@ class Unattended:
 
     def pushers(self) -> list[int]:
         """Return the pids of those that are still there."""
-        return [pid for pid in self.starts() if Path(f"/proc/{pid}/fd/0").exists()]
+        return [pid for pid in self.starts() if not is_gone(pid)]
 
     def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> None:
         """Have so many logins at once, and wait for the end of all."""
@@ -78,11 +78,11 @@ class Unattended:
             for _ in range(count)
         ]
         for popup in popups:
-            popup.communicate(b"USER bob\r\nPASS secret\r\n", timeout=PATIENCE)
+            popup.communicate(b"USER bob\r\nPASS secret\r\n", timeout=TIMEOUT)
 
     def settle(self) -> None:
         """Wait until no pusher is there any more."""
-        await_that(lambda: not self.pushers())
+        until(lambda: not self.pushers())
 
     def kill(self) -> None:
         """Kill the pusher where it stands, if there is one."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 """Seconds after which a test gives up: many times what anything takes, also on a busy machine."""
 
 _PAUSE_SECONDS = 0.02
