@@ -1,8 +1,8 @@
 """Build a Debian package of this checkout with dpkg-deb alone: `build.py --output DIR` prints its path.
 
-Owns what of the checkout goes where in Debian, and under which name. What is installed in general is for
-install.py to know; what happens on a host is in postinst, prerm and postrm. The package fits the machine and
-the Python that it was built with: some of the sidecar's dependencies are compiled.
+Owns what of the checkout goes where in Debian. What is installed in general is for install.py to know;
+what happens on a host is in postinst, prerm and postrm. The package fits the machine and the Python that it
+was built with: some of the sidecar's dependencies are compiled.
 """
 
 import argparse
@@ -30,15 +30,14 @@ PYTHON = "/usr/bin/python3"  # Debian's, whichever runs this
 COMMON = "/usr/share/common-licenses"
 MAINTAINER = "The qmail-popup authors <postmaster@localhost>"
 
-# The units have names that are short, and too common for all of Debian.
-NAMES = {
-    "sidecar.socket": "qmail-popup-sidecar.socket",
-    "sidecar.service": "qmail-popup-sidecar.service",
-    "pop3.socket": "qmail-popup.socket",
-    "pop3@.service": "qmail-popup@.service",
-}
+UNIT_NAMES = (
+    "qmail-popup-pop3.socket",
+    "qmail-popup-pop3@.service",
+    "qmail-popup-sidecar.socket",
+    "qmail-popup-sidecar.service",
+)
 PLACES = {
-    **{f"deploy/systemd/{name}": UNITS / debian_name for name, debian_name in NAMES.items()},
+    **{f"deploy/systemd/{name}": UNITS / name for name in UNIT_NAMES},
     "deploy/systemd/sysusers.d/qmail-popup.conf": Path("usr/lib/sysusers.d/qmail-popup.conf"),
     "deploy/systemd/tmpfiles.d/qmail-popup.conf": Path("usr/lib/tmpfiles.d/qmail-popup.conf"),
     "deploy/systemd/tcp-environ": Path("usr/libexec/qmail-popup/tcp-environ"),
@@ -115,8 +114,8 @@ def _lay_out(stage: Path) -> None:
     for source, place in PLACES.items():
         (stage / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, stage / place)
-    for unit in NAMES.values():
-        _change(stage / UNITS / unit, {"/usr/local/": "/usr/", **NAMES})
+    for unit in UNIT_NAMES:
+        _change(stage / UNITS / unit, {"/usr/local/": "/usr/"})
     for document in filter(Path.is_file, (file for pattern in DOCUMENTS for file in ROOT.glob(pattern))):
         place = stage / DOC / document.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)

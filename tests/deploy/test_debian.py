@@ -126,7 +126,9 @@ def test_the_sidecar_starts_with_the_machine_and_pop3_does_not(root: ThrowAwayRo
     """Its units are enabled, POP3 waits for the operator, and systemd finds nothing wrong with either."""
     need("systemd-analyze")
     assert {*SIDECAR} == enabled(root)
-    units = [f"/{UNITS}/{unit}" for unit in (*SIDECAR, "qmail-popup.socket", "qmail-popup@.service")]
+    units = [
+        f"/{UNITS}/{unit}" for unit in (*SIDECAR, "qmail-popup-pop3.socket", "qmail-popup-pop3@.service")
+    ]
     assert "" == root.run("systemd-analyze", "verify", *units)
 
 
@@ -150,7 +152,7 @@ def test_what_is_asked_of_systemd(empty: ThrowAwayRoot, package: Path) -> None:
         empty.run("dpkg", *action)
     asked = (empty.path / "run/asked").read_text().replace("--quiet --system ", "").splitlines()
     installed = ["daemon-reload", f"start {SIDECAR[0]}", f"restart {SIDECAR[1]}"]
-    removed = [f"stop qmail-popup.socket {' '.join(SIDECAR)}", "daemon-reload"]
+    removed = [f"stop qmail-popup-pop3.socket {' '.join(SIDECAR)}", "daemon-reload"]
     assert installed * 2 + removed == asked
 
 

@@ -17,6 +17,8 @@ from tests.support.scraper import counts
 from tests.support.waiting import until
 
 OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
+POP3, SESSION = "qmail-popup-pop3.socket", "qmail-popup-pop3@.service"
+SIDECAR_SOCKET, SIDECAR = "qmail-popup-sidecar.socket", "qmail-popup-sidecar.service"
 STATE = "/var/lib/qmail-popup/state.sqlite"
 SPOOL = "/var/spool/qmail-popup"
 
@@ -31,7 +33,7 @@ def host(installed: Path) -> Iterator[Systemd]:
         variables = " ".join(f"{name}={value}" for name, value in told.items())
         with Systemd(directory, installed) as host:
             host.edit(
-                "pop3@.service",
+                SESSION,
                 f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
                 f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n',
             )
@@ -70,14 +72,14 @@ def test_the_units_work_as_they_are_handed_out(untouched: Systemd) -> None:
     untouched.boot().run("systemd-sysusers", "--inline", "u bob - - /run/bob")
     bob = maildir.account(untouched.file("/run"))
     maildir.password_file(bob, int(untouched.run("id", "-u", "bob")))
-    untouched.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    untouched.run("systemctl", "start", POP3, SIDECAR)
     assert SERVED[0].decode() == served(untouched)
     assert counted(untouched, "accepted")
 
 
 def test_logins_are_served_recorded_and_counted(host: Systemd) -> None:
     """Over both families of addresses, with the client's in the journal as tcpserver would name it."""
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
     message = SERVED[0].decode()
     assert [message, message] == [served(host), served(host, "[::1]")]
     assert "" == served(host, user="bob:wrong")
@@ -93,8 +95,8 @@ def test_logins_are_served_recorded_and_counted(host: Systemd) -> None:
 
 def test_the_checker_is_told_of_the_connection(host: Systemd) -> None:
     """By the names of tcpserver, both ends of it, IPv4 plain although the socket is one for IPv6."""
-    host.edit("pop3@.service", '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec env"\n')
-    host.boot().run("systemctl", "start", "pop3.socket")
+    host.edit(SESSION, '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec env"\n')
+    host.boot().run("systemctl", "start", POP3)
     for address in ("127.0.0.1", "::1"):
         own_port, *told = host.run("python3", "-c", _LOG_IN, address).splitlines()
         expected = {"PROTO=TCP", f"TCPLOCALIP={address}", "TCPLOCALPORT=110"}
@@ -113,64 +115,64 @@ with socket.create_connection((sys.argv[1], 110)) as client:
 
 def test_an_event_waits_for_a_sidecar_that_was_stopped(host: Systemd) -> None:
     """Its socket is still there: the login starts the sidecar, is not held up, and counts once."""
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
     served(host)
     assert counted(host, "accepted")
-    host.run("systemctl", "stop", "sidecar.service")
+    host.run("systemctl", "stop", SIDECAR)
     assert SERVED[0].decode() == served(host)
     assert counted(host, "accepted", "accepted")
-    assert "active" == host.property("sidecar.service", "ActiveState")
+    assert "active" == host.property(SIDECAR, "ActiveState")
 
 
 def test_a_sidecar_that_was_stopped_with_its_socket_stays_away(host: Systemd) -> None:
     """Events go to the spool, and it counts them once it is wanted again."""
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
-    host.run("systemctl", "stop", "sidecar.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
+    host.run("systemctl", "stop", SIDECAR_SOCKET, SIDECAR)
     assert SERVED[0].decode() == served(host)
     until(host.file(f"{SPOOL}/spool").exists)
-    assert "inactive" == host.property("sidecar.service", "ActiveState")
-    host.run("systemctl", "start", "sidecar.service")
+    assert "inactive" == host.property(SIDECAR, "ActiveState")
+    host.run("systemctl", "start", SIDECAR)
     assert counted(host, "accepted")
 
 
 def test_a_sidecar_that_was_killed_comes_back(host: Systemd) -> None:
     """With all that it had counted, and with what came in between."""
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
     served(host)
     assert counted(host, "accepted")
-    host.run("systemctl", "kill", "--signal=KILL", "sidecar.service")
+    host.run("systemctl", "kill", "--signal=KILL", SIDECAR)
     served(host, user="bob:wrong")
     assert counted(host, "accepted", "rejected")
-    assert "1" == host.property("sidecar.service", "NRestarts")
+    assert "1" == host.property(SIDECAR, "NRestarts")
 
 
 def test_a_sidecar_that_cannot_start_is_tried_again(host: Systemd) -> None:
     """However often it failed: logins go on, and count once what hindered it is gone."""
-    host.edit("sidecar.service", "[Service]\nRestartSec=100ms\n")
+    host.edit(SIDECAR, "[Service]\nRestartSec=100ms\n")
     host.boot().file(STATE).write_text("no store" * 1000)
-    host.run("systemctl", "start", "pop3.socket")
-    assert 0 != host.try_run("systemctl", "start", "sidecar.service").returncode
+    host.run("systemctl", "start", POP3)
+    assert 0 != host.try_run("systemctl", "start", SIDECAR).returncode
     for _ in range(3):
         assert SERVED[0].decode() == served(host)
-    until(lambda: int(host.property("sidecar.service", "NRestarts")) > 5)
+    until(lambda: int(host.property(SIDECAR, "NRestarts")) > 5)
     host.file(STATE).unlink()
     assert counted(host, "accepted", "accepted", "accepted")
 
 
 def test_popups_need_not_be_root(host: Systemd) -> None:
     """Any account does that has the sidecar's group, where the checker becomes nobody."""
-    host.edit("pop3@.service", "[Service]\nUser=nobody\nGroup=qmailpop\n")
-    host.edit("pop3@.service", '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec id -un"\n')
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.edit(SESSION, "[Service]\nUser=nobody\nGroup=qmailpop\n")
+    host.edit(SESSION, '[Service]\nEnvironment=CHECKER=env "POP3_SERVER=exec id -un"\n')
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
     assert "nobody" == host.run("python3", "-c", _LOG_IN, "127.0.0.1").split()[-1]
     assert counted(host, "accepted")
 
 
 def test_the_sidecar_has_no_rights_but_its_own(host: Systemd) -> None:
     """An account, no capability, no way to any; its places are for it and its group."""
-    host.boot().run("systemctl", "start", "sidecar.service")
+    host.boot().run("systemctl", "start", SIDECAR)
     user, group = (int(host.run("id", option, "qmailpop")) for option in ("-u", "-g"))
-    pid = host.property("sidecar.service", "MainPID")
+    pid = host.property(SIDECAR, "MainPID")
     status = dict(line.split(":\t", 1) for line in host.run("cat", f"/proc/{pid}/status").splitlines())
     assert [f"{user}\t" * 3 + str(user), "0" * 16, "1", "2"] == [
         status[name] for name in ("Uid", "CapBnd", "NoNewPrivs", "Seccomp")
@@ -193,18 +195,18 @@ def test_all_that_the_sidecar_sends_leaves_its_sandbox(host: Systemd) -> None:
     to = "http://127.0.0.1:9091"
     options = f"--json-log --push {to} --otlp {to} --otlp-metrics --instance mx"
     host.edit(
-        "sidecar.service",
+        SIDECAR,
         "[Service]\nEnvironment=OTEL_BSP_SCHEDULE_DELAY=100\n"
         f"ExecStart=\nExecStart=/usr/local/bin/qmail-popup-sidecar {options}\n",
     )
     command = f"/usr/bin/python3 -I {CHECKOUT}/tests/support/receiver.py 9091 /run/received"
     host.add("receiver.service", f"[Service]\nType=notify\nExecStart={command}\n")
-    host.boot().run("systemctl", "start", "receiver.service", "pop3.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", "receiver.service", POP3, SIDECAR)
     received = host.file("/run/received")
     served(host)
     until(lambda: "/v1/traces" in received.read_text())
-    host.run("systemctl", "stop", "sidecar.service")
-    assert "success" == host.property("sidecar.service", "Result")
+    host.run("systemctl", "stop", SIDECAR)
+    assert "success" == host.property(SIDECAR, "Result")
     paths = {"/metrics/job/qmail-popup/instance/mx", "/v1/traces", "/v1/metrics"}
     assert paths == set(received.read_text().split())
     log = host.journal("--identifier=qmail-popup-sidecar")
@@ -215,8 +217,8 @@ def test_all_that_the_sidecar_sends_leaves_its_sandbox(host: Systemd) -> None:
 def test_a_pusher_outlives_the_session_that_started_it(host: Systemd) -> None:
     """On a host without a sidecar: it drains the spool when the session is long over."""
     told = "QMAIL_POPUP_SIDECAR= QMAIL_POPUP_PUSHGATEWAY=http://127.0.0.1:1"
-    host.edit("pop3@.service", f"[Service]\nEnvironment={told}\n")
-    host.boot().run("systemctl", "start", "pop3.socket")
+    host.edit(SESSION, f"[Service]\nEnvironment={told}\n")
+    host.boot().run("systemctl", "start", POP3)
     served(host)
     until(lambda: host.file(STATE).exists() and not host.file(f"{SPOOL}/spool").exists())
 
@@ -224,36 +226,34 @@ def test_a_pusher_outlives_the_session_that_started_it(host: Systemd) -> None:
 def test_a_sidecar_without_a_spool_serves(host: Systemd) -> None:
     """Its sandbox does not ask for the directory: popups that connect are counted."""
     host.boot().run("mv", SPOOL, f"{SPOOL}.off")
-    host.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.run("systemctl", "start", POP3, SIDECAR)
     assert SERVED[0].decode() == served(host)
     assert counted(host, "accepted")
 
 
 def test_all_can_be_turned_off(host: Systemd) -> None:
     """As the page says: logins are served, no sidecar is started by them, and nothing is left for one."""
-    host.boot().run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
     served(host)
     assert counted(host, "accepted")
     block = commands(OPERATIONS, "Turn everything off")[1]
     host.run("sh", "-eu", "-c", block.replace("/etc/systemd/system", "/run/units"))
     assert SERVED[0].decode() == served(host)
-    assert ["inactive"] * 2 == [
-        host.property(f"sidecar.{kind}", "ActiveState") for kind in ("socket", "service")
-    ]
+    assert ["inactive"] * 2 == [host.property(unit, "ActiveState") for unit in (SIDECAR_SOCKET, SIDECAR)]
     assert not host.file(f"{SPOOL}/spool").exists()
 
 
 def test_a_corrupt_state_is_moved_aside(host: Systemd) -> None:
     """As the page says, with both units stopped; what comes after that is counted from 0."""
     host.boot().file(STATE).write_text("no store" * 1000)
-    host.run("systemctl", "start", "sidecar.socket")
-    host.run("systemctl", "stop", "sidecar.socket")
+    host.run("systemctl", "start", SIDECAR_SOCKET)
+    host.run("systemctl", "stop", SIDECAR_SOCKET)
     (block,) = commands(OPERATIONS, "Begin anew")
     said = host.try_run(
         "timeout", "--signal=INT", "--preserve-status", "2", "sh", "-c", f"exec {block.strip()}"
     )
     assert "moved the state to" in said.stderr
     assert 0 == said.returncode
-    host.run("systemctl", "start", "pop3.socket", "sidecar.service")
+    host.run("systemctl", "start", POP3, SIDECAR)
     served(host)
     assert counted(host, "accepted")
