@@ -32,8 +32,7 @@ from observability.pushgateway import thread as courier
 from observability.pushgateway.thread import Reports
 from observability.settings import PROGRAM, Settings, parse
 from observability.sidecar import Parts, Sidecar, Sink
-from observability.store import families as totals
-from observability.store import schema
+from observability.store import families, schema
 from observability.store.database import Clocks, Store
 from observability.store.locks import SIDECAR, claimed
 from observability.store.pusher_lock import Turn
@@ -97,7 +96,7 @@ def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stac
         sinks.append(exporter)
         chores.append(exporter.tick)
     sources = Sources(
-        totals=lambda: store.totals,
+        committed=lambda: store.committed,
         active=lambda: intake.active,
         spool_bytes=spool.waiting_bytes,
         sessions_limit=settings.sessions_limit,
@@ -195,8 +194,8 @@ def _exporter(
     )
     parts = otlp.Parts(
         keeps=sampler(settings.sample_accepted) if spans else lambda _: False,
-        book=lambda dropped: store.count({totals.SPANS_DROPPED.name: dropped}),
-        snapshot=lambda: otlp.Snapshot(store.totals.values, intake.active),
+        book=lambda dropped: store.count({(families.SPANS_DROPPED.name,): dropped}),
+        snapshot=lambda: otlp.Snapshot(store.committed.values, intake.active),
         say=say,
         clock=time.monotonic,
     )

@@ -1,9 +1,16 @@
-r"""The event: what one session has to tell, as the bytes that travel.
+r"""The event: what one session has to tell, and how it is written.
 
-This is the contract between the popup and the sidecar, and the popup's half of it: an environment block,
-`NAME=value\0...END=1\0\0`, as UCSPI-TLS and descriptor 3 use them. It runs inside the popup, so it imports
-nothing; who has to trust what others sent reads it with parsing.py.
+This is the contract between the popup and the sidecar: an environment block, `NAME=value\0...END=1\0\0`, as
+UCSPI-TLS and descriptor 3 use them. The names of the fields, their order, the form of each value and what
+it is read as stand here and nowhere else. The popup builds events, so this module imports nothing and does
+as little as it can; arrivals/parsing.py reads them, by the same table, and trusts nobody.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Facts = Mapping[bytes, bytes | int | None]
 
 # One write of this size to a stream socket or to a file is not torn by other writers.
 LIMIT = 4096
@@ -11,31 +18,106 @@ LIMIT = 4096
 # In the spool each event has this before it, so that a torn one spoils no other.
 SEPARATOR = b"\0\0"
 
+FIRST, LAST = b"V=1", b"END=1"  # the first entry is the version of this contract; without the last it is torn
+
+TRACE, SPAN = b"TRACE", b"SPAN"  # the session's identity, which is its trace's; the span of the subprogram
+PROTOCOL, PID = b"PROTOCOL", b"PID"
+CLIENT_IP, CLIENT_HOST, CLIENT_PORT = b"CLIENT_IP", b"CLIENT_HOST", b"CLIENT_PORT"
+LOCAL_IP, LOCAL_PORT = b"LOCAL_IP", b"LOCAL_PORT"
+T_START, T_GREETED, T_CREDENTIALS = b"T_START", b"T_GREETED", b"T_CREDENTIALS"
+T_SPAWNED, T_EXITED, T_ENDED = b"T_SPAWNED", b"T_EXITED", b"T_ENDED"
+RECORD, ENDED, ERROR, REASON = b"RECORD", b"ENDED", b"ERROR", b"REASON"
+STATUS, SIGNAL = b"STATUS", b"SIGNAL"
+TLS, CIPHER = b"TLS", b"CIPHER"
+
+ENDS = (
+    "accepted",
+    "rejected",
+    "crashed",
+    "tls_required",
+    "quit",
+    "disconnected",
+    "timeout",
+    "tls_failed",
+    "error",
+    "refused",  # by the listener, before a session began
+)
+ERRORS = ("fork", "pipe", "control")  # of our own, where it ended with error
+REASONS = ("session", "credentials", "temporary", "misuse", "crashed")  # why a subprogram refused a login
+TLS_REQUIRED = "tls_required"  # why a login was refused before any, which RECORD tells by itself
+PROTOCOLS = ("POP3", "POP3S")
+
+
+def text(value: bytes) -> "str | None":
+    """Read a value that others chose, and that may hold any byte."""
+    return value.decode(errors="backslashreplace") or None
+
+
+def port(value: bytes) -> "int | None":
+    """Read a port as the server named it; None where it is no number."""
+    return int(value) if value.isdigit() and len(value) <= 5 else None  # noqa: PLR2004  digits of 65535
+
+
+word = bytes.decode
+
+# The form of a value is a regular expression, or None where it may be anything.
+_WORDS = "|".join
+_NANOSECONDS = r"0|[1-9][0-9]{0,18}"  # nineteen digits reach the year 2286
+
+FIELDS: "Mapping[bytes, tuple[str | None, Callable[[bytes], object]]]" = {
+    TRACE: (r"[0-9a-f]{32}", word),
+    SPAN: (r"[0-9a-f]{16}", word),
+    PROTOCOL: (_WORDS(PROTOCOLS), word),
+    PID: (r"0|[1-9][0-9]{0,18}", int),
+    CLIENT_IP: (None, text),
+    CLIENT_HOST: (None, text),
+    CLIENT_PORT: (None, port),
+    LOCAL_IP: (None, text),
+    LOCAL_PORT: (None, port),
+    T_START: (_NANOSECONDS, int),
+    T_GREETED: (_NANOSECONDS, int),
+    T_CREDENTIALS: (_NANOSECONDS, int),
+    T_SPAWNED: (_NANOSECONDS, int),
+    T_EXITED: (_NANOSECONDS, int),
+    T_ENDED: (_NANOSECONDS, int),
+    RECORD: (None, bytes),
+    ENDED: (_WORDS(ENDS), word),
+    ERROR: (_WORDS(ERRORS), word),
+    REASON: (_WORDS(REASONS), word),
+    STATUS: (r"[0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]", int),
+    SIGNAL: (r"[1-9]|[1-9][0-9]|1[01][0-9]|12[0-7]", int),
+    TLS: (None, text),
+    CIPHER: (None, text),
+}
+"""Each field in the order in which it travels: the form of its value, and what that is read as."""
+
 # What an event that would be too long leaves out, in this order, and never the record. The server names
 # the last ones, so nothing but a server that makes no sense gets that far.
-EXPENDABLE = (
-    b"CLIENT_HOST",
-    b"CIPHER",
-    b"TLS",
-    b"CLIENT_IP",
-    b"CLIENT_PORT",
-    b"LOCAL_IP",
-    b"LOCAL_PORT",
-)
+EXPENDABLE = (CLIENT_HOST, CIPHER, TLS, CLIENT_IP, CLIENT_PORT, LOCAL_IP, LOCAL_PORT)
 
 
-def build(fields: dict[bytes, bytes]) -> bytes:
-    """Return the block that holds fields, values without NUL, between the version and the end mark."""
-    left = dict(fields)
-    block = _block(left)
+def build(facts: "Facts") -> bytes:
+    """Return the block that tells facts: by name, values without NUL; what is None or empty is left out."""
+    told = [name for name in FIELDS if facts.get(name) not in (None, b"")]
+    block = _block(facts, told)
     for name in EXPENDABLE:
         if len(block) <= LIMIT:
             break
-        left.pop(name, None)
-        block = _block(left)
+        if name in told:
+            told.remove(name)
+            block = _block(facts, told)
     return block
 
 
-def _block(fields: dict[bytes, bytes]) -> bytes:
-    entries = [name + b"=" + value for name, value in fields.items()]
-    return b"\0".join([b"V=1", *entries, b"END=1", b"\0"])
+def _block(facts: "Facts", told: "list[bytes]") -> bytes:
+    entries = [b"%b=%b" % (name, _bytes(facts[name])) for name in told]
+    return b"\0".join([FIRST, *entries, LAST, b"\0"])
+
+
+def _bytes(value: "bytes | int | None") -> bytes:
+    return b"%d" % value if isinstance(value, int) else value or b""
+
+
+def session_span(trace: str) -> str:
+    """Return the identity of the session's own span, which follows from that of its trace."""
+    return trace[16:]

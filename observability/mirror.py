@@ -12,7 +12,7 @@ import posix
 import select
 import time
 
-from observability.event import SEPARATOR, build
+from observability.event import SEPARATOR, SPAN, TRACE, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Mirror:
         self._sidecar, self._spool = sidecar, spool
         self._connection: int | None = None
         trace, span = posix.urandom(16).hex().encode(), posix.urandom(8).hex().encode()
-        self._identity = {b"TRACE": trace, b"SPAN": span}
+        self._identity = {TRACE: trace, SPAN: span}
         self.traceparent = b"00-%s-%s-01" % (trace, span)
 
     def hello(self, fields: "Mapping[bytes, bytes]") -> None:

@@ -27,13 +27,13 @@ class Privacy(NamedTuple):
 
     def user(self, event: Event) -> dict[str, str]:
         """Return user.hash or user.name of who logged in or tried to, under that name; {} for no one."""
-        if not event.record or event.record.method == b"Any":
+        if not event.record or event.record.method == "Any":
             return {}
         return _USERS[self.user_names](event.record.name, self.key)
 
     def address(self, event: Event) -> str | None:
         """Return the client's address."""
-        return _ADDRESSES[self.addresses](event.fields.get(b"CLIENT_IP", b""))
+        return _ADDRESSES[self.addresses](event.client_ip)
 
 
 def load_key(path: Path) -> bytes:
@@ -71,19 +71,19 @@ def _named(name: bytes, _key: bytes) -> dict[str, str]:
     return {"user.name": name.decode(errors="backslashreplace")}
 
 
-def _plain(address: bytes) -> str | None:
-    return address.decode(errors="backslashreplace") or None
+def _plain(address: str | None) -> str | None:
+    return address
 
 
-def _prefix(address: bytes) -> str | None:
+def _prefix(address: str | None) -> str | None:
     try:
-        known = ipaddress.ip_address(address.decode())
+        known = ipaddress.ip_address(address or "")
     except ValueError:
         return None  # not an address: then nobody knows how much of it is too much
     return str(ipaddress.ip_network((known, _PREFIX_BITS[known.version]), strict=False))
 
 
-def _no_address(_address: bytes) -> str | None:
+def _no_address(_address: str | None) -> str | None:
     return None
 
 
@@ -92,7 +92,7 @@ _USERS: dict[str, Callable[[bytes, bytes], dict[str, str]]] = {
     "hash": _hashed,
     "plain": _named,
 }
-_ADDRESSES: dict[str, Callable[[bytes], str | None]] = {
+_ADDRESSES: dict[str, Callable[[str | None], str | None]] = {
     "plain": _plain,
     "prefix": _prefix,
     "off": _no_address,

@@ -22,9 +22,9 @@ from observability.prometheus import collector as metrics
 from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing, Result
 from observability.settings import Settings
-from observability.store import families as totals
 from observability.store import schema
 from observability.store.database import Clocks, Store
+from observability.store.families import PUSHED, Series
 from observability.store.locks import PUSHER, claimed
 from observability.store.pusher_lock import Turn
 from qmail_popup import VERSION
@@ -78,7 +78,7 @@ def _serve(settings: Settings, group: Group, clocks: Clocks, say: Say) -> bool:
 def _body(settings: Settings, store: Store) -> Callable[[], bytes]:
     """Return what makes the text to push: all but how many sessions there are, which nobody here knows."""
     sources = metrics.Sources(
-        totals=lambda: store.totals,
+        committed=lambda: store.committed,
         active=None,
         spool_bytes=lambda: _waiting(settings.spool),
         sessions_limit=settings.sessions_limit,
@@ -104,7 +104,7 @@ class _Service:
         self._failures = 0
         self._next_sync = clock()
         self._trouble = ""  # with the spool or the store, said already
-        self._results: Counter[str] = Counter()  # of pushes, not yet in the store
+        self._results: Counter[Series] = Counter()  # of pushes, not yet in the store
 
     def run(self) -> bool:
         """Go on until the last push held all, or the gateway takes none; whether a drain is stuck."""
@@ -121,7 +121,7 @@ class _Service:
 
     def _drain(self) -> None:
         """Count all that waits. Whatever stops this, a file goes only once all of it was committed."""
-        before = self._store.totals
+        before = self._store.committed
         try:
             with closing(Spool(self._settings.spool, self._clock)) as spool:
                 self._empty(spool)
@@ -132,7 +132,7 @@ class _Service:
             self._say("warning", trouble)
             self._is_news = True  # it may have been a writer in flight
         self._trouble = trouble
-        self._is_news |= self._store.totals is not before
+        self._is_news |= self._store.committed is not before
         self._count_pushes()
 
     def _empty(self, spool: Spool) -> None:
@@ -171,7 +171,7 @@ class _Service:
             self._note(result)
 
     def _note(self, result: Result) -> None:
-        self._results[totals.PUSHED[not result.trouble]] += 1
+        self._results[PUSHED[not result.trouble]] += 1
         self._failures = self._failures + 1 if result.trouble else 0
         self._is_news |= bool(result.trouble)
         if result.trouble:

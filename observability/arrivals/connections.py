@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from observability.arrivals.listener import BACKLOG
-from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Malformed, parse
+from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, parse
 from observability.event import LIMIT, SEPARATOR
 
 ACKNOWLEDGEMENT = b"\n"
@@ -27,11 +27,12 @@ _PAUSE_SECONDS = 0.1  # where a limit is reached, others park in the backlog
 class _Connection:
     """One popup's: what is not a whole block yet, and what it said."""
 
-    __slots__ = ("fd", "hello", "peer", "polled", "received", "trace")
+    __slots__ = ("fd", "hello", "peer", "polled", "received")
 
     def __init__(self, peer: socket.socket) -> None:
         self.peer, self.fd, self.polled = peer, peer.fileno(), False
-        self.received = self.hello = self.trace = b""
+        self.received = b""
+        self.hello: Event | None = None
 
 
 class Intake:
@@ -187,10 +188,10 @@ class Intake:
         what = parse(block)
         if isinstance(what, Malformed):
             pass
-        elif connection.trace not in (b"", what.fields[b"TRACE"]):
-            what = Malformed("a TRACE that is not the hello's")
+        elif connection.hello and connection.hello.trace != what.trace:
+            what = Malformed("an identity that is not the hello's")
         elif what.is_hello and not connection.hello:
-            connection.hello, connection.trace = block, what.fields[b"TRACE"]
+            connection.hello = what
             del self._strangers[connection.fd]
             return False
         elif what.is_hello:
@@ -208,7 +209,7 @@ class Intake:
         if connection.received:
             self._found.append(Arrival(SOCKET, Malformed("torn")))
         if connection.hello:
-            self._found.append(Arrival(KILLED, parse(connection.hello)))
+            self._found.append(Arrival(KILLED, connection.hello))
         self._forget(connection)
         connection.peer.close()
 

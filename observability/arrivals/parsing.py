@@ -1,50 +1,24 @@
 """What came from outside, read strictly: the block of an event, and the record inside it.
 
 Whoever reaches the socket or the spool may send anything, so nothing is believed that does not fit the
-contract to the byte: known names have one shape each, times never run backwards, and the record is taken
+contract to the byte: known fields have one form each, times never run backwards, and the record is taken
 apart from the left by the grammar that record.py writes. Pure: bytes in, a value out. Unknown names are
 ignored, so that a newer popup can say more.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
-from observability.event import LIMIT, SEPARATOR
+from observability import event
 
-ENDED = (
-    b"accepted",
-    b"rejected",
-    b"crashed",
-    b"tls_required",
-    b"quit",
-    b"disconnected",
-    b"timeout",
-    b"tls_failed",
-    b"error",
-)
-PROTOCOLS = (b"POP3", b"POP3S")
+SOCKET = "socket"
+SPOOL = "spool"
+KILLED = "killed"
 
-# In the order in which a session reaches them.
-TIMES = (b"T_START", b"T_GREETED", b"T_CREDENTIALS", b"T_SPAWNED", b"T_EXITED", b"T_ENDED")
+RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
 
-_NUMBER = rb"0|[1-9][0-9]{0,18}"  # nineteen digits of nanoseconds reach the year 2286
-
-_PATTERNS = {
-    b"V": rb"1",
-    b"TRACE": rb"[0-9a-f]{32}",
-    b"SPAN": rb"[0-9a-f]{16}",
-    b"ENDED": b"|".join(ENDED),
-    b"ERROR": rb"fork|pipe|control",
-    b"PROTOCOL": b"|".join(PROTOCOLS),
-    b"PID": _NUMBER,
-    b"STATUS": rb"[0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]",
-    b"SIGNAL": rb"[1-9]|[1-9][0-9]|1[01][0-9]|12[0-7]",
-    b"END": rb"1",
-    **dict.fromkeys(TIMES, _NUMBER),
-}
-_SHAPES = {name: re.compile(pattern).fullmatch for name, pattern in _PATTERNS.items()}
-_REQUIRED = {b"V", b"TRACE", b"PROTOCOL"}
 # Its writer sees to it that address and host hold no space and the host no colon, and cuts each at 255 bytes,
 # a name too, with "..." behind it. So nothing that a client chose can end a field early.
 _RECORD = re.compile(
@@ -62,34 +36,71 @@ class Malformed(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The line of descriptor 5, taken apart: its own words."""
+    """The line of descriptor 5, taken apart."""
 
-    result: bytes  # Accept, Reject
-    method: bytes  # User, Apop, Any
-    protocol: bytes  # POP3, POP3S
+    result: str  # accepted, rejected
+    method: str  # User, Apop, Any
+    protocol: str  # POP3, POP3S
     ip: bytes
     host: bytes
     name: bytes
 
 
 class Event(NamedTuple):
-    """One block that fits the contract: a hello, or the event at a session's end."""
+    """One block that fits the contract: a hello, or the event at a session's end.
 
-    identity: bytes  # sixteen bytes that stand for this session, and no other
-    fields: Mapping[bytes, bytes]
+    Its fields are event.FIELDS, in that order. Times are nanoseconds since 1970; what was not reached, or is
+    not known, is None.
+    """
+
+    trace: str
+    span: str | None
+    protocol: str
+    pid: int | None
+    client_ip: str | None
+    client_host: str | None
+    client_port: int | None
+    local_ip: str | None
+    local_port: int | None
+    start: int | None
+    greeted: int | None
+    credentials: int | None
+    spawned: int | None
+    exited: int | None
+    ended_at: int | None
     record: Record | None
+    ended: str | None
+    error: str | None
+    reason: str | None
+    status: int | None
+    signal: int | None
+    tls: str | None
+    cipher: str | None
+
+    @property
+    def identity(self) -> bytes:
+        """Sixteen bytes that stand for this session, and no other."""
+        return bytes.fromhex(self.trace)
+
+    @property
+    def session_span(self) -> str:
+        """The identity of the session's span."""
+        return event.session_span(self.trace)
 
     @property
     def is_hello(self) -> bool:
         """Whether the session had not ended when this was sent."""
-        return b"ENDED" not in self.fields
+        return self.ended is None
 
-    def seconds(self, begin: bytes, *ends: bytes) -> float | None:
-        """Seconds from begin to the first of ends that was reached; None where one of them was not."""
-        end = next((self.fields[name] for name in ends if name in self.fields), None)
-        if end is None or begin not in self.fields:
-            return None
-        return (int(end) - int(self.fields[begin])) / 1e9
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the session's start to its end."""
+        return _seconds(self.start, self.ended_at)
+
+    @property
+    def auth_duration(self) -> float | None:
+        """Seconds from the credentials to the end of the subprogram, or else of the session."""
+        return _seconds(self.credentials, self.ended_at if self.exited is None else self.exited)
 
 
 class Arrival(NamedTuple):
@@ -99,17 +110,12 @@ class Arrival(NamedTuple):
     what: Event | Malformed
 
 
-SOCKET = "socket"
-SPOOL = "spool"
-KILLED = "killed"
-
-
 def parse(block: bytes) -> Event | Malformed:
     """Read one block, without the NULs that follow its last entry; what is wrong with it, if anything is."""
-    if len(block) > LIMIT - len(SEPARATOR):
+    if len(block) > event.LIMIT - len(event.SEPARATOR):
         return Malformed("too long")
     entries = block.split(b"\0")
-    if entries[-1] != b"END=1":
+    if entries[-1] != event.LAST:
         return Malformed("torn")
     try:
         fields = dict([entry.split(b"=", 1) for entry in entries])
@@ -117,42 +123,59 @@ def parse(block: bytes) -> Event | Malformed:
         return Malformed("an entry without =")
     if len(fields) != len(entries):
         return Malformed("a name that comes twice")
-    return _checked(fields)
+    return _read(fields) if event.FIRST in entries else Malformed("no version, or another one")
 
 
 def parse_record(line: bytes) -> Record | None:
     """Take the line of descriptor 5 apart, without its newline; None where it is no record."""
-    found = _RECORD(line)
-    return Record(*(part for part in found.groups() if part is not None)) if found else None
+    if not (found := _RECORD(line)):
+        return None
+    result, method, protocol, ip, host, name = (part for part in found.groups() if part is not None)
+    return Record(RESULTS[result], method.decode(), protocol.decode(), ip, host, name)
 
 
-def _checked(fields: dict[bytes, bytes]) -> Event | Malformed:
-    """Check each value that we know, then what one alone cannot tell."""
-    for name, fits in _SHAPES.items():
-        if name in fields and not fits(fields[name]):
+def _read(fields: Mapping[bytes, bytes]) -> Event | Malformed:
+    """Read each value that we know, then check what one alone cannot tell."""
+    if not fields.keys() >= _REQUIRED:
+        return Malformed("no identity, or no protocol")
+    values: list[Any] = []
+    for name, (fits, read) in _READERS.items():
+        value = fields.get(name)
+        if value is not None and not fits(value):
             return Malformed(name.decode())
-    for reason, breaks in _RULES.items():
-        if breaks(fields):
-            return Malformed(reason)
-    return _event(fields)
+        values.append(None if value is None else read(value))
+    what = Event(*values)
+    broken = next((reason for reason, breaks in _RULES.items() if breaks(what)), None)
+    return Malformed(broken) if broken else what
 
 
-def _event(fields: dict[bytes, bytes]) -> Event | Malformed:
-    identity = bytes.fromhex(fields[b"TRACE"].decode())
-    if b"RECORD" not in fields:
-        return Event(identity, fields, None)
-    record = parse_record(fields[b"RECORD"])
-    return Event(identity, fields, record) if record else Malformed("RECORD")
+def _readers() -> dict[bytes, tuple[Callable[[bytes], object], Callable[[bytes], object]]]:
+    """Return for each field what its value has to fit, and what reads it."""
+    readers: dict[bytes, tuple[Callable[[bytes], object], Callable[[bytes], object]]] = {
+        name: (re.compile(form.encode()).fullmatch if form else _anything, read)
+        for name, (form, read) in event.FIELDS.items()
+    }
+    readers[event.RECORD] = (_RECORD, parse_record)
+    return readers
 
 
-def _backwards(fields: dict[bytes, bytes]) -> bool:
-    reached = [int(fields[name]) for name in TIMES if name in fields]
-    return reached != sorted(reached)
+def _anything(_value: bytes) -> bool:
+    return True
 
 
-_RULES: Mapping[str, Callable[[dict[bytes, bytes]], bool]] = {
-    "no V, TRACE or PROTOCOL": lambda fields: not fields.keys() >= _REQUIRED,
-    "STATUS and SIGNAL": lambda fields: b"STATUS" in fields and b"SIGNAL" in fields,
-    "ERROR without ENDED=error": lambda fields: b"ERROR" in fields and fields.get(b"ENDED") != b"error",
-    "times that run backwards": _backwards,
+def _seconds(begin: int | None, end: int | None) -> float | None:
+    return None if begin is None or end is None else (end - begin) / 1e9
+
+
+def _runs_backwards(what: Event) -> bool:
+    times = (what.start, what.greeted, what.credentials, what.spawned, what.exited, what.ended_at)
+    return any(later < earlier for earlier, later in pairwise(time for time in times if time is not None))
+
+
+_READERS = _readers()
+_REQUIRED = {event.TRACE, event.PROTOCOL}
+_RULES: Mapping[str, Callable[[Event], bool]] = {
+    "a status and a signal": lambda what: what.status is not None and what.signal is not None,
+    "a failure of our own without that end": lambda what: bool(what.error) and what.ended != "error",
+    "times that run backwards": _runs_backwards,
 }

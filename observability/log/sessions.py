@@ -17,7 +17,6 @@ from pythonjsonlogger.json import JsonFormatter
 
 from observability.arrivals.parsing import KILLED, Event
 from observability.privacy import Privacy
-from observability.store.families import RESULTS
 
 WAITING_BYTES_MOST = 16 * 1024 * 1024
 
@@ -92,13 +91,12 @@ class SessionLog:
             self._left_out = 0
 
     def _told(self, event: Event) -> Fields:
-        ended = event.fields.get(b"T_ENDED")
         return {
-            "timestamp": _timestamp(int(ended) / 1e9 if ended else self._clock()),
+            "timestamp": _timestamp(self._clock() if event.ended_at is None else event.ended_at / 1e9),
             **{name: field(event) for name, field in _FIELDS.items()},
             "client.address": self._privacy.address(event),
-            "trace_id": event.fields[b"TRACE"].decode(),
-            "span_id": event.fields[b"TRACE"][16:].decode(),
+            "trace_id": event.trace,
+            "span_id": event.session_span,
             **self._privacy.user(event),
         }
 
@@ -130,17 +128,17 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _auth_duration(event: Event) -> float | None:
-    if not event.record or event.record.result != b"Reject":
+    if not event.record or event.record.result != "rejected":
         return None  # an accepted login is known only when its session ends
-    return event.seconds(b"T_CREDENTIALS", b"T_EXITED", b"T_ENDED")
+    return event.auth_duration
 
 
 _FIELDS: dict[str, Callable[[Event], object]] = {
-    "result": lambda event: RESULTS[event.record.result] if event.record else None,
-    "method": lambda event: event.record.method.decode() if event.record else None,
-    "protocol": lambda event: event.fields[b"PROTOCOL"].decode(),
-    "ended": lambda event: event.fields.get(b"ENDED", KILLED.encode()).decode(),
-    "status": lambda event: int(event.fields[b"STATUS"]) if b"STATUS" in event.fields else None,
-    "duration": lambda event: event.seconds(b"T_START", b"T_ENDED"),
+    "result": lambda event: event.record.result if event.record else None,
+    "method": lambda event: event.record.method if event.record else None,
+    "protocol": lambda event: event.protocol,
+    "ended": lambda event: event.ended or KILLED,
+    "status": lambda event: event.status,
+    "duration": lambda event: event.duration,
     "auth_duration": _auth_duration,
 }

@@ -24,6 +24,7 @@ from observability.errors import UnusableError
 from observability.log.sessions import Say, Stream
 from observability.otlp.sampling import Sampler, spans_in
 from observability.privacy import Privacy
+from observability.store.families import Series
 
 NAME = "qmail-popup"
 IN_HAND_MOST = 65_536  # spans: as many on the way to the exporter as in its queue
@@ -89,7 +90,7 @@ class Setup(NamedTuple):
 class Snapshot(NamedTuple):
     """The totals of one moment."""
 
-    values: Mapping[str, float]
+    values: Mapping[Series, float]
     active: int
 
 

@@ -25,13 +25,13 @@ from opentelemetry.sdk.resources import Resource
 
 from observability.otlp.exporter import NAME, Setup, Snapshot, signal_endpoint
 from observability.otlp.session import session
-from observability.store import families as totals
+from observability.store import families
 
 COUNTERS = {
-    "qmail_popup.auth.attempts": (totals.ATTEMPTS, "{attempt}"),
-    "qmail_popup.sessions": (totals.SESSIONS, "{session}"),
-    "qmail_popup.subprogram.exits": (totals.EXITS, "{exit}"),
-    "qmail_popup.tls.sessions": (totals.TLS, "{session}"),
+    "qmail_popup.auth.attempts": (families.ATTEMPTS, "{attempt}"),
+    "qmail_popup.sessions": (families.SESSIONS, "{session}"),
+    "qmail_popup.subprogram.exits": (families.EXITS, "{exit}"),
+    "qmail_popup.tls.sessions": (families.TLS, "{session}"),
 }
 ACTIVE = "qmail_popup.sessions.active"
 
@@ -62,10 +62,9 @@ class Counters:
         """Send the latest once more."""
         self._provider.shutdown()
 
-    def _observer(self, family: totals.Family) -> Observe:
+    def _observer(self, family: families.Family) -> Observe:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
-            for key, value in self._latest.values.items() if self._latest else ():
-                name, *labels = key.split(" ")
+            for (name, *labels), value in self._latest.values.items() if self._latest else ():
                 if name == family.name:
                     yield Observation(value, dict(zip(family.labels, labels, strict=True)))
 

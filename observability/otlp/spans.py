@@ -17,7 +17,6 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from observability.arrivals.parsing import Event
 from observability.otlp.sampling import spans_in
 from observability.privacy import Privacy
-from observability.store.families import RESULTS
 
 SESSION, SUBPROGRAM = "POP3 session", "subprogram"
 
@@ -25,7 +24,6 @@ Attributes = dict[str, str | int]
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
-_ANNOTATIONS = {b"T_GREETED": "greeted", b"T_CREDENTIALS": "credentials"}
 
 
 class Spans:
@@ -38,40 +36,38 @@ class Spans:
     def of(self, event: Event) -> list[ReadableSpan]:
         """Return as many spans as spans_in says of the event, its session's first."""
         number, failure = spans_in(event), _failure(event)
-        context = _context(event, event.fields[b"TRACE"][16:])
+        context = _context(event, event.session_span)
         spans = [self._session(event, context, failure)] if number else []
         return [*spans, self._subprogram(event, context, failure)] if number > 1 else spans
 
     def _session(self, event: Event, context: SpanContext, failure: Attributes) -> ReadableSpan:
-        fields = event.fields
         return ReadableSpan(
             SESSION,
             context,
             resource=self._resource,
             attributes={**_attributes(event), **self._of_people(event), **failure},
             events=[
-                Annotation(name, timestamp=int(fields[when]))
-                for when, name in _ANNOTATIONS.items()
-                if when in fields
+                Annotation(name, timestamp=reached)
+                for name, reached in (("greeted", event.greeted), ("credentials", event.credentials))
+                if reached is not None
             ],
             kind=SpanKind.SERVER,
             status=_ERROR if failure else _UNSET,
-            start_time=int(fields[b"T_START"]),
-            end_time=int(fields[b"T_ENDED"]),
+            start_time=event.start,
+            end_time=event.ended_at,
             instrumentation_scope=self._scope,
         )
 
     def _subprogram(self, event: Event, parent: SpanContext, failure: Attributes) -> ReadableSpan:
-        fields = event.fields
         return ReadableSpan(
             SUBPROGRAM,
-            _context(event, fields[b"SPAN"]),
+            _context(event, event.span or ""),
             parent,
             resource=self._resource,
             attributes=failure,
             status=_ERROR if failure else _UNSET,
-            start_time=int(fields[b"T_SPAWNED"]),
-            end_time=int(fields.get(b"T_EXITED", fields[b"T_ENDED"])),
+            start_time=event.spawned,
+            end_time=event.ended_at if event.exited is None else event.exited,
             instrumentation_scope=self._scope,
         )
 
@@ -80,18 +76,17 @@ class Spans:
         return {**self._privacy.user(event), **({"client.address": address} if address else {})}
 
 
-def _context(event: Event, span: bytes) -> SpanContext:
-    return SpanContext(int.from_bytes(event.identity), int(span, 16), is_remote=False, trace_flags=_SAMPLED)
+def _context(event: Event, span: str) -> SpanContext:
+    return SpanContext(int(event.trace, 16), int(span, 16), is_remote=False, trace_flags=_SAMPLED)
 
 
 def _failure(event: Event) -> Attributes:
     """Say what failed on our side; a refused login is its client's mistake, as a 4xx of HTTP is."""
-    fields = event.fields
-    if b"SIGNAL" in fields:
+    if event.signal is not None:
         return {"error.type": "crash"}
-    if fields.get(b"STATUS") == b"111":
+    if event.status == 111:  # noqa: PLR2004  checkpassword's temporary problem
         return {"error.type": "111"}
-    return {"error.type": fields[b"ERROR"].decode()} if b"ERROR" in fields else {}
+    return {"error.type": event.error} if event.error else {}
 
 
 def _attributes(event: Event) -> Attributes:
@@ -99,43 +94,29 @@ def _attributes(event: Event) -> Attributes:
     return {name: value for name, value in told if value is not None}
 
 
-def _text(field: bytes) -> Callable[[Event], str | None]:
-    return lambda event: event.fields.get(field, b"").decode(errors="backslashreplace") or None
-
-
-def _number(field: bytes) -> Callable[[Event], int | None]:
-    def number(event: Event) -> int | None:
-        value = event.fields.get(field, b"")
-        return int(value) if value.isdigit() and len(value) < 19 else None  # noqa: PLR2004  of 64 bits
-
-    return number
-
-
 def _network_type(event: Event) -> str | None:
-    address = event.fields.get(b"CLIENT_IP")
-    return ("ipv6" if b":" in address else "ipv4") if address else None
+    address = event.client_ip
+    return ("ipv6" if ":" in address else "ipv4") if address else None
 
 
 def _tls(part: int) -> Callable[[Event], str | None]:
     """Return what tells a part of, e.g., TLSv1.3: 0 for tls, 2 for 1.3."""
-    return lambda event: (
-        event.fields.get(b"TLS", b"").decode(errors="replace").lower().partition("v")[part] or None
-    )
+    return lambda event: (event.tls or "").lower().partition("v")[part] or None
 
 
 _ATTRIBUTES: dict[str, Callable[[Event], str | int | None]] = {
-    "client.port": _number(b"CLIENT_PORT"),
-    "server.address": _text(b"LOCAL_IP"),
-    "server.port": _number(b"LOCAL_PORT"),
+    "client.port": lambda event: event.client_port,
+    "server.address": lambda event: event.local_ip,
+    "server.port": lambda event: event.local_port,
     "network.protocol.name": lambda _: "pop3",
     "network.transport": lambda _: "tcp",
     "network.type": _network_type,
     "tls.protocol.name": _tls(0),
     "tls.protocol.version": _tls(2),
-    "tls.cipher": _text(b"CIPHER"),
-    "process.pid": _number(b"PID"),
-    "qmail_popup.auth.result": lambda event: RESULTS[event.record.result] if event.record else None,
-    "qmail_popup.auth.method": lambda event: event.record.method.decode() if event.record else None,
-    "qmail_popup.protocol": _text(b"PROTOCOL"),
-    "qmail_popup.ended": _text(b"ENDED"),
+    "tls.cipher": lambda event: event.cipher,
+    "process.pid": lambda event: event.pid,
+    "qmail_popup.auth.result": lambda event: event.record.result if event.record else None,
+    "qmail_popup.auth.method": lambda event: event.record.method if event.record else None,
+    "qmail_popup.protocol": lambda event: event.protocol,
+    "qmail_popup.ended": lambda event: event.ended,
 }

@@ -1,4 +1,4 @@
-"""The totals as Prometheus families.
+"""What the store holds, as Prometheus families.
 
 Owns names, types and help of what stands on /metrics. Nothing is counted here: each scrape reads what the
 store has committed, so that a number never goes back, and no series has a `_created` beside it.
@@ -14,9 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from observability.store import families as totals
-from observability.store.database import Totals
-from observability.store.identities import Example
+from observability.store import families
+from observability.store.database import Committed
+from observability.store.families import Family, Labels, Series
+from observability.store.identities import Exemplar as Latest
 
 PREFIX = "qmail_popup_"
 
@@ -24,7 +25,7 @@ PREFIX = "qmail_popup_"
 class Sources(NamedTuple):
     """Where the numbers are, asked at each scrape and from another thread than the loop's."""
 
-    totals: Callable[[], Totals]
+    committed: Callable[[], Committed]
     active: Callable[[], int] | None  # a pusher does not know
     spool_bytes: Callable[[], int]
     sessions_limit: int | None  # as the operator told it; without that there is no such series
@@ -40,29 +41,23 @@ class SidecarCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all families, of one moment."""
-        committed = self._sources.totals()
+        committed = self._sources.committed()
         rows = _by_family(committed.values)
-        for family in totals.COUNTERS:
-            yield _counter(family, rows[family.name], committed.examples)
-        for family in totals.HISTOGRAMS:
-            yield _histogram(family, rows[family.name], committed.examples)
+        for family in families.COUNTERS:
+            yield _counter(family, rows[family.name], committed.exemplars)
+        for family in families.HISTOGRAMS:
+            yield _histogram(family, rows[family.name], committed.exemplars)
         yield from self._gauges(committed)
 
-    def _gauges(self, committed: Totals) -> Iterator[Metric]:
+    def _gauges(self, committed: Committed) -> Iterator[Metric]:
         sources = self._sources
         if sources.active:
-            yield _gauge("sessions_active", "Connections now.", sources.active())
+            yield _gauge(families.ACTIVE, sources.active())
         if sources.sessions_limit is not None:
-            yield _gauge("sessions_limit", "Connections that the server allows.", sources.sessions_limit)
-        yield _gauge("telemetry_spool_bytes", "Size of what waits in the spool.", sources.spool_bytes())
-        yield _gauge(
-            "telemetry_last_event_timestamp_seconds", "When an event last arrived.", committed.last_event
-        )
-        build = GaugeMetricFamily(
-            f"{PREFIX}build_info", "Which program this is.", labels=("version", "python_version")
-        )
-        build.add_metric((sources.version, platform.python_version()), 1)
-        yield build
+            yield _gauge(families.SESSIONS_LIMIT, sources.sessions_limit)
+        yield _gauge(families.SPOOL_BYTES, sources.spool_bytes())
+        yield _gauge(families.LAST_EVENT, committed.last_event)
+        yield _gauge(families.BUILD, 1, (sources.version, platform.python_version()))
 
 
 def registry(sources: Sources) -> CollectorRegistry:
@@ -77,37 +72,34 @@ def exposition(sources: Sources) -> bytes:
     return generate_latest(registry(sources))
 
 
-def _by_family(values: Mapping[str, float]) -> dict[str, dict[tuple[str, ...], float]]:
-    rows: dict[str, dict[tuple[str, ...], float]] = {}
-    for key, value in values.items():
-        name, *labels = key.split(" ")
+def _by_family(values: Mapping[Series, float]) -> dict[str, dict[Labels, float]]:
+    rows: dict[str, dict[Labels, float]] = {}
+    for (name, *labels), value in values.items():
         rows.setdefault(name, {})[tuple(labels)] = value
     return rows
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, text, value)
-
-
-def _counter(
-    family: totals.Family, rows: Mapping[tuple[str, ...], float], examples: Mapping[str, Example]
-) -> Metric:
-    metric = CounterMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
-    for labels, value in rows.items():
-        metric.add_metric(labels, value, exemplar=_exemplar(examples.get(" ".join((family.name, *labels)))))
+def _gauge(family: Family, value: float, labels: Labels = ()) -> Metric:
+    metric = GaugeMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
+    metric.add_metric(labels, value)
     return metric
 
 
-def _histogram(
-    family: totals.Family, rows: Mapping[tuple[str, ...], float], examples: Mapping[str, Example]
-) -> Metric:
+def _counter(family: Family, rows: Mapping[Labels, float], exemplars: Mapping[Series, Latest]) -> Metric:
+    metric = CounterMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
+    for labels, value in rows.items():
+        metric.add_metric(labels, value, exemplar=_exemplar(exemplars.get((family.name, *labels))))
+    return metric
+
+
+def _histogram(family: Family, rows: Mapping[Labels, float], exemplars: Mapping[Series, Latest]) -> Metric:
     metric = HistogramMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
-    bounds = (*family.buckets, totals.OVER)
+    bounds = (*family.buckets, families.OVER)
     for labels in dict.fromkeys(row[:-1] for row in rows):
         counts = accumulate(rows.get((*labels, bound), 0) for bound in bounds)
-        exemplars = (_exemplar(examples.get(" ".join((family.name, *labels, bound)))) for bound in bounds)
-        buckets = [_bucket(*bucket) for bucket in zip(bounds, counts, exemplars, strict=True)]
-        metric.add_metric(labels, buckets, rows.get((*labels, totals.SUM), 0))
+        latest = (_exemplar(exemplars.get((family.name, *labels, bound))) for bound in bounds)
+        buckets = [_bucket(*bucket) for bucket in zip(bounds, counts, latest, strict=True)]
+        metric.add_metric(labels, buckets, rows.get((*labels, families.SUM), 0))
     return metric
 
 
@@ -117,5 +109,5 @@ def _bucket(
     return (bound, count, exemplar) if exemplar else (bound, count)
 
 
-def _exemplar(example: Example | None) -> Exemplar | None:
-    return Exemplar({"trace_id": example.trace}, example.value, example.time) if example else None
+def _exemplar(latest: Latest | None) -> Exemplar | None:
+    return Exemplar({"trace_id": latest.trace}, latest.value, latest.time) if latest else None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from observability.pushgateway.push import Pushing
 from observability.settings import Settings
-from observability.store import families as totals
+from observability.store.families import PUSHED, Series
 
 _LOOK_SECONDS = 0.5  # while a push is under way: for the word to stop
 _LAST_SECONDS = 1.0
@@ -35,7 +35,9 @@ class Report(NamedTuple):
 class Reports:
     """On their way from the courier's thread to the loop's."""
 
-    def __init__(self, count: Callable[[Mapping[str, float]], None], say: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, count: Callable[[Mapping[Series, float]], None], say: Callable[[str, str], None]
+    ) -> None:
         """Pass them on. count: may raise sqlite3.Error."""
         self._count, self._say = count, say
         self._waiting: deque[Report] = deque()
@@ -48,7 +50,7 @@ class Reports:
     def take(self) -> None:
         """Count pushes, and say what is wrong, once; in the loop's thread."""
         taken = list(self._waiting)
-        pushes = [totals.PUSHED[not report.trouble] for report in taken if report.what == PUSH]
+        pushes = [PUSHED[not report.trouble] for report in taken if report.what == PUSH]
         try:
             if pushes:
                 self._count(Counter(pushes))

@@ -1,7 +1,7 @@
-"""The store: totals and the identities that were counted, in one SQLite file.
+"""The store: the values of all series and the identities that were counted, in one SQLite file.
 
 Owns the promise that what was committed is never lost nor counted again, however the process ends: facts
-and increments go into one transaction, and only what was committed is shown. `totals` is replaced as a
+and increments go into one transaction, and only what was committed is shown. `committed` is replaced as a
 whole at each commit, so another thread reads it without a lock.
 
 Identities stand in two tables, by age. Once an hour has passed since the last change of tables, and the
@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Arrival, Event
-from observability.store import families as totals
-from observability.store.identities import Batch, Example
+from observability.store import families, schema
+from observability.store.families import Series
+from observability.store.identities import Batch, Exemplar
 from observability.store.schema import IDENTITIES
 
 IDENTITY_SECONDS = 3600.0
@@ -34,7 +35,7 @@ _FORGET = (
     "ALTER TABLE recent RENAME TO older",
     f"CREATE TABLE recent {IDENTITIES}",
 )
-_ADD = "INSERT INTO totals VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+_ADD = "INSERT INTO series VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
 _NO_MARKS: Mapping[str, float] = MappingProxyType({})
 _MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
 
@@ -47,11 +48,11 @@ class Clocks(NamedTuple):
     boot: str
 
 
-class Totals(NamedTuple):
+class Committed(NamedTuple):
     """What was committed so far; never changed, only replaced."""
 
-    values: Mapping[str, float]
-    examples: Mapping[str, Example]
+    values: Mapping[Series, float]
+    exemplars: Mapping[Series, Exemplar]
     last_event: float  # seconds since 1970
 
 
@@ -64,8 +65,8 @@ class Store:
         self._unsynced = self._in_doubt = False
         if not self._mark("born"):
             self._begin()
-        self.born = float(self._mark("born"))  # seconds since 1970: since when the totals are counted
-        self.totals = self._load()
+        self.born = float(self._mark("born"))  # seconds since 1970: since when it counts
+        self.committed = self._load()
         if self._mark("boot") != clocks.boot or not clocks.boot:
             # The machine started anew, and its monotonic clock with it.
             with self._transaction():
@@ -83,7 +84,7 @@ class Store:
             self._write(batch)
             if identities:
                 self._database.execute(_MARK, ("last_event", now))
-        self._publish(batch.increments, batch.examples, now if identities else self.totals.last_event)
+        self._publish(batch.increments, batch.exemplars, now if identities else self.committed.last_event)
         return batch.counted
 
     def lost(self, size: int) -> None:
@@ -93,14 +94,14 @@ class Store:
             return
         # A smaller file is another one: all of it is news.
         news = size - before if size > before else size
-        self.count({f"{totals.DROPPED.name} spool_full": news}, {"lost_bytes": size})
+        self.count({(families.DROPPED.name, "spool_full"): news}, {"lost_bytes": size})
 
-    def count(self, increments: Mapping[str, float], marks: Mapping[str, float] = _NO_MARKS) -> None:
-        """Count what is no event; increments are by key, and marks are noted in the same transaction."""
+    def count(self, increments: Mapping[Series, float], marks: Mapping[str, float] = _NO_MARKS) -> None:
+        """Count what is no event; increments are by series, and marks are noted in the same transaction."""
         with self._transaction():
             self._database.executemany(_MARK, marks.items())
-            self._database.executemany(_ADD, increments.items())
-        self._publish(increments, {}, self.totals.last_event)
+            self._add(increments)
+        self._publish(increments, {}, self.committed.last_event)
 
     def drained(self, began: float) -> None:
         """Note a complete drain of the spool that began then (monotonic): what is old enough is forgotten."""
@@ -138,9 +139,9 @@ class Store:
         with self._transaction():
             self._database.execute(_MARK, ("born", self._clocks.time()))
 
-    def _load(self) -> Totals:
-        stored = dict(self._database.execute("SELECT key, value FROM totals"))
-        return Totals({**totals.at_start(), **stored}, {}, float(self._mark("last_event") or 0))
+    def _load(self) -> Committed:
+        values = {**families.at_start(), **schema.values(self._database)}
+        return Committed(values, {}, float(self._mark("last_event") or 0))
 
     def _mark(self, name: str) -> str:
         row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
@@ -163,13 +164,17 @@ class Store:
     def _write(self, batch: Batch) -> None:
         facts = sorted(batch.changed.items())
         self._database.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?)", facts)
-        self._database.executemany(_ADD, batch.increments.items())
+        self._add(batch.increments)
+
+    def _add(self, increments: Mapping[Series, float]) -> None:
+        rows = [(*schema.row(series), amount) for series, amount in increments.items()]
+        self._database.executemany(_ADD, rows)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what is done inside, or undo it. After a failure the file is asked what it holds."""
         if self._in_doubt:
-            self.totals = self._load()._replace(examples=self.totals.examples)
+            self.committed = self._load()._replace(exemplars=self.committed.exemplars)
         self._in_doubt = True
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -181,8 +186,10 @@ class Store:
             raise
         self._in_doubt, self._unsynced = False, True
 
-    def _publish(self, increments: Mapping[str, float], examples: Mapping[str, Example], last: float) -> None:
-        values = dict(self.totals.values)
-        for key, amount in increments.items():
-            values[key] = values.get(key, 0) + amount
-        self.totals = Totals(values, {**self.totals.examples, **examples}, last)
+    def _publish(
+        self, increments: Mapping[Series, float], exemplars: Mapping[Series, Exemplar], last: float
+    ) -> None:
+        values = dict(self.committed.values)
+        for series, amount in increments.items():
+            values[series] = values.get(series, 0) + amount
+        self.committed = Committed(values, {**self.committed.exemplars, **exemplars}, last)

@@ -1,8 +1,8 @@
-"""The totals: which counters there are, and what one session adds to them.
+"""Metrics as data: which families there are, and what one session adds to them.
 
-Owns the words: a counter's key is its family and its label values with a space between, as it stands in
-the store and, taken apart again, on /metrics. Pure: an event in, keys and amounts out. A histogram is one
-counter for each bucket (what fell into that one alone) and one for the sum.
+A series is a tuple: its family's name, its label values, and for a histogram the bucket behind them. A bucket
+counts what fell into that one alone, and one more series holds the sum. Pure: an event in, series and amounts
+out. How a family is written for Prometheus or for OpenTelemetry is theirs to know.
 """
 
 from bisect import bisect_left
@@ -10,118 +10,183 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from observability.arrivals.parsing import ENDED, KILLED, PROTOCOLS, SOCKET, SPOOL, Event
+from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event, Record
+from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
 
 OVER = "+Inf"
 SUM = "sum"
-RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
+OTHER = "other"
+LOG = "log"
+
+Series = tuple[str, ...]
+Labels = tuple[str, ...]
 
 
 class Family(NamedTuple):
-    """One family: its labels, the label values that exist from the start, and its buckets if it has any."""
+    """One family; unit is UCUM's, with what is counted in braces."""
 
     name: str  # on /metrics qmail_popup_ stands before it, and _total behind a counter
     help: str
-    labels: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    unit: str
+    labels: Labels = ()
+    values: tuple[Labels, ...] = ((),)  # of the labels, for the series that exist from the start
     buckets: tuple[str, ...] = ()
 
-    def series(self) -> list[str]:
-        """Return the keys of all series that exist from the start."""
+    def series(self) -> list[Series]:
+        """Return all series that exist from the start."""
         ends = [(bound,) for bound in (*self.buckets, OVER, SUM)] if self.buckets else [()]
-        return [" ".join((self.name, *row, *end)) for row, end in product(self.rows, ends)]
+        return [(self.name, *labels, *end) for labels, end in product(self.values, ends)]
 
 
-_PROTOCOLS = tuple(word.decode() for word in PROTOCOLS)
-_ENDED = tuple(word.decode() for word in ENDED)
+_REFUSED = "refused"  # before a session began, so that it has no duration
+_LASTED = tuple(end for end in ENDS if end != _REFUSED)
+_METHODS = ("User", "Apop")  # of a login; Any stands only for a refusal before TLS
 _TLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _STATUSES = ("0", "1", "2", "111")
-_OTHER = "other"
+_OUTCOMES = ("ok", "failed")
 
 
-def _single(*values: str) -> tuple[tuple[str, ...], ...]:
+def _each(*values: str) -> tuple[Labels, ...]:
     return tuple((value,) for value in values)
 
 
 ATTEMPTS = Family(
     "auth_attempts",
     "Login attempts, one for each record on descriptor 5.",
+    "{attempt}",
     ("result", "method", "protocol"),
-    # Any stands only for a refusal before TLS.
-    (*product(RESULTS.values(), ("User", "Apop"), _PROTOCOLS), ("rejected", "Any", "POP3")),
+    (*product(RESULTS.values(), _METHODS, PROTOCOLS), ("rejected", "Any", "POP3")),
+)
+FAILURES = Family(
+    "auth_failures",
+    "Refused logins, by why: together they are the rejected attempts.",
+    "{failure}",
+    ("reason", "method", "protocol"),
+    (*product(REASONS, _METHODS, PROTOCOLS), (TLS_REQUIRED, "Any", "POP3")),
 )
 SESSIONS = Family(
     "sessions",
     "Connections, by how they ended.",
+    "{session}",
     ("ended", "protocol"),
-    tuple(product((*_ENDED, KILLED), _PROTOCOLS)),
+    tuple(product((*ENDS, KILLED, OTHER), PROTOCOLS)),
 )
+EXITS = Family(
+    "subprogram_exits", "How subprograms ended.", "{exit}", ("status",), _each(*_STATUSES, OTHER, "signal")
+)
+TLS = Family("tls_sessions", "Sessions with TLS, by version.", "{session}", ("version",), _each(*_TLS, OTHER))
+EVENTS = Family(
+    "telemetry_events",
+    "Well-formed events that arrived, duplicates included.",
+    "{event}",
+    ("source",),
+    _each(SOCKET, SPOOL, LOG),
+)
+DROPPED = Family(
+    "telemetry_events_dropped",
+    "Events that did not count; a duplicate is no loss.",
+    "{event}",
+    ("reason",),
+    _each("malformed", "duplicate", "spool_full"),
+)
+SPANS_DROPPED = Family("telemetry_spans_dropped", "Spans that the queue or the collector refused.", "{span}")
+PUSHES = Family("telemetry_pushes", "Pushes to the gateway.", "{push}", ("result",), _each(*_OUTCOMES))
+LOG_LINES_LOST = Family(
+    "telemetry_log_lines_lost", "Lines of the JSON log that could not be written.", "{line}"
+)
+TEXTFILE_WRITES = Family(
+    "telemetry_textfile_writes", "Times the textfile was written.", "{write}", ("result",), _each(*_OUTCOMES)
+)
+COMMITS_FAILED = Family(
+    "telemetry_commits_failed", "Commits that the store did not take; they were tried again.", "{commit}"
+)
+PATHS_LOST = Family(
+    "telemetry_paths_lost",
+    "Files and directories in use that were found removed or replaced.",
+    "{path}",
+    ("path",),
+    _each("state", "store_lock", "pusher_lock", "spool", "socket", "textfile"),
+)
+LOG_GAPS = Family(
+    "telemetry_log_gaps", "Places in the logs that are read where lines may have been missed.", "{gap}"
+)
+COUNTERS = (
+    ATTEMPTS,
+    FAILURES,
+    SESSIONS,
+    EXITS,
+    TLS,
+    EVENTS,
+    DROPPED,
+    SPANS_DROPPED,
+    PUSHES,
+    LOG_LINES_LOST,
+    TEXTFILE_WRITES,
+    COMMITS_FAILED,
+    PATHS_LOST,
+    LOG_GAPS,
+)
+
 DURATION = Family(
     "session_duration_seconds",
     "Time from a session's start to its end.",
+    "s",
     ("ended", "protocol"),
-    tuple(product(_ENDED, _PROTOCOLS)),
+    tuple(product((*_LASTED, OTHER), PROTOCOLS)),
     ("0.1", "0.5", "1.0", "5.0", "15.0", "60.0", "300.0", "1200.0"),
 )
 REJECTED = Family(
     "auth_rejected_duration_seconds",
     "Time from the credentials to their refusal.",
+    "s",
     ("protocol",),
-    _single(*_PROTOCOLS),
+    _each(*PROTOCOLS),
     ("0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0"),
 )
-EXITS = Family(
-    "subprogram_exits", "How subprograms ended.", ("status",), _single(*_STATUSES, _OTHER, "signal")
-)
-TLS = Family("tls_sessions", "Sessions with TLS, by version.", ("version",), _single(*_TLS, _OTHER))
-EVENTS = Family(
-    "telemetry_events",
-    "Well-formed events that arrived, duplicates included.",
-    ("source",),
-    _single(SOCKET, SPOOL),
-)
-DROPPED = Family(
-    "telemetry_events_dropped",
-    "Events that did not count; a duplicate is no loss.",
-    ("reason",),
-    _single("malformed", "duplicate", "spool_full"),
-)
-SPANS_DROPPED = Family("telemetry_spans_dropped", "Spans that the queue or the collector refused.", (), ((),))
-PUSHES = Family("telemetry_pushes", "Pushes to the gateway.", ("result",), _single("ok", "failed"))
-
-# Whether a push went well, and the series that counts it.
-PUSHED = {True: f"{PUSHES.name} ok", False: f"{PUSHES.name} failed"}
-
-COUNTERS = (ATTEMPTS, SESSIONS, EXITS, TLS, EVENTS, DROPPED, SPANS_DROPPED, PUSHES)
 HISTOGRAMS = (DURATION, REJECTED)
+
 FAMILIES = COUNTERS + HISTOGRAMS
+"""What the store holds."""
+
+ACTIVE = Family("sessions_active", "Connections now.", "{session}")
+SESSIONS_LIMIT = Family("sessions_limit", "Connections that the server allows.", "{session}")
+LOGS_UNREADABLE = Family(
+    "telemetry_logs_unreadable", "Directories of logs that cannot be read now.", "{directory}"
+)
+SPOOL_BYTES = Family("telemetry_spool_bytes", "Size of what waits in the spool.", "By")
+LAST_EVENT = Family("telemetry_last_event_timestamp_seconds", "When an event last arrived.", "s")
+BUILD = Family("build_info", "Which program this is.", "{build}", ("version", "python_version"))
+GAUGES = (ACTIVE, SESSIONS_LIMIT, LOGS_UNREADABLE, SPOOL_BYTES, LAST_EVENT, BUILD)
+"""What is looked up when it is shown, and never stored."""
+
+PUSHED = {True: (PUSHES.name, "ok"), False: (PUSHES.name, "failed")}
+"""Whether a push went well, and the series that counts it."""
 
 _BOUNDS = {family.name: [float(bound) for bound in family.buckets] for family in HISTOGRAMS}
 
-
-# What one event adds to one counter: its key, how much, and what was measured where that makes an exemplar.
+# What one event adds to one series: how much, and what was measured where that makes an exemplar.
 # A plain tuple, for an event has six of them.
-Increment = tuple[str, float, float | None]
+Increment = tuple[Series, float, float | None]
 
 
-def at_start() -> dict[str, float]:
+def at_start() -> dict[Series, float]:
     """Return all series that can occur, at 0."""
-    return {key: 0 for family in FAMILIES for key in family.series()}
+    return {series: 0 for family in FAMILIES for series in family.series()}
 
 
 def of_killed(hello: Event) -> Iterator[Increment]:
     """Count a session that went without a word."""
-    yield f"{SESSIONS.name} {KILLED} {_word(hello, b'PROTOCOL')}", 1, None
+    yield (SESSIONS.name, KILLED, hello.protocol), 1, None
 
 
 def of_session(event: Event) -> Iterator[Increment]:
     """Count a session, all but its record and what belongs to that."""
-    labels = f"{_word(event, b'ENDED')} {_word(event, b'PROTOCOL')}"
-    yield f"{SESSIONS.name} {labels}", 1, None
-    yield from _observed(DURATION, labels, event.seconds(b"T_START", b"T_ENDED"))
-    if event.fields.get(b"TLS"):
-        version = _word(event, b"TLS")
-        yield f"{TLS.name} {version if version in _TLS else _OTHER}", 1, None
+    ended = event.ended or OTHER
+    yield (SESSIONS.name, ended, event.protocol), 1, None
+    if ended != _REFUSED:
+        yield from _observed(DURATION, (ended, event.protocol), event.duration)
+    if event.tls:
+        yield (TLS.name, event.tls if event.tls in _TLS else OTHER), 1, None
     if not event.record:
         yield from _exits(event)
 
@@ -131,29 +196,28 @@ def of_record(event: Event) -> Iterator[Increment]:
     record = event.record
     if not record:
         return
-    result, protocol = RESULTS[record.result], record.protocol.decode()
-    yield f"{ATTEMPTS.name} {result} {record.method.decode()} {protocol}", 1, 1
-    if result == "rejected":
-        yield from _observed(REJECTED, protocol, event.seconds(b"T_CREDENTIALS", b"T_EXITED", b"T_ENDED"))
+    yield (ATTEMPTS.name, record.result, record.method, record.protocol), 1, 1
+    if record.result == "rejected":
+        yield (FAILURES.name, _reason(event, record), record.method, record.protocol), 1, None
+        yield from _observed(REJECTED, (record.protocol,), event.auth_duration)
     yield from _exits(event)
 
 
+def _reason(event: Event, record: Record) -> str:
+    return TLS_REQUIRED if record.method == "Any" else event.reason or "credentials"
+
+
 def _exits(event: Event) -> Iterator[Increment]:
-    if b"SIGNAL" in event.fields:
-        yield f"{EXITS.name} signal", 1, None
-    elif b"STATUS" in event.fields:
-        status = _word(event, b"STATUS")
-        yield f"{EXITS.name} {status if status in _STATUSES else _OTHER}", 1, None
+    if event.signal is not None:
+        yield (EXITS.name, "signal"), 1, None
+    elif event.status is not None:
+        status = str(event.status)
+        yield (EXITS.name, status if status in _STATUSES else OTHER), 1, None
 
 
-def _observed(family: Family, labels: str, seconds: float | None) -> Iterator[Increment]:
+def _observed(family: Family, labels: Labels, seconds: float | None) -> Iterator[Increment]:
     if seconds is None:
         return
-    nearest = bisect_left(_BOUNDS[family.name], seconds)
-    yield f"{family.name} {labels} {(*family.buckets, OVER)[nearest]}", 1, seconds
-    yield f"{family.name} {labels} {SUM}", seconds, None
-
-
-def _word(event: Event, name: bytes) -> str:
-    # A free value is only ever compared with the words that we know.
-    return event.fields[name].decode(errors="replace")
+    bound = (*family.buckets, OVER)[bisect_left(_BOUNDS[family.name], seconds)]
+    yield (family.name, *labels, bound), 1, seconds
+    yield (family.name, *labels, SUM), seconds, None

@@ -1,4 +1,4 @@
-"""What a batch of arrivals adds to the totals, given what was counted before.
+"""What a batch of arrivals adds, given what was counted before: deduplication.
 
 Owns the rule by which everything counts once: an identity stands for two facts, that its session was
 counted and that its record was, and only a fact that was not known yet adds anything. Pure: the store
@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from observability.arrivals.parsing import KILLED, SOCKET, SPOOL, Arrival, Event, Malformed
-from observability.store import families as totals
+from observability.store import families
+from observability.store.families import Increment, Series
 
 SESSION_COUNTED = 1
 RECORD_COUNTED = 2
 
 
-class Example(NamedTuple):
-    """The latest session behind a counter: what OpenMetrics calls an exemplar."""
+class Exemplar(NamedTuple):
+    """The latest session behind a series, as OpenMetrics has it."""
 
     trace: str
     value: float
@@ -32,8 +33,8 @@ class Batch:
         self._known = dict(known)
         self._now = now
         self.changed: dict[bytes, int] = {}
-        self.increments: defaultdict[str, float] = defaultdict(int)
-        self.examples: dict[str, Example] = {}
+        self.increments: defaultdict[Series, float] = defaultdict(int)
+        self.exemplars: dict[Series, Exemplar] = {}
         self.counted: list[Event] = []
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
@@ -49,7 +50,7 @@ class Batch:
         known = self._known.get(identity, 0)
         new = _FACTS[arrival.source](event) & ~known
         if arrival.source != KILLED:
-            self.increments[f"{totals.EVENTS.name} {arrival.source}"] += 1
+            self.increments[families.EVENTS.name, arrival.source] += 1
         if not new:
             if arrival.source != KILLED:
                 self._drop("duplicate")
@@ -61,13 +62,13 @@ class Batch:
     def _count(self, arrival: Arrival, event: Event, new: int) -> None:
         for fact, increments in _INCREMENTS[arrival.source].items():
             if new & fact:
-                for key, amount, measured in increments(event):
-                    self.increments[key] += amount
+                for series, amount, measured in increments(event):
+                    self.increments[series] += amount
                     if measured is not None:
-                        self.examples[key] = Example(event.identity.hex(), measured, self._now)
+                        self.exemplars[series] = Exemplar(event.trace, measured, self._now)
 
     def _drop(self, reason: str) -> None:
-        self.increments[f"{totals.DROPPED.name} {reason}"] += 1
+        self.increments[families.DROPPED.name, reason] += 1
 
 
 def _facts_of_event(event: Event) -> int:
@@ -83,9 +84,9 @@ _FACTS: dict[str, Callable[[Event], int]] = {
     SPOOL: _facts_of_event,
     KILLED: _facts_of_killed,
 }
-_OF_EVENT = {SESSION_COUNTED: totals.of_session, RECORD_COUNTED: totals.of_record}
-_INCREMENTS: Mapping[str, Mapping[int, Callable[[Event], Iterable[totals.Increment]]]] = {
+_OF_EVENT = {SESSION_COUNTED: families.of_session, RECORD_COUNTED: families.of_record}
+_INCREMENTS: Mapping[str, Mapping[int, Callable[[Event], Iterable[Increment]]]] = {
     SOCKET: _OF_EVENT,
     SPOOL: _OF_EVENT,
-    KILLED: {SESSION_COUNTED: totals.of_killed},
+    KILLED: {SESSION_COUNTED: families.of_killed},
 }

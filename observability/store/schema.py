@@ -4,19 +4,30 @@ Owns what stands in the file before anything is counted. A file that is corrupt,
 not ours is only ever read, so that whoever comes to look finds what was there.
 """
 
+import json
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
 
 from observability.errors import UnusableError
+from observability.store.families import Series
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x71706F70  # "qpop", in the file's header
 
 IDENTITIES = "(identity BLOB PRIMARY KEY, facts INTEGER NOT NULL) WITHOUT ROWID"
+_SERIES = """
+    CREATE TABLE series (
+        family TEXT NOT NULL,
+        labels TEXT NOT NULL, -- their values, in the family's order, as a JSON array
+        value NOT NULL,
+        PRIMARY KEY (family, labels)
+    ) WITHOUT ROWID
+"""
 _TABLES = f"""
     BEGIN IMMEDIATE;
-    CREATE TABLE totals (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    {_SERIES};
     CREATE TABLE marks (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
     CREATE TABLE recent {IDENTITIES};
     CREATE TABLE older {IDENTITIES};
@@ -39,20 +50,22 @@ _SETTINGS = (
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
-def open_file(path: Path, patience: float) -> sqlite3.Connection:
+def open_file(path: Path, timeout: float) -> sqlite3.Connection:
     """Open the store at path, or make one; UnusableError, and untouched, where that cannot be.
 
-    patience: seconds to wait, now and later, for somebody who has locked the file.
+    timeout: seconds to wait, now and later, for somebody who has locked the file.
     """
     try:
         # SQLite gives its other files the mode of the first.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        blank = _is_blank(path, patience)
-        database = sqlite3.connect(path, timeout=patience, isolation_level=None)
+        version = _version(path, timeout)
+        database = sqlite3.connect(path, timeout=timeout, isolation_level=None)
         for setting in _SETTINGS:
             database.execute(setting).fetchall()
-        if blank:
+        if not version:
             database.executescript(_TABLES)
+        elif version < VERSION:
+            _migrate(database)
     except (sqlite3.Error, OSError) as error:
         raise UnusableError(f"cannot use the store {path}: {error}") from error
     return database
@@ -68,15 +81,40 @@ def set_aside(path: Path, suffix: str) -> Path:
     return aside
 
 
-def _is_blank(path: Path, patience: float) -> bool:
-    """Read what the file is; True for one without tables (a store whose making was cut short, too)."""
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=patience)
+@cache
+def row(series: Series) -> tuple[str, str]:
+    """Return a series as it stands in the file: its family, and its labels."""
+    return series[0], json.dumps(series[1:])
+
+
+def values(database: sqlite3.Connection) -> dict[Series, float]:
+    """Return what the file holds of each series."""
+    rows = database.execute("SELECT family, labels, value FROM series")
+    return {(family, *json.loads(labels)): value for family, labels, value in rows}
+
+
+def _migrate(database: sqlite3.Connection) -> None:
+    """Make version 2 of version 1, in which a series was one word with spaces."""
+    database.execute("BEGIN IMMEDIATE")
+    database.execute(_SERIES)
+    rows = database.execute("SELECT key, value FROM totals").fetchall()
+    database.executemany(
+        "INSERT INTO series VALUES (?, ?, ?)", [(*row(tuple(key.split(" "))), value) for key, value in rows]
+    )
+    database.execute("DROP TABLE totals")
+    database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
+
+
+def _version(path: Path, timeout: float) -> int:
+    """Return the version of the file; 0 without tables (a store whose making was cut short, too)."""
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout)
     try:
-        (version,) = database.execute("PRAGMA user_version").fetchone()
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not version and not tables:
-            return True
+            return 0
         if application != APPLICATION:
             raise UnusableError(f"{path} is not a store of this program")
         if version > VERSION:
@@ -86,7 +124,7 @@ def _is_blank(path: Path, patience: float) -> bool:
         _check(database, path)
     finally:
         database.close()
-    return False
+    return version
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:

@@ -86,7 +86,7 @@ MECHANISMS = (
         (
             Change(
                 "observability/store/schema.py",
-                "sqlite3.connect(path, timeout=patience, isolation_level=None)",
+                "sqlite3.connect(path, timeout=timeout, isolation_level=None)",
                 'sqlite3.connect(":memory:", isolation_level=None)',
             ),
         ),
@@ -97,8 +97,8 @@ MECHANISMS = (
         (
             Change(
                 "observability/store/database.py",
-                "Totals({**totals.at_start(), **stored}",
-                "Totals(totals.at_start()",
+                "{**families.at_start(), **schema.values(self._database)}",
+                "families.at_start()",
             ),
         ),
         scenarios.killed_after_counting,

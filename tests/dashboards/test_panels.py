@@ -16,7 +16,7 @@ from PIL import Image
 from dashboards import clients, colours
 from dashboards.build import DASHBOARDS, rendered, write
 from observability.event import build
-from observability.store import families as totals
+from observability.store import families
 from tests.support.asking import Source, Stretch
 from tests.support.descriptors import CHECKOUT
 from tests.support.draw import COLUMN_INCHES, COLUMNS, draw
@@ -109,18 +109,18 @@ def test_all_series_exist(dashboard: Json, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "family"),
     [
-        ("ended", totals.SESSIONS),
-        ("status", totals.EXITS),
-        ("version", totals.TLS),
-        ("protocol", totals.SESSIONS),
-        ("reason", totals.DROPPED),
-        ("source", totals.EVENTS),
-        ("result", totals.PUSHES),
+        ("ended", families.SESSIONS),
+        ("status", families.EXITS),
+        ("version", families.TLS),
+        ("protocol", families.SESSIONS),
+        ("reason", families.DROPPED),
+        ("source", families.EVENTS),
+        ("result", families.PUSHES),
     ],
 )
-def test_every_value_of_a_label_has_a_colour(label: str, family: totals.Family) -> None:
+def test_every_value_of_a_label_has_a_colour(label: str, family: families.Family) -> None:
     """The label's own values, letter by letter: one that is spelled otherwise would be left to chance."""
-    values = {row[family.labels.index(label)] for row in family.rows}
+    values = {row[family.labels.index(label)] for row in family.values}
     assert values == set(colours.of(f"{{{{{label}}}}}"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from observability.prometheus.collector import Sources, registry
-from observability.store.database import Totals
+from observability.store.database import Committed
 from observability.store.families import at_start
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import anchors, links, pages
@@ -89,8 +89,8 @@ def test_each_metric_is_one(page: Path) -> None:
 
 
 def _metrics() -> set[str]:
-    totals = Totals(at_start(), {}, 0)
-    sources = Sources(lambda: totals, lambda: 0, lambda: 0, 1, "0")
+    committed = Committed(at_start(), {}, 0)
+    sources = Sources(lambda: committed, lambda: 0, lambda: 0, 1, "0")
     names = {sample.name for family in registry(sources).collect() for sample in family.samples}
     whole = {name.removesuffix(part) for name in names for part in _PARTS}
     return names | whole

@@ -21,8 +21,9 @@ from typing import NamedTuple
 from observability.arrivals.parsing import Event, parse
 from observability.event import build
 from observability.prometheus import collector as metrics
-from observability.store import families as totals
-from observability.store.database import Totals
+from observability.store import families
+from observability.store.database import Committed
+from observability.store.families import Series
 from tests.support.sidecar import RECORD, REJECTED, START, fields
 
 _TICK_SECONDS = 0.1
@@ -50,7 +51,7 @@ class Login(NamedTuple):
     """One session: the line of descriptor 5, and what it adds to which counters."""
 
     record: bytes
-    added: Counter[str]
+    added: Counter[Series]
 
 
 class People:
@@ -71,9 +72,9 @@ def _login(changes: Mapping[str, bytes]) -> Login:
     told = fields(dict(changes))
     event = parse(build(told).rstrip(b"\0"))
     assert isinstance(event, Event)
-    added: Counter[str] = Counter()
-    for key, amount, _ in (*totals.of_session(event), *totals.of_record(event)):
-        added[key] += amount  # type: ignore[assignment]  # seconds are no whole numbers
+    added: Counter[Series] = Counter()
+    for series, amount, _ in (*families.of_session(event), *families.of_record(event)):
+        added[series] += amount  # type: ignore[assignment]  # seconds are no whole numbers
     return Login(told[b"RECORD"] + b"\n", added)
 
 
@@ -83,7 +84,7 @@ class Host:
     def __init__(self, log: Path) -> None:
         """Begin at 0."""
         self._log = log.open("ab", buffering=0)
-        self._values = Counter(totals.at_start())
+        self._values = Counter(families.at_start())
         self._page = b""
 
     def count(self, login: Login) -> None:
@@ -95,7 +96,7 @@ class Host:
     def page(self) -> bytes:
         """Return what a scrape gets; made anew only where something happened since."""
         if not self._page:
-            shown = Totals(MappingProxyType(dict(self._values)), {}, time.time())
+            shown = Committed(MappingProxyType(dict(self._values)), {}, time.time())
             self._page = metrics.exposition(metrics.Sources(lambda: shown, lambda: 3, lambda: 0, 200, "0"))
         return self._page
 

@@ -12,8 +12,8 @@ import yaml
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from observability.arrivals.parsing import ENDED, Event, parse
-from observability.event import build
+from observability.arrivals.parsing import Event, parse
+from observability.event import ENDS, build
 from observability.otlp.spans import Spans
 from observability.privacy import Privacy
 from tests.support.descriptors import CHECKOUT
@@ -57,7 +57,7 @@ def test_what_is_kept_is_told_by_the_spans(name: str) -> None:
     session, *_ = made.of(event)
     assert session.attributes
     assert "rejected" == session.attributes[policy["key"]]
-    assert {word.decode() for word in ENDED} - {"accepted"} == set(policy["values"])
+    assert {*ENDS} - {"accepted"} == set(policy["values"])
 
 
 @pytest.mark.parametrize("name", _SAMPLING)

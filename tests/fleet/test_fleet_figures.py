@@ -4,7 +4,7 @@ import re
 
 from observability.event import build
 from observability.prometheus.collector import Sources, exposition
-from observability.store.database import Totals
+from observability.store.database import Committed
 from observability.store.families import at_start
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import RECORD, fields
@@ -21,7 +21,7 @@ def _told(what: str) -> int:
 
 def test_a_host_has_as_many_series() -> None:
     """Those of a sidecar that knows its server's limit."""
-    page = exposition(Sources(lambda: Totals(at_start(), {}, 0.0), lambda: 0, lambda: 0, 200, "0"))
+    page = exposition(Sources(lambda: Committed(at_start(), {}, 0.0), lambda: 0, lambda: 0, 200, "0"))
     assert _told("series on `/metrics`") == len([line for line in page.splitlines() if line[:1] != b"#"])
 
 

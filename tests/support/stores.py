@@ -5,15 +5,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from observability.arrivals.parsing import Event, parse
-from observability.event import build
+from observability.event import PROTOCOL, T_START, TRACE, build
 from observability.store import schema
 from observability.store.database import Clocks, Store
+from observability.store.families import Series
 from tests.support.sidecar import fields
 
-ACCEPTED = "auth_attempts accepted User POP3"
-SESSION = "sessions accepted POP3"
-SESSION_KILLED = "sessions killed POP3"
-DUPLICATE = "telemetry_events_dropped duplicate"
+ACCEPTED = ("auth_attempts", "accepted", "User", "POP3")
+SESSION = ("sessions", "accepted", "POP3")
+SESSION_KILLED = ("sessions", "killed", "POP3")
+DUPLICATE = ("telemetry_events_dropped", "duplicate")
 
 
 class Time:
@@ -43,12 +44,12 @@ def event(changes: Mapping[str, bytes | None] | None = None) -> Event:
 
 def hello_of(told: Event) -> Event:
     """Return the hello of the session that an event tells of."""
-    wanted = (b"TRACE", b"PROTOCOL", b"T_START")
-    what = parse(build({name: told.fields[name] for name in wanted})[:-2])
+    facts = {TRACE: told.trace.encode(), PROTOCOL: told.protocol.encode(), T_START: told.start}
+    what = parse(build(facts)[:-2])
     assert isinstance(what, Event)
     return what
 
 
-def values(store: Store) -> dict[str, float]:
-    """Return the totals that are not 0."""
-    return {key: value for key, value in store.totals.values.items() if value}
+def values(store: Store) -> dict[Series, float]:
+    """Return the series that are not at 0."""
+    return {key: value for key, value in store.committed.values.items() if value}

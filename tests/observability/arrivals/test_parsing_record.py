@@ -23,7 +23,7 @@ def test_every_record_that_is_written_reads_back(
     line = compose(pid=77, verdict=verdict, protocol=protocol, ip=ip, host=host, name=name)
     record = parse_record(line.removesuffix(b"\n"))
     assert record
-    assert (verdict[:6], b"Apop", protocol) == record[:3]
+    assert ("accepted" if accepted else "rejected", "Apop", protocol.decode()) == record[:3]
     nobody = compose(pid=77, verdict=verdict, protocol=protocol, ip=record.ip, host=record.host, name=b"")
     assert nobody.removesuffix(b"'\n") + record.name + b"'\n" == line
 
@@ -42,7 +42,7 @@ def test_every_record_that_is_written_reads_back(
 def test_a_record_is_read_from_the_left(tail: bytes, ip: bytes, host: bytes, name: bytes) -> None:
     """A name may look like the rest of a record, and an IPv6 address has colons."""
     record = parse_record(b"qmail-popup: pid 1 Reject::AUTH::User P:POP3S " + tail)
-    assert Record(b"Reject", b"User", b"POP3S", ip, host, name) == record
+    assert Record("rejected", "User", "POP3S", ip, host, name) == record
 
 
 @pytest.mark.parametrize(

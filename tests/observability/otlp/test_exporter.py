@@ -322,10 +322,12 @@ def test_counters_are_those_of_the_sidecar(collector: Collector, monkeypatch: py
     """As told last, cumulative whatever the environment prefers, and since the birth of the store."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
-    key = "auth_attempts rejected User POP3"
+    key = ("auth_attempts", "rejected", "User", "POP3")
     with Trial(collector.url, counters=True) as trial:
         for value in (5, 7):
-            trial.totals = Snapshot({key: value, "sessions quit POP3S": 3, "telemetry_pushes ok": 9}, 4)
+            trial.totals = Snapshot(
+                {key: value, ("sessions", "quit", "POP3S"): 3, ("telemetry_pushes", "ok"): 9}, 4
+            )
             trial.exporter.tick()
             assert eventually(lambda: bool(collector.points()) and _attempts(collector) == value)  # noqa: B023
         trial.totals = trial.totals._replace(values={key: 8})
@@ -357,7 +359,7 @@ def test_counters_do_not_wait_for_spans(collector: Collector, monkeypatch: pytes
         with Trial(None, counters=True) as trial:
             trial.exporter(events(500))
             assert eventually(lambda: bool(mute.waiting))
-            trial.totals = Snapshot({"auth_attempts rejected User POP3": 5}, 0)
+            trial.totals = Snapshot({("auth_attempts", "rejected", "User", "POP3"): 5}, 0)
             trial.exporter.tick()
             assert eventually(lambda: bool(collector.points()) and _attempts(collector) == 5)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
-from observability.arrivals.parsing import ENDED, Event, parse
-from observability.event import build
+from observability.arrivals.parsing import Event, parse
+from observability.event import ENDS, build
 from observability.otlp.sampling import sampler, spans_in
 from tests.support.sidecar import CHECKOUT, REJECTED, fields
 
@@ -76,4 +76,4 @@ def test_the_collector_keeps_the_same_sessions() -> None:
     config = (CHECKOUT / "deploy/otel-collector/collector.yaml").read_text()
     (listed,) = [line for line in config.splitlines() if "values: [" in line]
     words = listed.partition("[")[2].partition("]")[0].split(", ")
-    assert {word.decode() for word in ENDED} - {"accepted"} == set(words)
+    assert {*ENDS} - {"accepted"} == set(words)

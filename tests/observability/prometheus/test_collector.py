@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from observability.arrivals.parsing import SOCKET, Arrival, parse
 from observability.event import build
 from observability.prometheus.collector import SidecarCollector, Sources
-from observability.store import families as totals
-from observability.store.database import Totals
+from observability.store import families
+from observability.store.database import Committed
 from observability.store.identities import Batch
 from tests.support.programs import need
 from tests.support.sidecar import REJECTED, START, fields
@@ -22,7 +22,7 @@ TRACE = "0123456789abcdef" * 2
 NOW = 1_700_000_000.0
 
 
-def registry_of(committed: Totals, sessions_limit: int | None = 40) -> CollectorRegistry:
+def registry_of(committed: Committed, sessions_limit: int | None = 40) -> CollectorRegistry:
     """Return a registry that shows committed."""
     registry = CollectorRegistry()
     sources = Sources(lambda: committed, lambda: 7, lambda: 4096, sessions_limit, "1.2.3")
@@ -31,21 +31,21 @@ def registry_of(committed: Totals, sessions_limit: int | None = 40) -> Collector
 
 
 @pytest.fixture
-def nothing() -> Totals:
-    """Return the totals of a new store."""
-    return Totals(totals.at_start(), {}, 0)
+def nothing() -> Committed:
+    """Return what a new store holds."""
+    return Committed(families.at_start(), {}, 0)
 
 
 @pytest.fixture
-def something() -> Totals:
-    """Return the totals after three refusals that took 0.3, 4 and 40 seconds."""
+def something() -> Committed:
+    """Return what it holds after three refusals that took 0.3, 4 and 40 seconds."""
     batch = Batch({}, NOW)
     for seconds in (0.3, 4, 40):
         exited = b"%d" % (START + 50_000_000 + int(seconds * 1e9))
         told = fields({**REJECTED, "T_EXITED": exited, "T_ENDED": exited})
         batch.add([Arrival(SOCKET, parse(build({**told, b"TRACE": f"{seconds:032.0f}".encode()})[:-2]))])
-    values = {key: value + batch.increments.get(key, 0) for key, value in totals.at_start().items()}
-    return Totals(values, batch.examples, NOW)
+    values = {key: value + batch.increments.get(key, 0) for key, value in families.at_start().items()}
+    return Committed(values, batch.exemplars, NOW)
 
 
 def samples(registry: CollectorRegistry) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -59,25 +59,31 @@ def samples(registry: CollectorRegistry) -> Iterator[tuple[str, dict[str, str], 
     ("name", "labels", "series"),
     [
         ("auth_attempts_total", {"result", "method", "protocol"}, 9),
-        ("sessions_total", {"ended", "protocol"}, 20),
+        ("auth_failures_total", {"reason", "method", "protocol"}, 21),
+        ("sessions_total", {"ended", "protocol"}, 24),
         ("sessions_active", set(), 1),
         ("sessions_limit", set(), 1),
-        ("session_duration_seconds_bucket", {"ended", "protocol", "le"}, 9 * 2 * 9),
-        ("session_duration_seconds_count", {"ended", "protocol"}, 18),
+        ("session_duration_seconds_bucket", {"ended", "protocol", "le"}, 10 * 2 * 9),
+        ("session_duration_seconds_count", {"ended", "protocol"}, 20),
         ("auth_rejected_duration_seconds_bucket", {"protocol", "le"}, 2 * 12),
         ("subprogram_exits_total", {"status"}, 6),
         ("tls_sessions_total", {"version"}, 5),
-        ("telemetry_events_total", {"source"}, 2),
+        ("telemetry_events_total", {"source"}, 3),
         ("telemetry_events_dropped_total", {"reason"}, 3),
         ("telemetry_spans_dropped_total", set(), 1),
         ("telemetry_pushes_total", {"result"}, 2),
+        ("telemetry_log_lines_lost_total", set(), 1),
+        ("telemetry_textfile_writes_total", {"result"}, 2),
+        ("telemetry_commits_failed_total", set(), 1),
+        ("telemetry_paths_lost_total", {"path"}, 6),
+        ("telemetry_log_gaps_total", set(), 1),
         ("telemetry_spool_bytes", set(), 1),
         ("telemetry_last_event_timestamp_seconds", set(), 1),
         ("build_info", {"version", "python_version"}, 1),
     ],
 )
 def test_every_series_exists_from_the_start(
-    nothing: Totals, name: str, labels: set[str], series: int
+    nothing: Committed, name: str, labels: set[str], series: int
 ) -> None:
     """Before anything happened a dashboard finds all of it, with the labels that it knows."""
     found = [told for full, told, _ in samples(registry_of(nothing)) if full == f"qmail_popup_{name}"]
@@ -85,7 +91,7 @@ def test_every_series_exists_from_the_start(
     assert all(labels == told.keys() for told in found)
 
 
-def test_counters_start_at_zero_and_have_no_created(nothing: Totals) -> None:
+def test_counters_start_at_zero_and_have_no_created(nothing: Committed) -> None:
     """A first login is an increase from 0, and no series stands beside another to say when it began."""
     shown = list(samples(registry_of(nothing)))
     assert {0.0} == {
@@ -94,7 +100,7 @@ def test_counters_start_at_zero_and_have_no_created(nothing: Totals) -> None:
     assert not any(name.endswith("_created") for name, _, _ in shown)
 
 
-def test_attempts_have_the_words_of_the_record(nothing: Totals) -> None:
+def test_attempts_have_the_words_of_the_record(nothing: Committed) -> None:
     """Any is a method only of a refusal in the clear."""
     attempts = [told for name, told, _ in samples(registry_of(nothing)) if "auth_attempts" in name]
     assert [{"result": "rejected", "method": "Any", "protocol": "POP3"}] == [
@@ -102,13 +108,13 @@ def test_attempts_have_the_words_of_the_record(nothing: Totals) -> None:
     ]
 
 
-def test_without_a_limit_there_is_no_series_for_it(nothing: Totals) -> None:
+def test_without_a_limit_there_is_no_series_for_it(nothing: Committed) -> None:
     """A ratio to a limit that nobody told would be a division by nothing."""
     names = {name for name, _, _ in samples(registry_of(nothing, None))}
     assert "qmail_popup_sessions_limit" not in names
 
 
-def test_gauges_show_what_is_now(something: Totals) -> None:
+def test_gauges_show_what_is_now(something: Committed) -> None:
     """They are asked, not counted."""
     shown = {name: value for name, _, value in samples(registry_of(something))}
     wanted = ("sessions_active", "sessions_limit", "telemetry_spool_bytes")
@@ -116,7 +122,7 @@ def test_gauges_show_what_is_now(something: Totals) -> None:
     assert NOW == shown["qmail_popup_telemetry_last_event_timestamp_seconds"]
 
 
-def test_buckets_count_all_that_is_below(something: Totals) -> None:
+def test_buckets_count_all_that_is_below(something: Committed) -> None:
     """Ten is written 10.0, as queries have it."""
     prefix = "qmail_popup_auth_rejected_duration_seconds"
     shown = {
@@ -130,7 +136,7 @@ def test_buckets_count_all_that_is_below(something: Totals) -> None:
     assert 44.3 == pytest.approx(shown["_sum", None])
 
 
-def test_openmetrics_carries_the_latest_trace(something: Totals) -> None:
+def test_openmetrics_carries_the_latest_trace(something: Committed) -> None:
     """An exemplar stands at the attempt and at the bucket that the session fell into, in no text format."""
     expose, _ = choose_encoder("application/openmetrics-text")
     exposed = expose(registry_of(something)).decode()
@@ -153,7 +159,7 @@ def test_openmetrics_carries_the_latest_trace(something: Totals) -> None:
     assert b"trace_id" not in generate_latest(registry_of(something))
 
 
-def test_prometheus_finds_nothing_to_say_about_it(something: Totals) -> None:
+def test_prometheus_finds_nothing_to_say_about_it(something: Committed) -> None:
     """Names, types and help are as its own tool wants them."""
     (promtool,) = need("promtool")
     checked = subprocess.run(
@@ -165,7 +171,7 @@ def test_prometheus_finds_nothing_to_say_about_it(something: Totals) -> None:
     assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
 
 
-def test_a_total_that_a_newer_program_left_is_passed_over(nothing: Totals) -> None:
-    """A key of no family that we know is shown nowhere, and hurts nothing."""
-    odd = nothing._replace(values={**nothing.values, "from_the_future a b": 5})
+def test_a_total_that_a_newer_program_left_is_passed_over(nothing: Committed) -> None:
+    """A series of no family that we know is shown nowhere, and hurts nothing."""
+    odd = nothing._replace(values={**nothing.values, ("from_the_future", "a", "b"): 5})
     assert generate_latest(registry_of(nothing)) == generate_latest(registry_of(odd))

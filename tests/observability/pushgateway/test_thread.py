@@ -11,6 +11,7 @@ import pytest
 
 from observability.event import build
 from observability.pushgateway.thread import PUSH, TEXTFILE, Report, Reports
+from observability.store.families import Series
 from tests.support.descriptors import PATIENCE
 from tests.support.gateway import Pushgateway
 from tests.support.keeper import await_that
@@ -121,15 +122,15 @@ def test_what_lies_beside_the_textfile_is_replaced_and_not_written_to(tmp_path: 
 
 def test_what_the_store_cannot_take_now_is_counted_later() -> None:
     """A report waits until the store has counted it, and is told once."""
-    counted: list[Mapping[str, float]] = []
+    counted: list[Mapping[Series, float]] = []
     said: list[str] = []
 
-    def refuse(_increments: Mapping[str, float]) -> None:
+    def refuse(_increments: Mapping[Series, float]) -> None:
         raise sqlite3.OperationalError
 
     stores = [counted.append, refuse]
 
-    def count(increments: Mapping[str, float]) -> None:
+    def count(increments: Mapping[Series, float]) -> None:
         stores[-1](increments)
 
     reports = Reports(count, lambda _, text: said.append(text))
@@ -140,5 +141,5 @@ def test_what_the_store_cannot_take_now_is_counted_later() -> None:
     stores.pop()
     reports.take()
     reports.take()
-    assert [{"telemetry_pushes ok": 1, "telemetry_pushes failed": 2}] == counted
+    assert [{("telemetry_pushes", "ok"): 1, ("telemetry_pushes", "failed"): 2}] == counted
     assert ["why", "how"] == said

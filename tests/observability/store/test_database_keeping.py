@@ -61,7 +61,7 @@ def test_a_locked_store_takes_nothing_and_then_everything(path: Path, store: Sto
         assert {} == values(store)
         other.execute("ROLLBACK")
     assert [told] == store.commit([Arrival(SOCKET, told)])
-    assert 1 == store.totals.values[SESSION]
+    assert 1 == store.committed.values[SESSION]
 
 
 def test_a_full_disk_takes_nothing_and_then_everything(path: Path, time: Time) -> None:
@@ -76,24 +76,24 @@ def test_a_full_disk_takes_nothing_and_then_everything(path: Path, time: Time) -
         assert {} == values(store)
         database.execute("PRAGMA max_page_count = 100000").fetchall()
         assert told == store.commit([Arrival(SOCKET, what) for what in told])
-        assert 300 == store.totals.values[SESSION]
+        assert 300 == store.committed.values[SESSION]
 
 
 def test_totals_after_a_failure_are_what_the_file_holds(path: Path, store: Store) -> None:
     """A commit that failed may have happened: the file is asked before anything is added."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        other.execute("INSERT INTO totals VALUES (?, 5)", (SESSION,))
+        other.execute("INSERT INTO series VALUES (?, ?, 5)", schema.row(SESSION))
         with pytest.raises(sqlite3.OperationalError):
             store.commit([Arrival(SOCKET, event())])
         other.execute("COMMIT")
     store.commit([Arrival(SOCKET, event())])
-    assert 6 == store.totals.values[SESSION]
+    assert 6 == store.committed.values[SESSION]
 
 
 def test_totals_of_one_moment_stay_as_they_were(store: Store) -> None:
     """Who reads them in another thread never sees half a batch."""
-    before = store.totals
+    before = store.committed
     store.commit([Arrival(SOCKET, event())])
     assert 0 == before.values[SESSION]
 
@@ -103,8 +103,8 @@ def test_the_clock_set_back_changes_no_count(store: Store, time: Time) -> None:
     store.commit([Arrival(SOCKET, event())])
     time.now -= 86400
     store.commit([Arrival(SOCKET, event({"T_ENDED": None, "T_EXITED": None}))])
-    assert 2 == store.totals.values[SESSION]
-    assert time.now == store.totals.last_event
+    assert 2 == store.committed.values[SESSION]
+    assert time.now == store.committed.last_event
 
 
 def test_an_identity_is_kept_until_a_drain_that_began_an_hour_later(store: Store, time: Time) -> None:
@@ -146,7 +146,7 @@ def test_a_record_that_came_late_is_known_with_its_session(store: Store, time: T
     store.drained(time.monotonic)
     store.commit([Arrival(SPOOL, told)])
     assert seen(store, told)
-    assert 1 == store.totals.values[ACCEPTED]
+    assert 1 == store.committed.values[ACCEPTED]
 
 
 @pytest.mark.parametrize(("boot", "known"), [("one boot", False), ("another boot", True), ("", True)])
@@ -165,16 +165,16 @@ def test_after_a_reboot_the_hour_begins_anew(path: Path, time: Time, boot: str, 
 
 def test_lost_events_count_by_what_the_file_has_grown(path: Path, time: Time) -> None:
     """It is never truncated, so the last size is kept; a smaller file is a new one."""
-    lost = "telemetry_events_dropped spool_full"
+    lost = ("telemetry_events_dropped", "spool_full")
     with opened(path, time.clocks()) as store:
         for size, counted in ((3000, 3000), (3000, 3000), (5000, 5000)):
             store.lost(size)
-            assert counted == store.totals.values[lost]
+            assert counted == store.committed.values[lost]
     with opened(path, time.clocks()) as store:
         store.lost(5000)
-        assert 5000 == store.totals.values[lost]
+        assert 5000 == store.committed.values[lost]
         store.lost(2000)
-        assert 7000 == store.totals.values[lost]
+        assert 7000 == store.committed.values[lost]
 
 
 def test_a_sync_brings_everything_into_the_one_file(
@@ -198,7 +198,7 @@ def test_what_is_known_is_neither_read_nor_synced_again(path: Path, time: Time) 
         database.set_trace_callback(asked.append)
         for _ in range(2):
             store.commit([Arrival(SOCKET, event())])
-        assert not any("FROM totals" in statement for statement in asked)
+        assert not any("FROM series" in statement for statement in asked)
         store.sync()
         asked.clear()
         store.sync()
@@ -220,7 +220,7 @@ def test_it_syncs_also_while_somebody_reads(
     assert [] == synced  # SQLite does it by itself
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT * FROM totals").fetchall()
+        reader.execute("SELECT * FROM series").fetchall()
         for _ in range(2):
             store.commit([Arrival(SOCKET, event())])
             store.sync()
@@ -236,7 +236,7 @@ def test_a_sync_that_fails_is_tried_again(path: Path, store: Store, monkeypatch:
 
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
-        reader.execute("SELECT * FROM totals").fetchall()
+        reader.execute("SELECT * FROM series").fetchall()
         store.commit([Arrival(SOCKET, event())])
         with monkeypatch.context() as patch:
             patch.setattr(os, "fdatasync", fail)

@@ -86,7 +86,7 @@ def test_a_damaged_store_is_left_as_it_is(path: Path, time: Time) -> None:
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version=2; CREATE TABLE t (a)", "newer"),
+        (f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version=3; CREATE TABLE t (a)", "newer"),
         ("CREATE TABLE t (a)", "not a store"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_newer_store_that_was_killed_is_left_as_it_is(path: Path, tmp_path: Pa
     source = tmp_path / "source.sqlite"
     with opened(source, time.clocks()) as store, closing(sqlite3.connect(source)) as newer:
         store.commit([Arrival(SOCKET, event())])
-        newer.executescript("PRAGMA user_version=2")
+        newer.executescript("PRAGMA user_version=3")
         for suffix in ("", "-wal"):
             shutil.copy(f"{source}{suffix}", f"{path}{suffix}")
     held = path.read_bytes(), Path(f"{path}-wal").read_bytes()
@@ -128,7 +128,7 @@ def test_a_store_whose_making_was_cut_short_is_made(path: Path, time: Time) -> N
     assert path.stat().st_size
     with opened(path, time.clocks()) as store:
         store.commit([Arrival(SOCKET, event())])
-        assert 1 == store.totals.values[SESSION]
+        assert 1 == store.committed.values[SESSION]
 
 
 def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_store_that_is_set_aside_keeps_all_it_held(path: Path, time: Time) -> 
         aside = schema.set_aside(path, "old")
     assert not list(path.parent.glob("state.sqlite-*"))
     with opened(aside, time.clocks()) as found, opened(path, time.clocks()) as begun:
-        assert 1 == found.totals.values[SESSION]
+        assert 1 == found.committed.values[SESSION]
         assert {} == values(begun)
 
 
@@ -165,3 +165,57 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """Without its directory there is nothing to hold."""
     with pytest.raises(UnusableError, match="cannot lock"), claimed(tmp_path / "missing" / "state", SIDECAR):
         pytest.fail("held")
+
+
+VERSION_1 = """
+    PRAGMA page_size = 1024;
+    PRAGMA journal_mode = WAL;
+    BEGIN IMMEDIATE;
+    CREATE TABLE totals (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+    CREATE TABLE recent (identity BLOB PRIMARY KEY, facts INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE older (identity BLOB PRIMARY KEY, facts INTEGER NOT NULL) WITHOUT ROWID;
+    PRAGMA application_id = 1903193968;
+    PRAGMA user_version = 1;
+    COMMIT;
+    INSERT INTO totals VALUES ('auth_attempts accepted User POP3', 3), ('telemetry_spans_dropped', 2),
+        ('session_duration_seconds accepted POP3 0.5', 3),
+        ('session_duration_seconds accepted POP3 sum', 1.25);
+    INSERT INTO marks VALUES ('born', 1600000000.0), ('boot', 'one boot'), ('hour_began', 900.0),
+        ('last_event', 1650000000.5), ('lost_bytes', 7);
+"""
+
+
+def test_a_store_of_version_1_is_read(path: Path, time: Time) -> None:
+    """Series, identities and marks are what they were, and stay so when it is opened once more."""
+    told = event()
+    with closing(sqlite3.connect(path)) as before:
+        before.executescript(VERSION_1)
+        before.execute("INSERT INTO recent VALUES (?, 3)", (told.identity,))
+        before.commit()
+    expected = {
+        ("auth_attempts", "accepted", "User", "POP3"): 3,
+        ("telemetry_spans_dropped",): 2,
+        ("session_duration_seconds", "accepted", "POP3", "0.5"): 3,
+        ("session_duration_seconds", "accepted", "POP3", "sum"): 1.25,
+    }
+    for _ in range(2):
+        with opened(path, time.clocks()) as store:
+            assert expected == values(store)
+            assert (1_600_000_000.0, 1_650_000_000.5) == (store.born, store.committed.last_event)
+            store.lost(7)
+            assert expected == values(store)
+    with opened(path, time.clocks()) as store:
+        assert [] == store.commit([Arrival(SOCKET, told)])
+
+
+def test_a_store_of_version_1_that_cannot_be_changed_is_left_as_it_is(path: Path) -> None:
+    """Somebody who reads it holds up its change; the next start makes it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.executescript(VERSION_1)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnusableError, match="locked"):
+            schema.open_file(path, 0)
+        other.execute("ROLLBACK")
+        assert (4,) == other.execute("SELECT count(*) FROM totals").fetchone()
+    schema.open_file(path, 0).close()
