@@ -77,7 +77,7 @@ def test_a_spool_that_goes_meanwhile_gets_nothing(
 
 
 def _leave_one(spool: Path) -> None:
-    run(lambda: leave(os.fsencode(spool), build({b"N": b"1"})))
+    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"})))
 
 
 def test_a_file_that_is_removed_right_after_its_opening_loses_nothing(
@@ -119,8 +119,8 @@ def test_a_lock_is_not_tried_for_for_ever(spool: Path) -> None:
 def _session(tmp_path: Path) -> None:
     """Tell a sidecar of a session, or leave it in the spool."""
     mirror = Mirror(os.fsencode(tmp_path / "socket"), os.fsencode(tmp_path / "spool"))
-    mirror.hello({b"N": b"1"})
-    mirror.finish({b"N": b"2"})
+    mirror.hello({b"PID": b"1"})
+    mirror.finish({b"PID": b"2"})
 
 
 def test_what_was_acknowledged_is_left_nowhere_else(tmp_path: Path, spool: Path) -> None:
@@ -163,7 +163,7 @@ def test_who_was_held_up_has_no_time_left(
 def _descriptors(tmp_path: Path) -> dict[int, bool]:
     """Say hello; what is open then, and whether a subprogram would inherit it."""
     before = set(os.listdir("/proc/self/fd"))
-    Mirror(os.fsencode(tmp_path / "socket"), b"").hello({b"N": b"1"})
+    Mirror(os.fsencode(tmp_path / "socket"), b"").hello({b"PID": b"1"})
     after = {int(name) for name in set(os.listdir("/proc/self/fd")) - before}
     return {fd: os.get_inheritable(fd) for fd in after}
 

@@ -54,7 +54,7 @@ def test_it_stops_at_its_limit(popup: list[str], spool: Path, *, taken: bool) ->
 @pytest.mark.parametrize(("over", "losses"), [(0, 0), (1, 1)])
 def test_its_limit_is_a_limit_to_the_byte(spool: Path, over: int, losses: int) -> None:
     """What fills it up is left; what is a byte longer is lost."""
-    block = build({b"N": b"1"})
+    block = build({b"PID": b"1"})
     with (spool / "spool").open("wb") as file:
         file.truncate(_SPOOL_MOST - len(SEPARATOR + block) + over)
     run(lambda: leave(os.fsencode(spool), block))
@@ -66,7 +66,7 @@ def test_what_is_drained_meanwhile_takes_no_room(
     spool: Path, monkeypatch: pytest.MonkeyPatch, over: int, losses: int
 ) -> None:
     """A file that was in the directory, and is not any more, has not a byte."""
-    block = build({b"N": b"1"})
+    block = build({b"PID": b"1"})
     with (spool / "spool").open("wb") as file:
         file.truncate(_SPOOL_MOST - len(SEPARATOR + block) + over)
     scandir = posix.scandir
@@ -88,7 +88,7 @@ def test_more_files_than_a_drain_leaves_are_not_looked_at(spool: Path, others: i
     """Somebody in the group may leave any number there, and looking at each takes time."""
     for number in range(others - 1):
         (spool / f"taken.{number}").touch()
-    block = build({b"N": b"1"})
+    block = build({b"PID": b"1"})
     run(lambda: leave(os.fsencode(spool), block))  # beside the spool itself
     assert losses == lost(spool)
 
@@ -98,7 +98,7 @@ def test_what_else_is_there_takes_no_room(spool: Path) -> None:
     for name in ("lost", "spool.old"):
         with (spool / name).open("wb") as file:
             file.truncate(_SPOOL_MOST)
-    run(lambda: leave(os.fsencode(spool), build({b"N": b"1"})))
+    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"})))
     assert (1, _SPOOL_MOST) == (len(left_in(spool)), lost(spool))
 
 
@@ -123,7 +123,7 @@ def _finish_as(user: int, spool: Path) -> None:
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
-    Mirror(b"", os.fsencode(spool)).finish({b"N": b"1"})
+    Mirror(b"", os.fsencode(spool)).finish({b"PID": b"1"})
 
 
 def test_a_directory_that_is_missing_is_not_made(popup: list[str], tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_what_is_torn_before_it_began_is_lost(spool: Path, room: int, losses: in
 
     def leave_it() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100 + room, 100 + room))
-        leave(os.fsencode(spool), build({b"N": b"1"}))
+        leave(os.fsencode(spool), build({b"PID": b"1"}))
 
     run(leave_it)
     assert (losses, 100 + room) == (lost(spool), (spool / "spool").stat().st_size)

@@ -61,7 +61,7 @@ def test_root_and_another_user_write_to_one_file(users: tuple[int, int]) -> None
         spool.chmod(0o2770)
         for user in users:
             run(lambda: _leave_as(user, spool))  # noqa: B023 - it runs within this turn
-        assert [b"0", b"1"] == [event[b"N"] for event in left_in(spool)]
+        assert [b"0", b"1"] == [event[b"PID"] for event in left_in(spool)]
         status = (spool / "spool").stat()
         assert (users[0], _OTHER_USER, 0o100660) == (status.st_uid, status.st_gid, status.st_mode)
 
@@ -72,7 +72,7 @@ def _leave_as(user: int, spool: Path) -> None:
     os.setgroups([_OTHER_USER])
     os.setgid(user)
     os.setuid(user)
-    leave(os.fsencode(spool), build({b"N": b"%d" % len(left_in(spool))}))
+    leave(os.fsencode(spool), build({b"PID": b"%d" % len(left_in(spool))}))
 
 
 def _symlink(path: Path, target: Path) -> None:
