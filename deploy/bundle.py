@@ -24,6 +24,7 @@ LATER = (
     "observability",
     "observability.event",
     "observability.mirror",
+    "observability.spoolfile",
     "observability.launch",
 )
 

@@ -9,8 +9,55 @@ as little as it can; arrivals/parsing.py reads them, by the same table, and trus
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Protocol
 
-    Facts = Mapping[bytes, bytes | int | None]
+    Fact = bytes | int | None
+    Facts = Mapping[bytes, Fact]
+
+    class Settings(Protocol):
+        """What a popup was told: of the mirror by its operator, of the connection by its server."""
+
+        sidecar: bytes
+        spool: bytes
+        tls_descriptors: list[int]
+        client_ip: bytes
+        client_host: bytes
+        client_port: bytes
+        local_ip: bytes
+        local_port: bytes
+
+    class Outcome(Protocol):
+        """How a subprogram ended."""
+
+        spawned: int
+        exited: int
+        status: int | None
+        signal: int | None
+
+    class Session(Protocol):
+        """What an event is made of; times are nanoseconds, 0 where not reached."""
+
+        pid: int
+        started: int
+        greeted: int
+        credentials: int
+        finished: int
+        record: bytes
+        ended: str
+        failure: str
+
+        @property
+        def protocol_name(self) -> bytes:
+            """POP3 or POP3S."""
+
+        @property
+        def outcome(self) -> Outcome | None:
+            """The subprogram's, if one was to run."""
+
+        @property
+        def tls_variables(self) -> Mapping[bytes, bytes]:
+            """What the server told of TLS."""
+
 
 # One write of this size to a stream socket or to a file is not torn by other writers.
 LIMIT = 4096

@@ -1,34 +1,35 @@
-"""The mirror: in the popup, from the event to the sidecar or, where none answers, to the spool.
+"""The mirror: in the popup, from a session to its event, and with that to the sidecar or to the spool.
 
-Imported only where the operator has set it up. It owns one identity, one connection and a deadline, and it
-knows nothing of POP3: fields come in, bytes go out. Where there is to be a pusher, it looks whether one runs.
-Nothing that it does may delay, change or fail a login, so it does not block, and its public methods swallow
-every fault there is (and say so): what cannot be delivered is counted in `lost`, where that can be written.
+Imported only where the operator has set it up. It owns what is told of a session, one identity, one
+connection and a deadline. Nothing that it does may delay, change or fail a login. So its public methods
+swallow every fault there is, and say so. Nothing is waited for until the client and all others are let go,
+and from there on an alarm ends the popup where all else fails.
 
-Descriptors that it keeps are above 9: those below may have been closed at the start, and mean something.
+Descriptors that it keeps beside the session's mean nothing to anybody: none from 0 to 5, and none that the
+server has named. Once those are closed, any number will do.
 """
 
 import posix
 import select
 import time
 
-from observability.event import SEPARATOR, SPAN, TRACE, build
+from observability import event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import signal
+    from collections.abc import Callable, Collection, Mapping
 
-SPOOL_MOST = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained too
-ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
-_ENTRIES_MOST = 1000
-_SPOOL_TRIES = 8  # a lock is held for as long as one write takes, or one renaming
-_SPOOL_PAUSE = 0.003
+    from observability.event import Fact, Session, Settings
+    from observability.spoolfile import Alarm
+else:
+    import _signal as signal  # signal itself imports enum: 4.6 ms
+
+ALARM_SECONDS = 0.3  # for all that happens behind the last reply and the record
+ANSWER_SECONDS = 0.2  # of these, for all tries to reach a sidecar together: a busy host is slow to spool, too
+_LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
-_MODE = 0o660  # the popup often runs as root, and the sidecar does not
-_APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
-_CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
-_REGULAR = 0o100000  # S_IFREG; the module stat would cost an import
-_TYPE = 0o170000
+_UNNAMED = b"unknown"  # what settings has where the server names nobody
 
 
 class Mirror:
@@ -37,146 +38,191 @@ class Mirror:
     traceparent: W3C Trace Context of the subprogram's span, for its environment
     """
 
-    def __init__(self, sidecar: bytes, spool: bytes) -> None:
-        """Make up an identity. sidecar: the path of a socket, or empty; spool: of a directory."""
-        self._sidecar, self._spool = sidecar, spool
+    def __init__(self, settings: "Settings") -> None:
+        """Make up an identity."""
+        self._settings = settings
+        self._barred = {*_LOW, *settings.tls_descriptors}
         self._connection: int | None = None
+        self._tries = 2  # the session's connection, and one more
+        self._deadline: float | None = None  # of the monotonic clock, when SIGALRM comes
+        self._alarm: Alarm | None = None
         trace, span = posix.urandom(16).hex().encode(), posix.urandom(8).hex().encode()
-        self._identity = {TRACE: trace, SPAN: span}
+        self._identity: dict[bytes, Fact] = {event.TRACE: trace, event.SPAN: span}
         self.traceparent = b"00-%s-%s-01" % (trace, span)
 
-    def hello(self, fields: "Mapping[bytes, bytes]") -> None:
+    def hello(self, session: "Session") -> None:
         """Tell the sidecar that the session has begun. Swallows every fault: there is a second try."""
         try:
-            if self._sidecar:
-                self._connection = _connect(self._sidecar)
-                _send(self._connection, self._block(fields))
+            if self._settings.sidecar:
+                self._send(self._block(_known(self._settings, session)))
         except Exception:  # noqa: BLE001, S110  the boundary: a login is worth more than its event
             pass
 
-    def finish(self, fields: "Mapping[bytes, bytes]") -> None:
-        """Deliver the event. Swallows every fault; takes 300 ms at most, and so comes last of all."""
+    def finish(self, session: "Session", hang_up: "Callable[[], None]") -> None:
+        """Deliver the event. Swallows every fault; takes 300 ms at most, and so comes last of all.
+
+        What can be sent without waiting is sent first; then `hang_up` lets all go who wait for the session.
+        """
+        block, is_sent = b"", False
         try:
-            block = self._block(fields)
-            if not (self._sidecar and self._acknowledged(block)):
-                leave(self._spool, block)
+            self._deadline = _set_alarm()
+            block = self._block({**_known(self._settings, session), **_story(session)})
+            is_sent = self._is_sent(block)
+        except Exception:  # noqa: BLE001, S110  the boundary, as above
+            pass
+        hang_up()
+        self._barred.clear()
+        try:
+            if block and not self._is_acknowledged(block, is_sent=is_sent):
+                from observability import spoolfile  # a sidecar that answers saves this import
+
+                self._alarm = spoolfile.Alarm(self._deadline)
+                spoolfile.leave(self._settings.spool, block, self._alarm)
         except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
             pass
 
-    def see_to_pusher(self, program: str, options: "Mapping[bytes, bytes]") -> None:
+    def ensure_pusher(self, program: str, options: "Mapping[bytes, bytes]") -> None:
         """Start a pusher, unless one runs: who gets the lock starts one, and hands the lock over.
 
         program: argv[0] of this process; options: the pusher's. Comes after `finish`: a pusher that is about
         to end looks at the spool when it has let go of the lock. Swallows every fault, as above.
         """
         try:
-            lock = _open(self._spool + b"/pusher.lock")
-            if _locked(lock, alone=True):
+            from observability import spoolfile
+
+            alarm = self._alarm or spoolfile.Alarm(self._deadline)
+            lock = spoolfile.lock_pushers(self._settings.spool, alarm)
+            if lock is not None:
                 from observability.launch import launch
 
                 launch(lock, program, options)
         except Exception:  # noqa: BLE001, S110  the boundary, as above; the event waits in the spool
             pass
 
-    def _block(self, fields: "Mapping[bytes, bytes]") -> bytes:
-        return build({**self._identity, **fields})
+    def _block(self, fields: "Mapping[bytes, Fact]") -> bytes:
+        return event.build({**self._identity, **fields})
 
-    def _acknowledged(self, block: bytes) -> bool:
-        """Send the event on the session's connection, or on one more; whether it was acknowledged in time."""
+    def _is_sent(self, block: bytes) -> bool:
+        """Send without waiting, on the session's connection or on one more; whether all of it went."""
+        while self._settings.sidecar and self._tries:
+            try:
+                self._send(block)
+            except OSError:
+                self._hang_up()
+            else:
+                return True
+        return False
+
+    def _is_acknowledged(self, block: bytes, *, is_sent: bool) -> bool:
+        """Wait for the one byte, and try once more where the sidecar hung up; whether it came in time."""
         deadline = time.monotonic() + ANSWER_SECONDS
-        if self._connection is not None and _told(self._connection, block, deadline):
-            return True
-        try:
-            return time.monotonic() < deadline and _told(_connect(self._sidecar), block, deadline)
-        except OSError:
-            return False
+        while is_sent or self._is_sent(block):
+            if self._connection is not None and _is_answered(self._connection, deadline):
+                return True
+            if time.monotonic() >= deadline:
+                break
+            self._hang_up()
+            is_sent = False
+        return False
+
+    def _send(self, block: bytes) -> None:
+        """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
+        if self._connection is None:
+            self._tries -= 1
+            self._connection = _connect(self._settings.sidecar, self._barred)
+        if posix.write(self._connection, block) < len(block):
+            raise BlockingIOError
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            posix.close(self._connection)
+            self._connection = None
 
 
-def _connect(path: bytes) -> int:
-    """Return a connection that does not block and is not inherited; OSError where there is none."""
-    import _socket as socket  # 0.25 ms, for those with a sidecar; socket itself imports enum and selectors: 7
+def _known(settings: "Settings", session: "Session") -> "dict[bytes, Fact]":
+    """Return what is known of a session from its start."""
+    return {
+        event.PID: session.pid,
+        event.PROTOCOL: session.protocol_name,
+        event.T_START: session.started,
+        event.CLIENT_IP: _named(settings.client_ip),
+        event.CLIENT_HOST: _named(settings.client_host),
+        event.CLIENT_PORT: settings.client_port,
+        event.LOCAL_IP: settings.local_ip,
+        event.LOCAL_PORT: settings.local_port,
+    }
 
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+def _named(value: bytes) -> bytes | None:
+    return None if value == _UNNAMED else value
+
+
+def _story(session: "Session") -> "dict[bytes, Fact]":
+    """Return how a session went; what was not reached is None or empty."""
+    outcome = session.outcome
+    return {
+        event.T_GREETED: session.greeted or None,
+        event.T_CREDENTIALS: session.credentials or None,
+        event.T_SPAWNED: outcome.spawned or None if outcome else None,
+        event.T_EXITED: outcome.exited or None if outcome else None,
+        event.T_ENDED: session.finished,
+        event.STATUS: outcome.status if outcome else None,
+        event.SIGNAL: outcome.signal if outcome else None,
+        event.RECORD: session.record.removesuffix(b"\n"),
+        event.ENDED: session.ended.encode(),
+        event.ERROR: session.failure.encode(),
+        event.TLS: session.tls_variables.get(b"SSL_PROTOCOL"),
+        event.CIPHER: session.tls_variables.get(b"SSL_CIPHER"),
+    }
+
+
+def _set_alarm() -> float:
+    """Have the kernel end this process if it does not end by itself: a file system may hang for ever.
+
+    Return when that will be.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
+    return time.monotonic() + ALARM_SECONDS
+
+
+def _is_answered(connection: int, deadline: float) -> bool:
+    """Wait for an answer until it comes or the sidecar hangs up; whether it came."""
+    answer = select.poll()
+    answer.register(connection, select.POLLIN)
     try:
-        connection.connect(path)
-        return _moved(connection.fileno())
-    finally:
-        connection.close()
-
-
-def _told(connection: int, block: bytes, deadline: float) -> bool:
-    """Send the event; whether the one byte of acknowledgement came in time."""
-    try:
-        _send(connection, block)
-        answer = select.poll()
-        answer.register(connection, select.POLLIN)
         ready = answer.poll(max(0.0, deadline - time.monotonic()) * 1000)
         return bool(ready) and posix.read(connection, 1) != b""
     except OSError:
         return False
 
 
-def _send(connection: int, block: bytes) -> None:
-    """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
-    if posix.write(connection, block) < len(block):
-        raise BlockingIOError
+def _connect(path: bytes, barred: "Collection[int]") -> int:
+    """Return a connection that does not block and is not inherited; OSError where there is none."""
+    import _socket as socket  # 0.25 ms, for those with a sidecar; socket itself imports enum and selectors: 7
 
-
-def leave(directory: bytes, block: bytes) -> None:
-    """Append an event to the spool, or else a byte to `lost`; OSError where not even that can be."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        if _appended(directory, SEPARATOR + block):
-            return
-    except OSError:
-        pass
-    fd = _open(directory + b"/lost")
-    posix.write(fd, b".")
-    posix.close(fd)
-
-
-def _appended(directory: bytes, data: bytes) -> bool:
-    """Write `data` to the spool in one write; False where there is no room, or no lock to be had.
-
-    The one who drains renames the file and then locks it: so the lock counts only if the file is still
-    the one in the directory. Neither side blocks for a lock.
-    """
-    for _ in range(_SPOOL_TRIES):
-        fd = _open(directory + b"/spool")
-        try:
-            if _locked(fd) and _is_there(fd, directory + b"/spool"):
-                return _has_room(directory, len(data)) and _left(posix.write(fd, data))
-        finally:
-            posix.close(fd)
-        time.sleep(_SPOOL_PAUSE)
-    return False
-
-
-def _left(written: int) -> bool:
-    """Whether nobody here has to count this event: even a torn one is counted where it is drained."""
-    return written > len(SEPARATOR)
-
-
-def _open(path: bytes) -> int:
-    """Open a file for appending; OSError unless it is a regular file with one link."""
-    posix.umask(0)  # of a process that is about to end; the directory says who may enter
-    low = posix.open(path, _APPEND | _CAREFULLY, _MODE)
-    try:
-        fd = _moved(low)
+        connection.connect(path)
+        return _moved(connection.fileno(), barred) if barred else connection.detach()
     finally:
-        posix.close(low)
-    status = posix.fstat(fd)
-    if status.st_mode & _TYPE != _REGULAR or status.st_nlink > 1:
-        posix.close(fd)
-        raise OSError
-    return fd
+        connection.close()
 
 
-def _moved(fd: int) -> int:
-    """Duplicate a descriptor to a number that means nothing to anybody (fcntl would be an import)."""
-    free = _ABOVE
-    while _is_open(free):
-        free += 1
-    return posix.dup2(fd, free, inheritable=False)
+def _moved(fd: int, barred: "Collection[int]") -> int:
+    """Return a duplicate above 9 or, where a limit forbids that, at any number not barred; else OSError."""
+    try:
+        return posix.dup2(fd, _free(_ABOVE, barred), inheritable=False)
+    except OSError:
+        return posix.dup2(fd, _free(0, barred), inheritable=False)
+
+
+def _free(number: int, barred: "Collection[int]") -> int:
+    """Return the first number from this one on that is closed and not barred (fcntl would be an import)."""
+    while number in barred or _is_open(number):
+        number += 1
+    return number
 
 
 def _is_open(fd: int) -> bool:
@@ -185,45 +231,3 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _locked(fd: int, *, alone: bool = False) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_there(fd: int, path: bytes) -> bool:
-    """Whether the open file is still the one of that name."""
-    try:
-        there, here = posix.lstat(path), posix.fstat(fd)
-    except OSError:
-        return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
-
-
-def _has_room(directory: bytes, size: int) -> bool:
-    """Whether the spool, with what was taken away and is not yet drained, stays below its limit.
-
-    Who drains never leaves as many files as would take long to look at: more are somebody else's doing.
-    """
-    with posix.scandir(directory) as entries:
-        for number, entry in enumerate(entries):
-            if number >= _ENTRIES_MOST:
-                return False
-            size += _size(entry)
-    return size <= SPOOL_MOST
-
-
-def _size(entry: "posix.DirEntry[bytes]") -> int:
-    """Return what a file adds to the spool."""
-    if entry.name != b"spool" and not entry.name.startswith(b"taken."):
-        return 0
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:  # drained meanwhile
-        return 0

@@ -10,12 +10,12 @@ import time
 
 from qmail_popup import VERSION
 from qmail_popup.session import EXIT_STATUS, Session
-from qmail_popup.settings import UNKNOWN, Settings
+from qmail_popup.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from observability.mirror import Mirror
 else:
@@ -23,7 +23,7 @@ else:
 
 STDERR, LOG = 2, 5
 _FAILED = 1
-_ARGUMENTS_LEAST = 2
+_MIN_ARGUMENTS = 2
 # A long-lived tcpserver's own would tie all sessions into one trace.
 _TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 _USAGE = b"-ERR usage: popup hostname subprogram\r\n"
@@ -67,15 +67,15 @@ def _arguments() -> list[bytes]:
 
 def _start(arguments: list[bytes]) -> int:
     if len(arguments) == 1 and arguments[0] in _FOR_PEOPLE:
-        _say(_FOR_PEOPLE[arguments[0]])
+        _print(_FOR_PEOPLE[arguments[0]])
         return 0
-    if len(arguments) < _ARGUMENTS_LEAST:
-        _say(_USAGE)
+    if len(arguments) < _MIN_ARGUMENTS:
+        _print(_USAGE)
         return _FAILED
     return _serve(Settings(arguments, posix.environ))
 
 
-def _say(text: bytes) -> None:
+def _print(text: bytes) -> None:
     try:
         posix.write(1, text)
     except OSError:
@@ -84,93 +84,59 @@ def _say(text: bytes) -> None:
 
 def _serve(settings: Settings) -> int:
     log = LOG if LOG not in settings.tls_descriptors and _is_open(LOG) else None
-    clock = _clock()
-    if settings.spool:
-        ended = _serve_mirrored(settings, clock, log)
-    else:
-        ended = Session(settings, posix.environ, pid=posix.getpid(), clock=clock, log=log).run()
+    observer = _Observer(settings) if settings.spool else None
+    session = Session(settings, posix.environ, pid=posix.getpid(), clock=_clock(), log=log, observer=observer)
+    ended = session.run()
+    if observer:
+        observer.ended(session)
     return EXIT_STATUS.get(ended, _FAILED)
 
 
-def _serve_mirrored(settings: Settings, clock: "Callable[[], int]", log: int | None) -> str:
-    """Run one session and mirror it: its begin behind the greeting, its end when nobody waits any more."""
-    environ = {name: value for name, value in posix.environ.items() if name not in _TRACE_CONTEXT}
-    start = clock()
-    mirrors: list[Mirror | None] = []
+class _Observer:
+    """Has a session mirrored, from its greeting to its end; where that fails, the session goes on without."""
 
-    def begin() -> None:
-        mirrors.append(_mirror(settings, session, environ, start))
+    def __init__(self, settings: Settings) -> None:
+        """Wait for the greeting: until then nothing is imported, for somebody waits."""
+        self._settings = settings
+        self._mirror: Mirror | None = None
+        self._is_tried = False
 
-    session = Session(settings, environ, pid=posix.getpid(), clock=clock, log=log, on_greeted=begin)
-    ended = session.run()
-    if not mirrors:  # the client was gone before the greeting: a session all the same
-        begin()
-    if mirrors[0]:
-        fields = {**_known(settings, session, start), b"T_ENDED": b"%d" % clock()}
-        _finish(settings, mirrors[0], session, fields)
-    return ended
+    def greeted(self, session: Session) -> None:
+        """Tell the sidecar that the session has begun; swallows every fault, of the import too."""
+        self._is_tried = True
+        try:
+            from observability.mirror import Mirror
+
+            self._mirror = Mirror(self._settings)
+            self._mirror.hello(session)
+        except Exception:  # noqa: BLE001, S110  whatever it was, a login is worth more
+            pass
+
+    def environment(self, inherited: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
+        """Return what the subprogram inherits: the trace that it belongs to is this session's, or none."""
+        environ = {name: value for name, value in inherited.items() if name not in _TRACE_CONTEXT}
+        if self._mirror:
+            environ[_TRACE_CONTEXT[0]] = self._mirror.traceparent
+        return environ
+
+    def ended(self, session: Session) -> None:
+        """Deliver the event, also of a client that was gone before the greeting."""
+        if not self._is_tried:
+            self.greeted(session)
+        if not self._mirror:
+            return
+        self._mirror.finish(session, lambda: _close(session.descriptors() | {STDERR, LOG}))
+        if self._settings.pusher:
+            self._mirror.ensure_pusher(sys.argv[0], self._settings.pusher)
 
 
-def _mirror(settings: Settings, session: Session, environ: dict[bytes, bytes], start: int) -> "Mirror | None":
-    """Begin to mirror; swallows every fault, of the import too: the session then goes on without."""
-    try:
-        from observability.mirror import Mirror
-
-        mirror = Mirror(settings.sidecar, settings.spool)
-        mirror.hello(_known(settings, session, start))
-    except Exception:  # noqa: BLE001  whatever it was, a login is worth more
-        return None
-    environ[b"TRACEPARENT"] = mirror.traceparent
-    return mirror
-
-
-def _finish(settings: Settings, mirror: "Mirror", session: Session, fields: "dict[bytes, bytes]") -> None:
-    """Let everybody go who waits for the end of a descriptor of ours, and only then deliver the event."""
-    for fd in session.descriptors() | {STDERR, LOG}:
+def _close(descriptors: "Iterable[int]") -> None:
+    """Let everybody go who waits for the end of one of these."""
+    for fd in descriptors:
         try:
             posix.close(fd)
         except OSError:
             pass
-    mirror.finish({**fields, **_story(session)})
-    if settings.pusher:
-        mirror.see_to_pusher(sys.argv[0], settings.pusher)
-
-
-def _known(settings: Settings, session: Session, start: int) -> "dict[bytes, bytes]":
-    """Return what is known of a session from its start, by the names of the event."""
-    told = {
-        b"CLIENT_IP": settings.client_ip,
-        b"CLIENT_HOST": settings.client_host,
-        b"CLIENT_PORT": settings.client_port,
-        b"LOCAL_IP": settings.local_ip,
-        b"LOCAL_PORT": settings.local_port,
-    }
-    return {
-        b"PID": b"%d" % posix.getpid(),
-        b"PROTOCOL": session.protocol_name,
-        b"T_START": b"%d" % start,
-        **{name: value for name, value in told.items() if value not in (b"", UNKNOWN)},
-    }
-
-
-def _story(session: Session) -> "dict[bytes, bytes]":
-    """Return how a session went, by the names of the event; what was not reached is left out."""
-    outcome = session.outcome
-    numbers = {b"T_GREETED": session.greeted or None, b"T_CREDENTIALS": session.credentials or None}
-    if outcome:
-        numbers[b"T_SPAWNED"], numbers[b"T_EXITED"] = outcome.spawned or None, outcome.exited or None
-        numbers[b"STATUS"], numbers[b"SIGNAL"] = outcome.status, outcome.signal
-    words = {
-        b"RECORD": session.record.removesuffix(b"\n"),
-        b"ENDED": session.ended.encode(),
-        b"ERROR": session.failure.encode(),
-        b"TLS": session.tls_variables.get(b"SSL_PROTOCOL"),
-        b"CIPHER": session.tls_variables.get(b"SSL_CIPHER"),
-    }
-    return {
-        **{name: b"%d" % number for name, number in numbers.items() if number is not None},
-        **{name: word for name, word in words.items() if word},
-    }
 
 
 def _is_open(fd: int) -> bool:

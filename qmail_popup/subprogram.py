@@ -15,7 +15,7 @@ from qmail_popup.wire import OUT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
@@ -87,15 +87,16 @@ def message(name: bytes, secret: bytearray, timestamp: bytes) -> bytearray:
     return handed
 
 
-def run(
+def run(  # noqa: PLR0913  what a process is started with
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
     handed: bytearray,
     *,
+    sigmask: "Collection[int]" = (),
     keep_stderr: bool,
     clock: "Callable[[], int]",
 ) -> Outcome:
-    """Start it, hand it `handed` (wiped once written), and wait for its end."""
+    """Start it with `sigmask` blocked, hand it `handed` (wiped once written), and wait for its end."""
     outcome = Outcome()
     try:
         read_end, write_end = posix.pipe()
@@ -107,7 +108,7 @@ def run(
     # 3 before 2: where 2 was closed at the start, the pipe may be 2.
     actions = [(posix.POSIX_SPAWN_DUP2, read_end, FD)]
     actions += [] if keep_stderr else [(posix.POSIX_SPAWN_DUP2, OUT, STDERR)]
-    pid = _spawn(argv, environ, actions, outcome)
+    pid = _spawn(argv, environ, actions, sigmask, outcome)
     posix.close(read_end)  # so that writing fails where nobody is there to read, and blocks nobody
     _hand_over(write_end, handed)
     posix.close(write_end)
@@ -121,11 +122,14 @@ def _spawn(
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
     actions: list[tuple[int, int, int]],
+    sigmask: "Collection[int]",
     outcome: Outcome,
 ) -> int:
     """Return its pid; 0 where it could not be started, with the reason in `outcome`."""
     try:
-        return posix.posix_spawnp(argv[0], argv, environ, file_actions=actions, setsigdef=_DEFAULTED)
+        return posix.posix_spawnp(
+            argv[0], argv, environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=sigmask
+        )
     except OSError as error:
         if error.errno in _NO_PROCESS:
             outcome.failure = "fork"

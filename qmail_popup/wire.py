@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     class Watch(Protocol):
         """Something else that may end the session while it waits for the network."""
 
+        @property
+        def over(self) -> bool:
+            """Whether nothing more will come: what is there is served, and nothing is waited for."""
+
         def descriptors(self) -> Sequence[int]:
             """Return what to wait for besides the network."""
 
         def ended(self, ready: Collection[int]) -> str | None:
             """Look at those that are ready; a word where the session is over."""
+
+        def disconnected(self) -> None:
+            """Take it that nothing more will come."""
 
 
 IN, OUT = 0, 1
@@ -75,6 +82,16 @@ class Wire:
                 return DISCONNECTED
         return None
 
+    def serves_on(self, ended: str | None) -> bool:
+        """Whether commands are still to be served though a reply could not be written.
+
+        What the client sent before it left may be a login. Only a watch can tell where that ends.
+        """
+        if ended != DISCONNECTED or self.watch is None:
+            return False
+        self.watch.disconnected()
+        return True
+
     def close(self) -> None:
         """Close both, if they are not yet."""
         for fd in (IN, OUT):
@@ -117,9 +134,10 @@ class Wire:
         """Wait until `fd` is ready; how the session ended where it did before."""
         deadline = time.monotonic() + self._idle
         while True:
-            ready = self._poll(fd, event, deadline - time.monotonic())
+            over = self.watch is not None and self.watch.over
+            ready = self._poll(fd, event, 0 if over else deadline - time.monotonic())
             if not ready:
-                return TIMEOUT
+                return DISCONNECTED if over else TIMEOUT
             ended = self.watch.ended(ready) if self.watch else None
             if ended or fd in ready:
                 return ended

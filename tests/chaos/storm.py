@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGKILL, SIGTERM, Signals
 from typing import NamedTuple
 
 from tests.chaos import clients, faults
@@ -35,7 +35,9 @@ class Outcome(NamedTuple):
     sources: Counter[tuple[str, ...]]
     dropped: Counter[tuple[str, ...]]
     struck: int
-    """How many popups were killed."""
+    """How many popups were sent a signal."""
+    killed: int
+    """To how many of them it was SIGKILL: SIGTERM ends none between its record and its event."""
     looks: int
     """How often the watcher saw numbers."""
     complaints: list[str]
@@ -75,7 +77,7 @@ def _outcome(
     records: Counter[tuple[str, ...]],
     crowd: Crowd,
     watcher: Watcher,
-    struck: Sequence[int],
+    struck: Sequence[Signals],
 ) -> Outcome:
     return Outcome(
         records=records,
@@ -85,6 +87,7 @@ def _outcome(
         sources=counts(numbers, "telemetry_events_total", "source"),
         dropped=counts(numbers, "telemetry_events_dropped_total", "reason"),
         struck=len(struck),
+        killed=struck.count(SIGKILL),
         looks=watcher.looks,
         complaints=watcher.complaints,
     )
@@ -121,9 +124,9 @@ def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
 
 
 @contextmanager
-def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[int]]:
-    """Kill popups by chance, for as long as the context lasts; yields the pids, as they come to be."""
-    struck: list[int] = []
+def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[Signals]]:
+    """Strike popups by chance, for as long as the context lasts; yields the signals, as they are sent."""
+    struck: list[Signals] = []
     over = threading.Event()
     thread = threading.Thread(target=_strike, args=(servers, storm, struck, over), name="striking")
     if storm.strikes:
@@ -136,16 +139,17 @@ def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[int]]:
             thread.join()
 
 
-def _strike(servers: Sequence[Server], storm: Storm, struck: list[int], over: threading.Event) -> None:
+def _strike(servers: Sequence[Server], storm: Storm, struck: list[Signals], over: threading.Event) -> None:
     chance = random.Random(storm.seed)  # noqa: S311
     while not over.is_set():
         popups = [pid for server in servers for pid in _popups(server.pid)]
         if popups:
             # The older ones: most of the others have not got to their first line.
             victim = chance.choice(popups[: len(popups) // 2 + 1])
+            number = chance.choice((SIGKILL, SIGTERM))
             with suppress(ProcessLookupError):
-                os.kill(victim, chance.choice((SIGKILL, SIGTERM)))
-                struck.append(victim)
+                os.kill(victim, number)
+                struck.append(number)
         time.sleep(chance.uniform(0, 0.2))
 
 

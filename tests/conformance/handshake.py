@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.conformance.phrases import DONE, GIVEN, LOGIN, OK, STARTING, over_tls, record
 from tests.conformance.vector import ANSWER, Vector
 
-_OFFERED = {"UCSPITLS": ""}
+_OFFERED: dict[str, str | None] = {"UCSPITLS": ""}
 _SECURE = record(protocol="POP3S")
 
 
@@ -139,16 +139,86 @@ def _failures() -> Iterator[Vector]:
         log=_SECURE,
         exit=0,
     )
+
+
+_SECURED: dict[str, str | None] = {"SSL_PROTOCOL": "TLSv1.3"}
+_TWICE = [["send", "NOOP\r\n"], ["read", DONE]] * 2
+"""Behind the second reply the answer has been read."""
+
+
+def _last_words() -> Iterator[Vector]:
+    """Yield what SIGTERM says at any other time: what is there is served, and nothing more is waited for."""
     yield Vector(
-        name="SIGTERM behind the answer ends the popup as it ends any program",
+        name="SIGTERM behind the answer says that nothing more will come",
         env=_OFFERED,
         tls=True,
-        steps=over_tls(
-            ["send", "NOOP\r\n"], ["read", DONE], ["send", "NOOP\r\n"], ["read", DONE], ["signal", "SIGTERM"]
-        ),
+        steps=over_tls(*_TWICE, ["signal", "SIGTERM"]),
         out=OK + STARTING + DONE * 2,
+        exit=1,
+        differs="the C program dies of it",
+    )
+    yield Vector(
+        name="SIGTERM behind a login that has been sent behind the answer",
+        env=_OFFERED,
+        tls=True,
+        steps=over_tls(*_TWICE, ["send", LOGIN], ["signal", "SIGTERM"]),
+        out=OK + STARTING + DONE * 3,
+        fd3=GIVEN,
+        log=_SECURE,
+        exit=0,
+        differs="the C program dies of it",
+    )
+    servers: dict[str, tuple[bool, dict[str, str | None]]] = {
+        "offers TLS": (True, _OFFERED),
+        "could offer TLS": (True, {}),
+        "has been told not to": (True, {"UCSPITLS": "-"}),
+        "has TLS on": (False, _SECURED),
+    }
+    for name, (tls, env) in servers.items():
+        log = record(protocol="POP3S") if env is _SECURED else record()
+        yield Vector(
+            name=f"SIGTERM from a server that {name}",
+            env=env,
+            tls=tls,
+            steps=[["read", OK], ["send", "NOO"], ["signal", "SIGTERM"]],
+            out=OK,
+            exit=1,
+            differs="the C program dies of it",
+        )
+        yield Vector(
+            name=f"SIGTERM behind a login, from a server that {name}",
+            env=env,
+            tls=tls,
+            steps=[["read", OK], ["send", LOGIN], ["signal", "SIGTERM"]],
+            out=OK + DONE,
+            fd3=GIVEN,
+            log=log,
+            exit=0,
+            differs="the C program dies of it",
+        )
+        yield Vector(
+            name=f"an ignored SIGTERM from a server that {name}",
+            env=env,
+            tls=tls,
+            ignore=["SIGTERM"],
+            steps=[
+                ["read", OK],
+                ["signal", "SIGTERM"],
+                ["send", "NOOP\r\n"],
+                ["read", DONE],
+                ["send", LOGIN],
+            ],
+            out=OK + DONE * 2,
+            fd3=GIVEN,
+            log=log,
+            exit=0,
+        )
+    yield Vector(
+        name="SIGTERM from any other server",
+        steps=[["read", OK], ["signal", "SIGTERM"]],
+        out=OK,
         exit=-15,
     )
 
 
-VECTORS = [*_answers(), *_failures()]
+VECTORS = [*_answers(), *_failures(), *_last_words()]

@@ -6,6 +6,7 @@ Steps, each a word and what it wants:
   eof            the client half-closes
   close          the client is gone, once the subprogram runs
   signal NAME    to the popup
+  term           SIGTERM to the popup, once the subprogram runs
   tls            wait for the start command on the control socket, answer, carry on over TLS
   tls-silent     the same, but the server answers nothing
   answer BYTES   the server answers these, now
@@ -103,6 +104,7 @@ class _Player:
             "eof": self.end,
             "close": self.gone,
             "signal": lambda name: stage.popup.send_signal(Signals[name]),
+            "term": self.terminate,
             "tls": self.start_tls,
             "tls-silent": self.silent,
             "answer": self.answer,
@@ -150,6 +152,11 @@ class _Player:
         _await(self.stage.notes)
         self.stage.network.close()
         raise _GoneError
+
+    def terminate(self) -> None:
+        """Be a server whose client has gone."""
+        _await(self.stage.notes)
+        self.stage.popup.send_signal(SIGTERM)
 
     def silent(self) -> None:
         """Wait for the start command, and carry on over TLS."""

@@ -1,9 +1,10 @@
-"""Signals at any moment: the popup dies of them as any program does, and leaves no word anywhere."""
+"""Signals at any moment: they end the popup without a word, or wait until its session is over."""
 
+import os
 import re
 import time
 from contextlib import suppress
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
 
@@ -26,15 +27,19 @@ def _moments() -> list[float]:
 
 
 def _interrupt(running: Popup, number: Signals, moment: float) -> None:
-    """Signal it at `moment`: it ends, of the signal or by itself, and has said nothing but replies."""
+    """Signal it at `moment`: it ends, of the signal or of itself, and has said nothing but replies.
+
+    A login once begun has its record; without one there is none.
+    """
     with suppress(BrokenPipeError):
         running.line.send(b"NOOP\r\nUSER bob\r\nPASS x\r\n")
     time.sleep(moment)
     running.process.send_signal(number)
     running.line.end()
     said = running.line.receive_all()
-    assert running.status() in (0, -number)
-    assert b"" == running.errors()
+    status = running.status()
+    assert status in (0, -number)
+    assert ([running.record("Accept")] if status == 0 else [], b"") == (running.records(), running.errors())
     assert _REPLIES.match(said)
 
 
@@ -61,15 +66,29 @@ def test_sigterm_right_behind_the_start_command_is_always_a_failed_handshake(pop
         assert [] == complaints(vector, play(vector, popup))
 
 
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
-def test_a_signal_while_the_subprogram_runs_ends_the_popup_alone(popup: list[str], number: Signals) -> None:
-    """The subprogram is the client's session, and goes on."""
+def test_sigterm_at_any_moment_of_a_session_over_tls_loses_no_login(popup: list[str]) -> None:
+    """From the greeting on, where the server speaks TLS: the whole login was sent before it."""
+    env = {"PATH": os.environ["PATH"], "SSL_PROTOCOL": "TLSv1.3"}
+    for moment in _moments():
+        with Popup(popup, _SHORT, env=env) as running:
+            assert b"+OK\r\n" == running.line.receive_line()
+            running.line.send(b"NOOP\r\nUSER bob\r\nPASS x\r\n")
+            time.sleep(moment)
+            running.process.send_signal(SIGTERM)
+            assert b"+OK \r\n+OK \r\n" == running.line.receive_all()
+            record = running.record("Accept", protocol="POP3S")
+            assert (0, [record], b"") == (running.status(), running.records(), running.errors())
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
+def test_a_signal_while_the_subprogram_runs_waits_for_its_end(popup: list[str], number: Signals) -> None:
+    """The subprogram is the client's session, and goes on; then the record comes."""
     with Popup(popup, shell("echo here; cat")) as running:
         running.line.send(b"USER bob\r\nPASS x\r\n")
         assert [b"+OK\r\n", b"+OK \r\n", b"here\n"] == [running.line.receive_line() for _ in range(3)]
         running.process.send_signal(number)
-        assert -number == running.status()
         running.line.send(b"still here\n")
         running.line.end()
         assert b"still here\n" == running.line.receive_all()
-        assert ([], b"") == (running.records(), running.errors())
+        assert (0, [running.record("Accept")]) == (running.status(), running.records())
+        assert b"" == running.errors()

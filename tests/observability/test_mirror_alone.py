@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
-from observability.mirror import Mirror, leave
+from observability.spoolfile import Alarm, leave
 from tests.support.child import Child, run
 from tests.support.keeper import await_that
 from tests.support.listener import Listener, left_in
+from tests.support.mirrors import mirror, over, whole_session
 from tests.support.spooling import lost
 
 
@@ -28,9 +29,9 @@ def spool(tmp_path: Path) -> Path:
     return made
 
 
-def _see_to_pusher(spool: Path) -> None:
+def _ensure_pusher(spool: Path) -> None:
     """Do what a popup does last of all that is installed beside the spool."""
-    Mirror(b"", os.fsencode(spool)).see_to_pusher(str(spool.parent / "qmail-popup"), {b"--state": b"kept"})
+    mirror(spool).ensure_pusher(str(spool.parent / "qmail-popup"), {b"--state": b"kept"})
 
 
 def test_who_gets_the_lock_starts_a_pusher(tmp_path: Path, spool: Path) -> None:
@@ -39,10 +40,10 @@ def test_who_gets_the_lock_starts_a_pusher(tmp_path: Path, spool: Path) -> None:
     os.mkfifo(end)
     pusher.write_text(f'#!/bin/sh\necho "$*" >>{started}\nexec cat {end}\n')
     pusher.chmod(0o755)
-    with Child(lambda: _see_to_pusher(spool)) as first:
+    with Child(lambda: _ensure_pusher(spool)) as first:
         first.status()
     try:
-        run(lambda: _see_to_pusher(spool))  # who starts one closes the way back to here, and that raises
+        run(lambda: _ensure_pusher(spool))  # who starts one closes the way back to here, and that raises
         await_that(lambda: started.exists() and started.read_text() == "--once --state=kept\n")
     finally:
         end.write_bytes(b"")
@@ -77,22 +78,22 @@ def test_a_spool_that_goes_meanwhile_gets_nothing(
 
 
 def _leave_one(spool: Path) -> None:
-    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"})))
+    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"}), Alarm()))
 
 
 def test_a_file_that_is_removed_right_after_its_opening_loses_nothing(
     spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no link any more, which is no link too many."""
-    duplicate = posix.dup2
+    look = posix.fstat
 
-    def late(fd: int, free: int, *, inheritable: bool) -> int:  # the moment is the kernel's, as above
+    def late(fd: int) -> os.stat_result:  # the moment is the kernel's, as above
         if not (spool / "gone").exists():
             (spool / "gone").touch()
             (spool / "spool").unlink()
-        return duplicate(fd, free, inheritable=inheritable)
+        return look(fd)
 
-    monkeypatch.setattr(posix, "dup2", late)
+    monkeypatch.setattr(posix, "fstat", late)
     _leave_one(spool)
     assert [1, 0] == [len(left_in(spool)), lost(spool)]
 
@@ -117,10 +118,7 @@ def test_a_lock_is_not_tried_for_for_ever(spool: Path) -> None:
 
 
 def _session(tmp_path: Path) -> None:
-    """Tell a sidecar of a session, or leave it in the spool."""
-    mirror = Mirror(os.fsencode(tmp_path / "socket"), os.fsencode(tmp_path / "spool"))
-    mirror.hello({b"PID": b"1"})
-    mirror.finish({b"PID": b"2"})
+    whole_session(tmp_path / "spool", tmp_path / "socket")
 
 
 def test_what_was_acknowledged_is_left_nowhere_else(tmp_path: Path, spool: Path) -> None:
@@ -163,7 +161,7 @@ def test_who_was_held_up_has_no_time_left(
 def _descriptors(tmp_path: Path) -> dict[int, bool]:
     """Say hello; what is open then, and whether a subprogram would inherit it."""
     before = set(os.listdir("/proc/self/fd"))
-    Mirror(os.fsencode(tmp_path / "socket"), b"").hello({b"PID": b"1"})
+    mirror(tmp_path, tmp_path / "socket").hello(over())
     after = {int(name) for name in set(os.listdir("/proc/self/fd")) - before}
     return {fd: os.get_inheritable(fd) for fd in after}
 
@@ -178,7 +176,7 @@ def test_its_connection_has_the_next_number_from_ten_that_is_free(tmp_path: Path
 
 def test_a_directory_that_is_missing_starts_nothing(tmp_path: Path) -> None:
     """And that is no fault of the session."""
-    run(lambda: _see_to_pusher(tmp_path / "missing"))
+    run(lambda: _ensure_pusher(tmp_path / "missing"))
     assert [] == os.listdir(tmp_path)
 
 

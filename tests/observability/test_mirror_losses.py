@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from observability.event import SEPARATOR, build
-from observability.mirror import Mirror, leave
+from observability.spoolfile import Alarm, leave
 from tests.support.child import run
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import Keeper
 from tests.support.listener import left_in
+from tests.support.mirrors import whole_session
 from tests.support.mounts import namespace
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
@@ -57,7 +58,7 @@ def test_its_limit_is_a_limit_to_the_byte(spool: Path, over: int, losses: int) -
     block = build({b"PID": b"1"})
     with (spool / "spool").open("wb") as file:
         file.truncate(_SPOOL_MOST - len(SEPARATOR + block) + over)
-    run(lambda: leave(os.fsencode(spool), block))
+    run(lambda: leave(os.fsencode(spool), block, Alarm()))
     assert losses == lost(spool)
 
 
@@ -79,7 +80,7 @@ def test_what_is_drained_meanwhile_takes_no_room(
         return nullcontext(entries)
 
     monkeypatch.setattr(posix, "scandir", listed)
-    run(lambda: leave(os.fsencode(spool), block))
+    run(lambda: leave(os.fsencode(spool), block, Alarm()))
     assert losses == lost(spool)
 
 
@@ -89,7 +90,7 @@ def test_more_files_than_a_drain_leaves_are_not_looked_at(spool: Path, others: i
     for number in range(others - 1):
         (spool / f"taken.{number}").touch()
     block = build({b"PID": b"1"})
-    run(lambda: leave(os.fsencode(spool), block))  # beside the spool itself
+    run(lambda: leave(os.fsencode(spool), block, Alarm()))  # beside the spool itself
     assert losses == lost(spool)
 
 
@@ -98,7 +99,7 @@ def test_what_else_is_there_takes_no_room(spool: Path) -> None:
     for name in ("lost", "spool.old"):
         with (spool / name).open("wb") as file:
             file.truncate(_SPOOL_MOST)
-    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"})))
+    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"}), Alarm()))
     assert (1, _SPOOL_MOST) == (len(left_in(spool)), lost(spool))
 
 
@@ -123,7 +124,7 @@ def _finish_as(user: int, spool: Path) -> None:
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
-    Mirror(b"", os.fsencode(spool)).finish({b"PID": b"1"})
+    whole_session(spool)
 
 
 def test_a_directory_that_is_missing_is_not_made(popup: list[str], tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_what_is_torn_before_it_began_is_lost(spool: Path, room: int, losses: in
 
     def leave_it() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100 + room, 100 + room))
-        leave(os.fsencode(spool), build({b"PID": b"1"}))
+        leave(os.fsencode(spool), build({b"PID": b"1"}), Alarm())
 
     run(leave_it)
     assert (losses, 100 + room) == (lost(spool), (spool / "spool").stat().st_size)

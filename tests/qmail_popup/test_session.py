@@ -35,7 +35,7 @@ def test_quit(client: Client) -> None:
     """QUIT ends a session; nothing was logged, no subprogram ran, and all times are known."""
     said, known = client.say(b"NOOP\r\nQUIT\r\nNOOP\r\n", session())
     assert [b"+OK\r\n", b"+OK \r\n", b"+OK \r\n"] == said
-    assert Told("quit", "quit", "", b"", 1, 0, b"POP3", None, None, None) == known
+    assert Told("quit", "quit", "", b"", 1, 0, 2, b"POP3", None, None, None) == known
     assert [] == client.records()
 
 
@@ -55,7 +55,7 @@ def test_a_login(  # noqa: PLR0913, PLR0917 - pytest's parameters
     said, known = client.say(LOGIN, session(*shell(script)))
     line = record(f"{result}::AUTH::User")
     assert [b"+OK\r\n", b"+OK \r\n", *reply] == said
-    assert Told(ended, ended, "", line, 1, 2, b"POP3", status, (3, 4), None) == known
+    assert Told(ended, ended, "", line, 1, 2, 5, b"POP3", status, (3, 4), None) == known
     assert [line] == client.records()
 
 

@@ -1,7 +1,6 @@
 """A session that speaks TLS, or would: what becomes of it, and what is known of it afterwards."""
 
 import os
-import signal
 import socket
 from collections.abc import Iterator
 
@@ -64,17 +63,17 @@ def test_stls(client: Client, server: tuple[Line, Line]) -> None:
 
 
 def test_a_login_ahead_of_the_answer(client: Client, server: tuple[Line, Line]) -> None:
-    """It goes on without the answer, and from then on SIGTERM ends the popup."""
+    """It goes on without the answer, and from then on SIGTERM waits."""
     control, clear = server
-    task = session(*shell("echo $SSL_PROTOCOL; kill $PPID; read x"), UCSPITLS="", env=TLS_NUMBERS)
+    task = session(*shell("echo $SSL_PROTOCOL; kill $PPID; exit 1"), UCSPITLS="", env=TLS_NUMBERS)
     with Child(task, client.fds) as child:
         client.hand_over()
         client.line.send(b"STLS\r\n")
         assert b"Y" == control.receive()
         clear.send(LOGIN)
-        assert [b"+OK \r\n", b"\n"] == [clear.receive_line(), clear.receive_line()]
-        clear.end()
-        assert -signal.SIGTERM == child.status()
+        assert b"+OK \r\n\n-ERR authorization failed\r\n" == clear.receive_all()
+        known = child.result()
+    assert ("rejected", record("Reject::AUTH::User", protocol="POP3S")) == (known.ended, known.record)
 
 
 def test_a_login_behind_a_failed_handshake(client: Client, server: tuple[Line, Line]) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from qmail_popup.tls import ANSWER_MOST, FAILED
+from qmail_popup.tls import FAILED, MAX_ANSWER
 from tests.support import descriptors
 from tests.support.child import Child, run
 from tests.support.handshake import (
@@ -43,8 +43,8 @@ ANSWERS: dict[str, tuple[bytes, dict[bytes, bytes]]] = {
     "no value, no name, no equals sign": (b"SSL_A=\0=x\0SSL_B\0SSL=c=d\0\0", {b"SSL_A": b"", b"SSL": b"c=d"}),
     "all bytes": (b"SSL_A=%s\0\0" % bytes(range(1, 256)), {b"SSL_A": bytes(range(1, 256))}),
     "as long as may be": (
-        b"SSL_A=" + b"x" * (ANSWER_MOST - 8) + b"\0\0",
-        {b"SSL_A": b"x" * (ANSWER_MOST - 8)},
+        b"SSL_A=" + b"x" * (MAX_ANSWER - 8) + b"\0\0",
+        {b"SSL_A": b"x" * (MAX_ANSWER - 8)},
     ),
 }
 
@@ -73,16 +73,16 @@ def test_an_answer_byte_by_byte(name: str, server: Server) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"x" * (ANSWER_MOST + 1),
-        b"SSL_A=" + b"x" * (ANSWER_MOST - 7) + b"\0\0",
-        b"x" * ANSWER_MOST + b"y\0\0",
+        b"x" * (MAX_ANSWER + 1),
+        b"SSL_A=" + b"x" * (MAX_ANSWER - 7) + b"\0\0",
+        b"x" * MAX_ANSWER + b"y\0\0",
         b"x\0" * 40_000 + b"\0",
     ],
     ids=["endless", "one byte too long", "some bytes too long", "far too long"],
 )
 def test_too_long_an_answer(answer: bytes, server: Server) -> None:
     """Over 64 KiB it is a failed handshake, whatever it says."""
-    assert 64 * 1024 == ANSWER_MOST
+    assert 64 * 1024 == MAX_ANSWER
     with Child(answered, server.fds) as child:
         server.hand_over()
         with suppress(OSError):  # it is not read to its end
@@ -97,7 +97,7 @@ def test_an_answer_that_grows_too_long(server: Server) -> None:
         server.control.sendall(b"SSL_A=")
         await_that(lambda: not _unread(server.control))
         with suppress(OSError):  # as above
-            server.control.sendall(b"x" * 2 * ANSWER_MOST)
+            server.control.sendall(b"x" * 2 * MAX_ANSWER)
         assert (FAILED, {}) == child.result()
 
 
@@ -120,11 +120,11 @@ def test_the_control_socket_ends_before_the_answer(said: bytes, server: Server) 
 def test_an_error_on_the_control_socket(server: Server) -> None:
     """A reset is as much a failure as its end."""
 
-    def task() -> tuple[str | None, str | None]:
+    def task() -> str | None:
         handshake = started()
         os.write(handshake.control, b"x")
         os.read(20, 1)
-        return until_heard(handshake), handshake.settle()
+        return until_heard(handshake)
 
     reader, writer = os.pipe()
     with Child(task, server.fds | {20: reader}) as child:
@@ -133,7 +133,7 @@ def test_an_error_on_the_control_socket(server: Server) -> None:
             pass  # the popup's two writes are not yet both here
         server.control.close()  # with something unread: a reset
         os.write(writer, b"!")
-        assert (FAILED, None) == child.result()
+        assert FAILED == child.result()
     descriptors.close({reader, writer})
 
 

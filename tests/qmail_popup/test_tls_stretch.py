@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from qmail_popup import tls
 from qmail_popup.tls import FAILED, Handshake
 from qmail_popup.wire import DISCONNECTED, TIMEOUT
 from tests.support import descriptors
@@ -33,7 +34,8 @@ def server() -> Iterator[Server]:
 # SIGTERM.
 
 
-def test_sigterm_fails_the_handshake(server: Server) -> None:
+@pytest.mark.parametrize("said", [b"", ANSWER[:-1]], ids=["nothing", "half an answer"])
+def test_sigterm_fails_the_handshake(server: Server, said: bytes) -> None:
     """It is no end of the popup but a word from the server, also where it comes while nobody waits."""
 
     def task() -> tuple[str | None, dict[bytes, bytes]]:
@@ -41,8 +43,33 @@ def test_sigterm_fails_the_handshake(server: Server) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return until_heard(handshake), handshake.answer
 
-    server.control.sendall(ANSWER)
+    server.control.sendall(said)
     assert (FAILED, {}) == run(task, server.fds)
+
+
+def test_sigterm_behind_the_answer_leaves_the_handshake_good(server: Server) -> None:
+    """The server wrote the answer first: what it says then is that nothing more will come."""
+
+    def task() -> tuple[object, ...]:
+        handshake = started(tls.watch())
+        os.kill(os.getpid(), signal.SIGTERM)
+        return until_heard(handshake), handshake.answer, handshake.over, handshake.why(DISCONNECTED)
+
+    server.control.sendall(ANSWER)
+    assert (None, TOLD, True, DISCONNECTED) == run(task, server.fds)
+
+
+def test_a_poll_that_saw_the_signal_alone_looks_for_the_answer(server: Server) -> None:
+    """Both may come while a poll is on its way past the control socket."""
+
+    def task() -> tuple[object, ...]:
+        handshake = started(tls.watch())
+        os.kill(os.getpid(), signal.SIGTERM)
+        woken = set(handshake.descriptors()) - {handshake.control}
+        return handshake.ended(woken), handshake.answer, handshake.over
+
+    server.control.sendall(ANSWER)
+    assert (None, TOLD, True) == run(task, server.fds)
 
 
 def test_sigterm_wakes_a_wait(server: Server) -> None:
@@ -65,24 +92,41 @@ def test_many_signals_are_one(server: Server) -> None:
     assert FAILED == run(task, server.fds)
 
 
-@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
-def test_behind_the_answer_sigterm_is_what_it_was(before: signal.Handlers, server: Server) -> None:
-    """It is caught for that stretch alone."""
+def test_behind_the_answer_sigterm_says_that_nothing_more_will_come(server: Server) -> None:
+    """It was caught before the start, and stays so; it is no failure any more."""
 
-    def task() -> str:
-        signal.signal(signal.SIGTERM, before)
-        handshake = started()
-        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+    def task() -> tuple[object, ...]:
+        handshake = started(tls.watch())
         assert until_heard(handshake) is None
+        before = handshake.over
         os.kill(os.getpid(), signal.SIGTERM)
-        return "survived"
+        (woken,) = handshake.descriptors()
+        return before, handshake.ended([woken]), handshake.over, tuple(handshake.descriptors())
 
-    with Child(task, server.fds) as child:
-        server.control.sendall(ANSWER)
-        if before is signal.SIG_IGN:
-            assert "survived" == child.result()
-        else:
-            assert -signal.SIGTERM == child.status()
+    server.control.sendall(ANSWER)
+    assert (False, None, True, ()) == run(task, server.fds)
+
+
+def test_an_ignored_sigterm_is_caught_for_that_stretch_alone(server: Server) -> None:
+    """Before it and behind it, it says nothing."""
+
+    def task() -> tuple[object, ...]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        handshake = started(tls.watch())
+        caught = signal.getsignal(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        heard = until_heard(handshake)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return (
+            caught in (signal.SIG_DFL, signal.SIG_IGN),
+            heard,
+            handshake.over,
+            tuple(handshake.descriptors()),
+            signal.getsignal(signal.SIGTERM),
+        )
+
+    server.control.sendall(ANSWER)
+    assert (False, None, False, (), signal.SIG_IGN) == run(task, server.fds)
 
 
 # A login may be ahead of the answer.
@@ -142,40 +186,17 @@ def test_settling_ends_the_stretch(server: Server) -> None:
     def task() -> tuple[object, ...]:
         handshake = started()
         before = len(os.listdir("/proc/self/fd"))
-        first, second = handshake.settle(), handshake.settle()
+        handshake.settle()
+        handshake.settle()
         caught = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
         return (
-            first,
-            second,
+            handshake.look(),
             tuple(handshake.descriptors()),
             caught,
             before - len(os.listdir("/proc/self/fd")),
         )
 
-    assert (None, None, (), (signal.SIG_DFL, -1), 2) == run(task, server.fds)
-
-
-def test_settling_misses_no_signal(server: Server) -> None:
-    """A SIGTERM that came before the end of the stretch is a failure still."""
-
-    def task() -> str | None:
-        handshake = started()
-        os.kill(os.getpid(), signal.SIGTERM)
-        return handshake.settle()
-
-    assert FAILED == run(task, server.fds)
-
-
-def test_an_answer_behind_a_signal_is_none(server: Server) -> None:
-    """Where both are there, the signal counts."""
-
-    def task() -> str | None:
-        handshake = started()
-        os.kill(os.getpid(), signal.SIGTERM)
-        return handshake.ended([handshake.control])
-
-    server.control.sendall(ANSWER)
-    assert FAILED == run(task, server.fds)
+    assert (None, (), (signal.SIG_DFL, -1), 2) == run(task, server.fds)
 
 
 # Why a session ended.

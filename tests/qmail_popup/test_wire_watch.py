@@ -8,7 +8,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from qmail_popup.wire import TIMEOUT, Wire
+from qmail_popup.wire import DISCONNECTED, TIMEOUT, Wire
 from tests.support import descriptors
 from tests.support.child import run
 from tests.support.descriptors import Line, pipe_line, socket_line
@@ -34,16 +34,21 @@ class Bell:
         self, fd: int, words: Iterator[str | None], act: Callable[[], object] = lambda: None
     ) -> None:
         self.fd, self.words, self.act, self.seen = fd, words, act, list[list[int]]()
+        self.over = False
 
     def descriptors(self) -> Sequence[int]:
-        """Return the descriptor to watch."""
-        return [self.fd]
+        """Return the descriptor to watch, as long as there is something to come."""
+        return [] if self.over else [self.fd]
 
     def ended(self, ready: Collection[int]) -> str | None:
         """Do something, and say the next word."""
         self.seen.append(sorted(ready))
         self.act()
         return next(self.words)
+
+    def disconnected(self) -> None:
+        """Take it that nothing more will come."""
+        self.over = True
 
 
 def watched(bell: Bell, *, idle: int = IDLE) -> Wire:
@@ -186,3 +191,55 @@ def test_a_signal_that_is_handled_interrupts_nothing(network: tuple[Line, dict[i
         return [bytes(got) for got in [Wire(IDLE, MOST).line(lambda _line: 9)] if isinstance(got, bytearray)]
 
     assert [b"NOOP"] == run(task, fds | {4: line.writer})
+
+
+# A watch may know that nothing more will come.
+
+
+def test_what_is_there_is_served_and_nothing_is_waited_for(network: tuple[Line, dict[int, int]]) -> None:
+    """A line is read as far as it is there; behind that the client has gone, and no timeout is needed."""
+    line, fds = network
+    line.send(b"NOOP\nUSER")
+
+    def task() -> list[object]:
+        wire = watched(bell := Bell(3, repeat(None)))
+        bell.over = True
+        return [wire.line(lambda _line: 9), wire.line(lambda _line: 9), bell.seen]
+
+    quiet, writer = os.pipe()
+    assert [b"NOOP", DISCONNECTED, [[0]]] == run(task, fds | {3: quiet})
+    descriptors.close({quiet, writer})
+
+
+def test_a_wait_ends_when_nothing_more_will_come(network: tuple[Line, dict[int, int]], bell_fd: int) -> None:
+    """The word may come in the middle of it."""
+
+    def task() -> object:
+        bell = Bell(3, repeat(None), lambda: bell.disconnected())  # noqa: PLW0108 - there is none yet
+        return watched(bell).line(lambda _line: 9)
+
+    assert DISCONNECTED == run(task, network[1] | {3: bell_fd})
+
+
+def test_a_reply_that_finds_no_room_is_nobodys(bell_fd: int) -> None:
+    """Who would have read it has gone."""
+    reader, writer = small_pipe()
+    descriptors.fill(writer)
+
+    def task() -> object:
+        bell = Bell(3, repeat(None), lambda: bell.disconnected())  # noqa: PLW0108 - there is none yet
+        return watched(bell).reply(b"+OK\r\n")
+
+    assert DISCONNECTED == run(task, {1: writer, 3: bell_fd})
+    descriptors.close({reader, writer})
+
+
+def test_who_has_a_watch_serves_on_behind_a_reply_that_failed(bell_fd: int) -> None:
+    """Only a watch can tell where that ends; a timeout ends the session in any case."""
+
+    def task() -> list[object]:
+        wire = watched(bell := Bell(3, repeat(None)))
+        found = [wire.serves_on(None), wire.serves_on(TIMEOUT), bell.over, wire.serves_on(DISCONNECTED)]
+        return [*found, bell.over, Wire(IDLE, MOST).serves_on(DISCONNECTED)]
+
+    assert [False, False, False, True, True, False] == run(task, {3: bell_fd})

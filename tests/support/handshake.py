@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from qmail_popup import tls
-from qmail_popup.tls import Handshake
+from qmail_popup.tls import Handshake, Sigterm
 from tests.support import descriptors
 
 ANSWER = b"SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=TLS_AES_256_GCM_SHA384\0\0"
@@ -44,16 +44,16 @@ def offered() -> Iterator[Server]:
     descriptors.close({writer, reader, *fds.values()})
 
 
-def started() -> Handshake:
+def started(sigterm: Sigterm | None = None) -> Handshake:
     """Start TLS."""
-    handshake = tls.start([CONTROL, READ, WRITE])
+    handshake = tls.start([CONTROL, READ, WRITE], sigterm)
     assert handshake is not None
     return handshake
 
 
 def until_heard(handshake: Handshake) -> str | None:
-    """Wait for what the server says, as long as the handshake wants to wait for anything."""
-    while watched := handshake.descriptors():
+    """Wait for what the server says, as long as the answer is still to come."""
+    while handshake.control in (watched := handshake.descriptors()):
         ready = select.select(watched, [], [], descriptors.PATIENCE)[0]
         if ended := handshake.ended(ready):
             return ended

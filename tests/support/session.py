@@ -25,10 +25,27 @@ class Told:
     record: bytes
     greeted: int
     credentials: int
+    finished: int
     protocol: bytes
     status: int | None
     times: tuple[int, int] | None
     tls_version: bytes | None
+
+
+class Listener:
+    """An observer that does something once the greeting is out, and adds to the subprogram's environment."""
+
+    def __init__(self, act: Callable[[], None], more: Mapping[bytes, bytes]) -> None:
+        self._act, self._more = act, more
+
+    def greeted(self, session: Session) -> None:
+        """Do it."""
+        assert session.greeted
+        self._act()
+
+    def environment(self, inherited: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """Return what was inherited, and more."""
+        return {**inherited, **self._more}
 
 
 class Client:
@@ -65,7 +82,8 @@ class Client:
 def session(
     *subprogram: str,
     log: int | None = 5,
-    on_greeted: Callable[[], None] | None = None,
+    on_greeted: Callable[[], None] = lambda: None,
+    observed: Mapping[bytes, bytes] | None = None,
     before: Callable[[], object] = lambda: None,
     env: Mapping[str, str] | None = None,
     **more: str,
@@ -78,7 +96,8 @@ def session(
         arguments = [b"pop.example.org", *(part.encode() for part in subprogram or ("/bin/true",))]
         ticks = count(START * SECOND, SECOND)
         settings = Settings(arguments, inherited)
-        live = Session(settings, inherited, pid=7, clock=lambda: next(ticks), log=log, on_greeted=on_greeted)
+        observer = Listener(on_greeted, observed or {})
+        live = Session(settings, inherited, pid=7, clock=lambda: next(ticks), log=log, observer=observer)
         return told(live, live.run())
 
     return task
@@ -94,6 +113,7 @@ def told(live: Session, returned: str) -> Told:
         record=live.record,
         greeted=_passed(live.greeted),
         credentials=_passed(live.credentials),
+        finished=_passed(live.finished),
         protocol=live.protocol_name,
         status=outcome.status if outcome else None,
         times=(_passed(outcome.spawned), _passed(outcome.exited)) if outcome else None,

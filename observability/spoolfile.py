@@ -1,0 +1,154 @@
+"""The spool, as the popup has it: one file in a directory, to which it appends an event in one write.
+
+Owns how that file is opened, locked and bounded. The one who drains it (arrivals/spool.py) renames it, often.
+The popup often runs as root and the sidecar does not, so the directory decides who may enter. What a link, a
+FIFO or a lock that is held could do to root's popup ends here: as OSError, or as a lost event, which is
+counted in `lost` where even that can be written.
+
+An alarm ends the popup where the file system hangs. A host that is merely busy must not lose events by it: so
+each step has it put off by the time that this process has waited for a processor, and by no more.
+"""
+
+import posix
+import time
+
+from observability.event import SEPARATOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from posix import DirEntry
+else:
+    import _signal as signal  # signal itself imports enum: 4.6 ms
+
+MAX_SPOOL = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained too
+_MAX_ENTRIES = 1000
+_TRIES = 8  # a lock is held for as long as one write takes, or one renaming
+_PAUSE_SECONDS = 0.003
+_MODE = 0o660
+_APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
+_CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+_REGULAR = 0o100000  # S_IFREG; the module stat would cost an import
+_TYPE = 0o170000
+_SCHEDSTAT = "/proc/self/schedstat"  # nanoseconds on a processor, nanoseconds in wait for one
+
+
+class Alarm:
+    """SIGALRM at a time of the monotonic clock, set by the mirror; or none, at no time."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        """Look how long this process has waited for a processor until now."""
+        self._deadline = deadline
+        self._waited = 0.0 if deadline is None else _waited()
+
+    def put_off(self) -> None:
+        """Put it off by what this process has waited since."""
+        if self._deadline is not None:
+            left = self._deadline + _waited() - self._waited - time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+
+
+def _waited() -> float:
+    """Return the seconds that this process was ready to run and did not; 0 where the kernel does not say."""
+    try:
+        fd = posix.open(_SCHEDSTAT, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return 0.0
+    told = posix.read(fd, 100)
+    posix.close(fd)
+    return int(told.split()[1]) / 1e9
+
+
+def leave(directory: bytes, block: bytes, alarm: Alarm) -> None:
+    """Append an event to the spool, or else a byte to `lost`; OSError where not even that can be."""
+    try:
+        if _appended(directory, SEPARATOR + block, alarm):
+            return
+    except OSError:
+        pass
+    fd = _open(directory + b"/lost", alarm)
+    posix.write(fd, b".")
+    posix.close(fd)
+
+
+def _appended(directory: bytes, data: bytes, alarm: Alarm) -> bool:
+    """Write `data` to the spool in one write; False where there is no room, or no lock to be had.
+
+    The one who drains renames the file and then locks it: so the lock counts only if the file is still
+    the one in the directory. Neither side blocks for a lock.
+    """
+    for _ in range(_TRIES):
+        fd = _open(directory + b"/spool", alarm)
+        try:
+            if _locked(fd) and _is_there(fd, directory + b"/spool"):
+                alarm.put_off()
+                return _has_room(directory, len(data)) and _left(posix.write(fd, data))
+        finally:
+            posix.close(fd)
+        time.sleep(_PAUSE_SECONDS)
+    return False
+
+
+def _left(written: int) -> bool:
+    """Whether nobody here has to count this event: even a torn one is counted where it is drained."""
+    return written > len(SEPARATOR)
+
+
+def lock_pushers(directory: bytes, alarm: Alarm) -> int | None:
+    """Return a descriptor that holds the pushers' lock, or None where a pusher has it; OSError."""
+    lock = _open(directory + b"/pusher.lock", alarm)
+    return lock if _locked(lock, alone=True) else None
+
+
+def _open(path: bytes, alarm: Alarm) -> int:
+    """Open a file for appending; OSError unless it is a regular file with one link."""
+    alarm.put_off()
+    posix.umask(0)  # of a process that is about to end; the directory says who may enter
+    fd = posix.open(path, _APPEND | _CAREFULLY, _MODE)
+    status = posix.fstat(fd)
+    if status.st_mode & _TYPE != _REGULAR or status.st_nlink > 1:
+        posix.close(fd)
+        raise OSError
+    return fd
+
+
+def _locked(fd: int, *, alone: bool = False) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_there(fd: int, path: bytes) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        there, here = posix.lstat(path), posix.fstat(fd)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _has_room(directory: bytes, size: int) -> bool:
+    """Whether the spool, with what was taken away and is not yet drained, stays below its limit.
+
+    Who drains never leaves as many files as would take long to look at: more are somebody else's doing.
+    """
+    with posix.scandir(directory) as entries:
+        for number, entry in enumerate(entries):
+            if number >= _MAX_ENTRIES:
+                return False
+            size += _size(entry)
+    return size <= MAX_SPOOL
+
+
+def _size(entry: "DirEntry[bytes]") -> int:
+    """Return what a file adds to the spool."""
+    if entry.name != b"spool" and not entry.name.startswith(b"taken."):
+        return 0
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # drained meanwhile
+        return 0
