@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import os
 import posix
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +132,28 @@ def test_what_was_acknowledged_is_left_nowhere_else(tmp_path: Path, spool: Path)
             session.result()
         assert not sidecar.has_caller()
     assert [] == left_in(spool)
+
+
+def test_what_can_be_sent_is_sent_before_anything_is_closed(tmp_path: Path, spool: Path) -> None:
+    """A server that ends the popup as soon as its pipe is closed comes too late for the event."""
+
+    def task() -> tuple[bytes, bytes]:
+        told = mirror(spool, tmp_path / "socket")
+        with Listener(tmp_path / "socket") as sidecar:
+            told.hello(over())
+            with closing(sidecar.accept()) as caller:
+                seen = []
+
+                def hang_up() -> None:
+                    seen.extend([caller.block(), caller.block()])
+                    caller.acknowledge()
+
+                told.finish(over(), hang_up)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        return seen[0][b"TRACE"], seen[1][b"TRACE"]
+
+    hello, event = run(task)
+    assert (hello, []) == (event, left_in(spool))
 
 
 def test_a_connection_that_ends_acknowledges_nothing(tmp_path: Path, spool: Path) -> None:

@@ -145,27 +145,6 @@ def test_without_a_mirror_a_trace_is_inherited(tmp_path: Path) -> None:
     assert TRACED.items() <= dict(line.split("=", 1) for line in out.read_text().splitlines()).items()
 
 
-def test_nobody_waits_for_the_mirror(tmp_path: Path) -> None:
-    """Network, log and server's stderr are closed before an answer of the sidecar is waited for."""
-    with socket.socket(socket.AF_UNIX) as sidecar:
-        sidecar.bind(str(tmp_path / "socket"))
-        sidecar.listen()  # it never answers
-        environ = {"QMAIL_POPUP_SIDECAR": str(tmp_path / "socket"), "QMAIL_POPUP_SPOOL": str(tmp_path)}
-        with Popup(POPUP, env=environ) as popup:
-            connection = None
-            assert popup.talk(b"QUIT\r\n").endswith(b"+OK \r\n")
-            connection, _ = sidecar.accept()
-            with connection:
-                told = b""
-                while b"ENDED=quit" not in told:
-                    told += connection.recv(4096)
-                open_now = os.listdir(f"/proc/{popup.process.pid}/fd")
-                connection.sendall(b"\0")
-            assert 0 == popup.status()
-    assert set() == {*open_now} & {"0", "1", "2", "5"}
-    assert not (tmp_path / "spool").exists()
-
-
 def test_a_mirror_that_is_not_there(tmp_path: Path) -> None:
     """A fault of the mirror fails no login, not even where its module is missing."""
     package = tmp_path / "qmail_popup"
