@@ -17,7 +17,7 @@ from observability.event import build
 from observability.spoolfile import Alarm, leave
 from tests.support.child import Child, run
 from tests.support.keeper import await_that
-from tests.support.listener import Listener, left_in
+from tests.support.listener import Block, Listener, left_in
 from tests.support.mirrors import mirror, over, whole_session
 from tests.support.spooling import lost
 
@@ -137,12 +137,11 @@ def test_what_was_acknowledged_is_left_nowhere_else(tmp_path: Path, spool: Path)
 def test_what_can_be_sent_is_sent_before_anything_is_closed(tmp_path: Path, spool: Path) -> None:
     """A server that ends the popup as soon as its pipe is closed comes too late for the event."""
 
-    def task() -> tuple[bytes, bytes]:
-        told = mirror(spool, tmp_path / "socket")
+    def task() -> list[Block | None]:
+        told, seen = mirror(spool, tmp_path / "socket"), list[Block | None]()
         with Listener(tmp_path / "socket") as sidecar:
             told.hello(over())
             with closing(sidecar.accept()) as caller:
-                seen = []
 
                 def hang_up() -> None:
                     seen.extend([caller.block(), caller.block()])
@@ -150,10 +149,12 @@ def test_what_can_be_sent_is_sent_before_anything_is_closed(tmp_path: Path, spoo
 
                 told.finish(over(), hang_up)
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        return seen[0][b"TRACE"], seen[1][b"TRACE"]
+        return seen
 
     hello, event = run(task)
-    assert (hello, []) == (event, left_in(spool))
+    assert hello
+    assert event
+    assert (hello[b"TRACE"], []) == (event[b"TRACE"], left_in(spool))
 
 
 def test_a_connection_that_ends_acknowledges_nothing(tmp_path: Path, spool: Path) -> None:
