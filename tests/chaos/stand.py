@@ -1,23 +1,23 @@
-"""Where one scenario plays: a copy of the code, a sidecar on paths of its own, popups started by hand.
+"""Where one scenario plays: a sidecar on paths of its own, popups started by hand.
 
 It keeps the books: what went to descriptor 5, and how many sessions there were.
 """
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import Keeper
 from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.scraper import counts
+from tests.support.without import command
 
-# -S: nothing of site-packages is the popup's business, and it starts in half the time.
-POPUP = (sys.executable, "-S", "-m", "qmail_popup")
+# Nothing of site-packages is the popup's business, and without it starts in half the time.
+_BARE = "-S"
+POPUP = command((), "qmail_popup", _BARE)
 
 
 class Tally(NamedTuple):
@@ -30,10 +30,10 @@ class Tally(NamedTuple):
 class Stand:
     """One scenario's sidecar and popups. Leaving the context ends the sidecar."""
 
-    def __init__(self, directory: Path, checkout: Path = CHECKOUT) -> None:
-        """Play with the code of `checkout`; files go to `directory`."""
-        self.keeper = Keeper(directory, cwd=checkout)
-        self._checkout = checkout
+    def __init__(self, directory: Path, *without: str) -> None:
+        """Play with files in `directory`; without: parts that are missing, see `tests.support.without`."""
+        self.keeper = Keeper(directory, command(without, "observability"))
+        self._popup = command(without, "qmail_popup", _BARE)
         self._records = self._sessions = 0
 
     @property
@@ -58,7 +58,7 @@ class Stand:
         if spool_only:
             told = {"QMAIL_POPUP_SPOOL": told["QMAIL_POPUP_SPOOL"]}
         env = {"PATH": os.environ["PATH"], **told}
-        with Popup([*wrapper, *POPUP], REFUSES, env=env, cwd=self._checkout) as popup:
+        with Popup([*wrapper, *self._popup], REFUSES, env=env) as popup:
             assert b"+OK\r\n" == popup.line.receive_line()
             yield popup
             assert 1 == popup.status()

@@ -21,11 +21,11 @@ from tests.support.gateway import Prometheus, Pushgateway
 from tests.support.keeper import Keeper
 from tests.support.programs import need
 from tests.support.scraper import counts
-from tests.support.scratch import Change, changed
 from tests.support.server import Server, serving
 from tests.support.sidecar import REJECTED, deliver, fields
 from tests.support.unattended import INSTANCE, Unattended, attempts
 from tests.support.waiting import until
+from tests.support.without import command
 
 _LONGER = int(os.environ.get("CHAOS", "0"))
 _TIMES = _LONGER or 1
@@ -34,13 +34,6 @@ _STOPS_MOST = 150  # without the rules, about one in eight was seen
 _OFTEN = 0.2
 _ATTEMPTS = "qmail_popup_auth_attempts_total"
 _COUNTERS = '{__name__=~"qmail_popup_.*_(total|bucket|sum|count)"}'
-_WITHOUT_RULES = (
-    Change("observability/pushgateway/thread.py", "_LOOK_SECONDS = 0.5", "_LOOK_SECONDS = 0.01"),
-    Change("observability/pushgateway/push.py", "        if not self._work:\n", "        if True:\n"),
-    Change(
-        "observability/pushgateway/push.py", "            if not self._is_sure:\n", "            if False:\n"
-    ),
-)
 _RECORD = re.compile(r"(Accept|Reject)::(?:AUTH|STLS)::(User|Apop|Any) P:(POP3S?) S:")
 _RESULTS = {"Accept": "accepted", "Reject": "rejected"}
 
@@ -106,7 +99,7 @@ def test_without_the_rules_a_counter_steps_back(
     tmp_path: Path, gateway: Pushgateway, prometheus: Prometheus
 ) -> None:
     """Where a push goes out while an older one may still come, a Prometheus sees a counter step back."""
-    with Keeper(tmp_path, cwd=changed(tmp_path / "copy", _WITHOUT_RULES)) as keeper:
+    with Keeper(tmp_path, command(["one-push-at-a-time"], "observability")) as keeper:
         _stopped_under_load(keeper, gateway, _STOPS_MOST, lambda: bool(_steps_back(prometheus)))
     assert [] != _steps_back(prometheus)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,12 +17,11 @@ from observability.event import build
 from tests.support.descriptors import CHECKOUT, PATIENCE
 from tests.support.gateway import Pushgateway
 from tests.support.keeper import Keeper, await_that
-from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
-from tests.support.scratch import Change, changed
 from tests.support.sidecar import fields, spooled
 from tests.support.unattended import INSTANCE, Unattended, attempts, total
+from tests.support.waiting import until
 
 OTHER_USER = 64_024
 
@@ -131,15 +130,6 @@ def _is_free(lock: Path) -> bool:
     return True
 
 
-def _runs_on(state: Path) -> bool:
-    """Whether a process has that store on its command line."""
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
-            if str(state).encode() in line.read_bytes():
-                return True
-    return False
-
-
 def test_beside_a_sidecar_it_ends(tmp_path: Path, gateway: Pushgateway) -> None:
     """Who has the store keeps it: one clear line, status 1."""
     with Keeper(tmp_path) as keeper:
@@ -230,48 +220,24 @@ def test_a_store_that_is_locked_delays_and_loses_nothing(tmp_path: Path, gateway
     assert 3 == attempts(gateway)
 
 
-_BETWEEN = Change(
-    "observability/pusher.py",
-    "                turn.give_up()\n",
-    "                time.sleep(2)\n                turn.give_up()\n",
-)
-_NO_LOOK = Change(
-    "observability/pusher.py", "if is_stuck or not _waiting(settings.spool) or not turn.taken():", "if True:"
-)
-_IN_A_HURRY = Change("observability/settings.py", '"default": 15.0', '"default": 0.3')
-
-
 @pytest.mark.parametrize(
-    ("changes", "pushed"), [((), 2), ((_NO_LOOK,), 1)], ids=["as it is", "without the second look"]
+    ("parts", "pushed"), [((), 2), (("last-look",), 1)], ids=["as it is", "without the last look"]
 )
 def test_an_event_that_comes_when_it_is_about_to_end(
-    tmp_path: Path, gateway: Pushgateway, changes: tuple[Change, ...], pushed: int
+    tmp_path: Path, installed: Path, gateway: Pushgateway, parts: tuple[str, ...], pushed: int
 ) -> None:
-    """Between its last drain and the end of its turn an event slips in: only a second look finds it."""
-    checkout = changed(tmp_path / "copy", (_BETWEEN, _IN_A_HURRY, *changes))
-    spool, state = tmp_path / "spool", tmp_path / "state.sqlite"
-    spool.mkdir()
-    env = {
-        "PATH": os.environ["PATH"],
-        "QMAIL_POPUP_PUSHGATEWAY": gateway.url,
-        "QMAIL_POPUP_SPOOL": str(spool),
-        "QMAIL_POPUP_STATE": str(state),
-    }
-
-    def log_in() -> None:
-        command = (sys.executable, "-S", "-m", "qmail_popup")
-        with Popup(command, REFUSES, env=env, cwd=checkout) as popup:
-            popup.talk(LOGIN)
-            popup.status()
-
-    log_in()
-    await_that(lambda: attempts(gateway) == 1)
-    await_that(lambda: _is_free(Path(f"{state}.lock")))  # it has left the store, and still has its turn
-    assert not _is_free(spool / "pusher.lock")
-    log_in()
-    await_that(lambda: not _runs_on(state))
-    assert pushed == attempts(gateway)
-    assert (pushed == 1) == (spool / "spool").exists()
+    """Between its last drain and the end of its turn an event slips in: only a last look finds it."""
+    with _unattended(tmp_path, installed, gateway, interval=0.1) as host:
+        host.run_without("hurry-to-end", *parts)
+        host.sessions(1)
+        until(lambda: attempts(gateway) == 1)
+        until(lambda: _is_free(Path(f"{host.state}.lock")))  # it has left the store, and still has its turn
+        assert not _is_free(host.spool / "pusher.lock")
+        host.sessions(1)
+        (host.spool / "let-go").touch()
+        host.settle()
+        assert pushed == attempts(gateway)
+        assert (pushed == 1) == (host.spool / "spool").exists()
 
 
 def test_the_last_event_of_a_burst_is_pushed(tmp_path: Path, installed: Path, gateway: Pushgateway) -> None:

@@ -1,6 +1,7 @@
 """A host without a sidecar: its popups leave events in a spool, and start pushers."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import Self
 
+from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
 from tests.support.processes import is_gone
 from tests.support.scraper import Numbers, counts
 from tests.support.waiting import TIMEOUT, until
+from tests.support.without import command
 
 INSTANCE = "mx.example.org"
 
@@ -21,7 +24,7 @@ INSTANCE = "mx.example.org"
 _WRAPPER = """\
 #!/bin/sh
 echo $$ >>{starts}
-exec {before} {program} "$@" --push-interval={interval}
+exec {pusher} "$@" --push-interval={interval}
 """
 
 
@@ -43,11 +46,16 @@ class Unattended:
         self.gateway = gateway
         self.run_by("")
 
-    def run_by(self, command: str) -> None:
+    def run_by(self, tracer: str) -> None:
         """Have the pushers that are started from now on run by a command, as strace."""
-        text = _WRAPPER.format(
-            starts=self._starts, before=command, program=self._program, interval=self._interval
-        )
+        self._start(f"{tracer} {self._program}")
+
+    def run_without(self, *parts: str) -> None:
+        """Have them run without these parts, see `tests.support.without`."""
+        self._start(f"env PYTHONPATH={CHECKOUT} {shlex.join(command(parts, 'observability'))}")
+
+    def _start(self, pusher: str) -> None:
+        text = _WRAPPER.format(starts=self._starts, pusher=pusher, interval=self._interval)
         self._wrapper.write_text(text)
         self._wrapper.chmod(0o755)
 
@@ -72,9 +80,9 @@ class Unattended:
     def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> None:
         """Have so many logins at once, and wait for the end of all."""
         environ = {"PATH": os.environ["PATH"], **self.environment}
-        command = [*wrapper, *self.popup, "pop.example.org", *subprogram]
+        argv = [*wrapper, *self.popup, "pop.example.org", *subprogram]
         popups = [
-            subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             for _ in range(count)
         ]
         for popup in popups:

@@ -1,0 +1,240 @@
+"""Runs one of our programs with a part of it switched off, so that a test can show what that part is for.
+
+    python -m tests.support.without PART[,PART...] MODULE [ARGUMENT...]
+
+Where it can be, a part is taken away at the border of the process (a lock that is always granted, a file that
+forgets), so that it does not matter how the part is written. Popups run this too, with `-S`: what only a
+sidecar needs is imported in its own functions.
+"""
+
+import errno
+import fcntl
+import os
+import posix
+import runpy
+import select
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_SOON_SECONDS = 0.01
+_TABLES_OF_TOTALS = """
+    SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('marks', 'recent', 'older')
+"""
+
+
+def command(parts: Sequence[str], module: str, *options: str) -> tuple[str, ...]:
+    """Return what starts a module without these parts. options: the interpreter's."""
+    wanted = ("-m", module) if not parts else ("-m", "tests.support.without", ",".join(parts), module)
+    return (sys.executable, *options, *wanted)
+
+
+def _identities() -> None:
+    """Have the store keep no identity of what was counted."""
+    from observability.store import schema
+
+    opened = schema.open_file
+
+    def opening(path: "Path", timeout: float) -> "sqlite3.Connection":
+        database = opened(path, timeout)
+        database.execute("CREATE TEMP TRIGGER forget AFTER INSERT ON recent BEGIN DELETE FROM recent; END")
+        return database
+
+    _replace(schema, "open_file", opening)
+
+
+def _store_file() -> None:
+    """Have the store in memory, so that it ends with its process."""
+    import sqlite3
+
+    connect: Any = sqlite3.connect
+
+    def in_memory(path: object, *_: object, uri: bool = False, **options: object) -> object:
+        # What was kept is looked at first, read-only.
+        return connect(path, uri=True, **options) if uri else connect(":memory:", **options)
+
+    _replace(sqlite3, "connect", in_memory)
+
+
+def _stored_totals() -> None:
+    """Have the store begin with no totals, but with the identities of what was counted before."""
+    import contextlib
+    import sqlite3
+
+    def clear(database: sqlite3.Connection) -> None:
+        with contextlib.suppress(sqlite3.OperationalError):  # read-only
+            for (table,) in database.execute(_TABLES_OF_TOTALS).fetchall():
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name that SQLite told us
+
+    _connecting(clear)
+
+
+def _commit_before_acknowledgement() -> None:
+    """Acknowledge an event as soon as it is read."""
+    import socket
+
+    receive = socket.socket.recv
+
+    def hasty(peer: socket.socket, *arguments: int) -> bytes:
+        data = receive(peer, *arguments)
+        if b"\0ENDED=" in data:
+            peer.send(b"\n")
+        return data
+
+    _replace(socket.socket, "recv", hasty)
+
+
+def _commit_before_removal() -> None:
+    """Remove a file that was taken from the spool as soon as it is read."""
+    read = os.read
+
+    def hasty(fd: int, size: int) -> bytes:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if os.path.basename(path).startswith("taken."):
+            os.unlink(path)
+        return read(fd, size)
+
+    _replace(os, "read", hasty)
+
+
+def _drainer_lock() -> None:
+    """Grant every lock of a file at once."""
+    _replace(fcntl, "flock", lambda *_: None)
+
+
+def _acknowledgement() -> None:
+    """Have the popup take an event for acknowledged once it is sent."""
+    sent: set[int] = set()
+    read, write, poll = posix.read, posix.write, select.poll
+
+    def writing(fd: int, data: bytes) -> int:
+        if b"\0ENDED=" in data:
+            sent.add(fd)
+        return write(fd, data)
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll, self._fds = poll(), set[int]()
+
+        def register(self, fd: int, events: int) -> None:
+            self._fds.add(fd)
+            self._poll.register(fd, events)
+
+        def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
+            return [(fd, select.POLLIN) for fd in self._fds & sent] or self._poll.poll(timeout)
+
+    _replace(posix, "write", writing)
+    _replace(posix, "read", lambda fd, size: b"\n" if fd in sent else read(fd, size))
+    _replace(select, "poll", Poll)
+
+
+def _spool() -> None:
+    """Let the popup find no room for a spool."""
+    opened = posix.open
+
+    def opening(path: bytes, *how: int) -> int:
+        if path.endswith(b"/spool"):
+            raise OSError(errno.ENOSPC, "no room")
+        return opened(path, *how)
+
+    _replace(posix, "open", opening)
+
+
+def _second_look() -> None:
+    """Hide from the popup that the file that it has opened is the spool no more."""
+    opened = posix.open
+    files: dict[bytes, posix.stat_result] = {}
+
+    def opening(path: bytes, *how: int) -> int:
+        fd = opened(path, *how)
+        files[path] = posix.fstat(fd)
+        return fd
+
+    _replace(posix, "open", opening)
+    _replace(posix, "lstat", lambda path: files[path])
+
+
+def _one_push_at_a_time() -> None:
+    """Begin a push whatever became of the one before, without asking the gateway first."""
+    from observability.pushgateway import push
+
+    class Careless(push.Pushing):
+        def begin(self, method: str = "POST") -> None:
+            self.close()
+            self._is_sure = True
+            super().begin(method)
+
+        def go_on(self, _timeout: float) -> push.Result | None:
+            return super().go_on(_SOON_SECONDS)  # or the next one would have to wait
+
+    _replace(push, "Pushing", Careless)
+
+
+def _hurry_to_end() -> None:
+    """Have a pusher that has drained DIR for the last time wait for DIR/let-go before it lets go of that."""
+    from tests.support.waiting import until
+
+    lock = fcntl.flock
+
+    def locking(fd: int, operation: int) -> None:
+        directory, name = os.path.split(os.readlink(f"/proc/self/fd/{fd}"))
+        if (name, operation) == ("pusher.lock", fcntl.LOCK_UN):
+            until(lambda: os.path.exists(f"{directory}/let-go"))
+        lock(fd, operation)
+
+    _replace(fcntl, "flock", locking)
+
+
+def _last_look() -> None:
+    """Let a pusher see nothing in the spool that it does not drain."""
+    from observability.arrivals.spool import Spool
+
+    _replace(Spool, "waiting_bytes", lambda _spool: 0)
+
+
+def _connecting(work: "Callable[[sqlite3.Connection], None]") -> None:
+    """Do something to each database that is opened."""
+    import sqlite3
+
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401 - sqlite3's own
+        database = connect(*arguments, **options)
+        work(database)
+        return database
+
+    _replace(sqlite3, "connect", connected)
+
+
+def _replace(owner: ModuleType | type, name: str, part: object) -> None:
+    assert hasattr(owner, name), f"{owner.__name__} has no {name} to be replaced"
+    setattr(owner, name, part)
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "identities": _identities,
+    "store-file": _store_file,
+    "stored-totals": _stored_totals,
+    "commit-before-acknowledgement": _commit_before_acknowledgement,
+    "commit-before-removal": _commit_before_removal,
+    "drainer-lock": _drainer_lock,
+    "acknowledgement": _acknowledgement,
+    "spool": _spool,
+    "second-look": _second_look,
+    "one-push-at-a-time": _one_push_at_a_time,
+    "hurry-to-end": _hurry_to_end,
+    "last-look": _last_look,
+}
+
+
+if __name__ == "__main__":
+    _, names, program, *rest = sys.argv
+    for wanted in names.split(","):
+        PARTS[wanted]()
+    sys.argv[1:] = rest
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
