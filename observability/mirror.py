@@ -171,6 +171,7 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
         event.RECORD: session.record.removesuffix(b"\n"),
         event.ENDED: session.ended.encode(),
         event.ERROR: session.failure.encode(),
+        event.REASON: session.reason.encode(),
         event.TLS: session.tls_variables.get(b"SSL_PROTOCOL"),
         event.CIPHER: session.tls_variables.get(b"SSL_CIPHER"),
     }

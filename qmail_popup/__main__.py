@@ -30,13 +30,18 @@ _USAGE = b"-ERR usage: popup hostname subprogram\r\n"
 _FOR_PEOPLE = {
     b"--version": b"qmail-popup %s\n" % VERSION.encode(),
     b"--help": b"""usage: qmail-popup hostname subprogram [argument...]
+       qmail-popup --check hostname subprogram [argument...]
 
 Reads a POP3 user name and password (or APOP) on descriptor 0, answers on descriptor 1, runs
 subprogram with name, password and timestamp on its descriptor 3, and writes one line about who
 was accepted or rejected on descriptor 5. Started by tcpserver or sslserver for each connection.
 
+With --check it serves nobody, and says what is wrong with this environment and these arguments,
+or what it would do. Run it in the environment of the run script.
+
 Environment: POP3AUTH=apop, UCSPITLS='' (offer STLS), ! (require it) or - (none), QMAIL_POPUP_TIMEOUT,
-QMAIL_POPUP_RESP_CODES=1, QMAIL_POPUP_STDERR=keep. See qmail-popup(8).
+QMAIL_POPUP_LOGIN_TIMEOUT, QMAIL_POPUP_REFUSAL_SECONDS, QMAIL_POPUP_EXITS, QMAIL_POPUP_RESP_CODES=1,
+QMAIL_POPUP_STDERR=keep. See qmail-popup(8).
 """,
 }
 
@@ -72,6 +77,12 @@ def _start(arguments: list[bytes]) -> int:
     if len(arguments) < _MIN_ARGUMENTS:
         _print(_USAGE)
         return _FAILED
+    if arguments[0] == b"--check" and len(arguments) > _MIN_ARGUMENTS:
+        from qmail_popup import check
+
+        complaints = check.complaints(arguments[1:], posix.environ)
+        _print(b"".join(complaints or check.description(arguments[1:], posix.environ)))
+        return _FAILED if complaints else 0
     return _serve(Settings(arguments, posix.environ))
 
 

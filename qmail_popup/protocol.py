@@ -4,8 +4,8 @@ Pure: no descriptor, no process, no clock. One table of verbs leads to handlers 
 what is not in the table is answered by a catch-all. A handler returns a reply and an action; the
 reply is whole, CRLF included, or empty where somebody else will speak.
 
-Lines that may hold a password come and go as bytearrays and are wiped here as soon as nobody needs
-them; nothing but the first four bytes of a line is ever copied into an object that cannot be wiped.
+A line may hold a password, so it is the caller's to wipe, and nothing but a user name and the first four
+bytes is ever copied out of it: what a handler gets, and the secret of a login, are views of the line.
 """
 
 TYPE_CHECKING = False
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Move = tuple[bytes, str]
-    Handler = Callable[["Authorization", bytearray], Move]
+    Handler = Callable[["Authorization", memoryview], Move]
 
-LINE_MOST = 4096  # bytes without the LF; RFC 2449 section 4 asks for 255 at least
+MAX_LINE = 4096  # bytes without the LF; RFC 2449 section 4 asks for 255 at least
 _VERB = 4  # bytes: the length of every verb here
 
 # Actions: what the session does once the reply is out.
@@ -27,19 +27,18 @@ REFUSE_CLEAR = "refuse clear"  # TLS is required and not on
 
 # The shortest lines: "PASS x", "STLS", "APOP a b" and "USER x", each with its LF.
 _PASS, _STLS, _APOP, _USER = 7, 5, 9, 7
-_STATUS_PERMANENT, STATUS_TEMPORARY = 2, 111  # checkpassword: misused; a temporary problem
 _NUL, _CR, _SPACE = 0, 13, 32
 
 
 class Credentials:
     """What a client logs in with. It has no repr, so that no log can show it.
 
-    method: b"User" or b"Apop"; name: bytes; secret: a bytearray, wiped by `wipe`
+    method: b"User" or b"Apop"; name: bytes; secret: a view of the line that it came in
     """
 
     __slots__ = ("method", "name", "secret")
 
-    def __init__(self, method: bytes, name: bytes, secret: bytearray) -> None:
+    def __init__(self, method: bytes, name: bytes, secret: memoryview) -> None:
         """Hold them until they are handed over."""
         self.method, self.name, self.secret = method, name, secret
 
@@ -61,25 +60,34 @@ class Authorization:
         self.apop, self.resp_codes = apop, resp_codes
         self.stls, self.tls_required, self.tls = stls, tls_required, tls
         self.user = b""
-        self.credentials = Credentials(b"", b"", bytearray())  # until LOGIN
+        self.credentials = Credentials(b"", b"", memoryview(b""))  # until LOGIN
 
     def greeting(self) -> bytes:
         """Return the first reply."""
         return b"+OK %s\r\n" % self.timestamp if self.apop else b"+OK\r\n"
 
     def command(self, line: bytearray) -> "Move":
-        """Answer one line, without its LF; `line` is wiped. Over LINE_MOST bytes the rest may be missing."""
-        try:
-            return self._dispatch(line)
-        finally:
-            wipe(line)
+        """Answer one line, without its LF. Over MAX_LINE bytes the rest may be missing."""
+        if len(line) > MAX_LINE:
+            return b"-ERR line too long\r\n", GO_ON
+        if _NUL in line:
+            return _SYNTAX_ERROR
+        end = len(line) - 1 if line and line[-1] == _CR else len(line)
+        space = line.find(b" ", 0, end)
+        verb_end = end if space < 0 else space
+        start = verb_end
+        while start < end and line[start] == _SPACE:
+            start += 1
+        # What is longer than any verb may be a mistyped password, and is not copied.
+        handler = _VERBS.get(bytes(line[:_VERB]).upper(), _unknown) if verb_end == _VERB else _unknown
+        return handler(self, memoryview(line)[start:end])
 
     def tls_started(self) -> None:
         """Forget what was said in clear (RFC 2595 section 4)."""
         self.tls = True
         self.user = b""
 
-    def allowance(self, line: "bytearray | memoryview") -> int:
+    def read_limit(self, line: "bytearray | memoryview") -> int:
         """Return how many bytes may be read at once when `line` is what there is of a line: 1 or more.
 
         What follows the line that hands descriptor 0 over belongs to the subprogram or to the TLS
@@ -88,7 +96,7 @@ class Authorization:
         """
         ways = self._ways()
         start = min(size + then for _verb, size, then in ways)
-        if len(line) > LINE_MOST:
+        if len(line) > MAX_LINE:
             return 1 + start
         begun = bytes(line[:_VERB]).upper()
         to_go = [max(1, size - len(line)) + then for verb, size, then in ways if verb.startswith(begun)]
@@ -103,38 +111,13 @@ class Authorization:
         ways += [(b"APOP", _APOP, 0)] if self.apop else []
         return ways
 
-    def _dispatch(self, line: bytearray) -> "Move":
-        if len(line) > LINE_MOST:
-            return b"-ERR line too long\r\n", GO_ON
-        if _NUL in line:
-            return _SYNTAX_ERROR
-        end = len(line) - 1 if line and line[-1] == _CR else len(line)
-        space = line.find(b" ", 0, end)
-        verb_end = end if space < 0 else space
-        start = verb_end
-        while start < end and line[start] == _SPACE:
-            start += 1
-        # What is longer than any verb may be a mistyped password, and is not copied.
-        handler = _VERBS.get(bytes(line[:_VERB]).upper(), _unknown) if verb_end == _VERB else _unknown
-        return handler(self, line[start:end])
 
+def refusal(status: int | None, code: bytes) -> bytes:
+    """Return the reply to a login that the subprogram refused: its exit status, None where a signal ended it.
 
-def wipe(buffer: bytearray) -> None:
-    """Overwrite what may be a password, in place."""
-    buffer[:] = bytes(len(buffer))
-
-
-def verdict(status: int | None, *, resp_codes: bool) -> bytes:
-    """Return the reply to how the subprogram ended: its exit status, None where a signal ended it.
-
-    With `resp_codes` it tells a client whether to ask for another password (RFC 3206); empty after status 0.
+    code: tells a client whether to ask for another password (RFC 3206), or nothing
     """
-    if status == 0:
-        return b""
-    if status is None:
-        return error(b"aack, child crashed", b"[SYS/TEMP] " if resp_codes else b"")
-    code = {STATUS_TEMPORARY: b"[SYS/TEMP] ", _STATUS_PERMANENT: b"[SYS/PERM] "}.get(status, b"[AUTH] ")
-    return error(b"authorization failed", code if resp_codes else b"")
+    return error(b"aack, child crashed" if status is None else b"authorization failed", code)
 
 
 def unable(what: str, *, resp_codes: bool) -> bytes:
@@ -148,15 +131,15 @@ def error(text: bytes, code: bytes = b"") -> bytes:
     return b"-ERR %s%s\r\n" % (code, text)
 
 
-def _noop(_state: Authorization, _argument: bytearray) -> "Move":
+def _noop(_state: Authorization, _argument: memoryview) -> "Move":
     return b"+OK \r\n", GO_ON
 
 
-def _quit(_state: Authorization, _argument: bytearray) -> "Move":
+def _quit(_state: Authorization, _argument: memoryview) -> "Move":
     return b"+OK \r\n", QUIT
 
 
-def _user(state: Authorization, argument: bytearray) -> "Move":
+def _user(state: Authorization, argument: memoryview) -> "Move":
     if state.tls_required and not state.tls:
         return _TLS_REQUIRED
     if not argument:
@@ -165,9 +148,8 @@ def _user(state: Authorization, argument: bytearray) -> "Move":
     return b"+OK \r\n", GO_ON
 
 
-def _pass(state: Authorization, argument: bytearray) -> "Move":
+def _pass(state: Authorization, argument: memoryview) -> "Move":
     if not state.user:
-        wipe(argument)
         return b"-ERR USER first\r\n", GO_ON
     if not argument:
         return _SYNTAX_ERROR
@@ -175,26 +157,19 @@ def _pass(state: Authorization, argument: bytearray) -> "Move":
     return b"", LOGIN
 
 
-def _apop(state: Authorization, argument: bytearray) -> "Move":
+def _apop(state: Authorization, argument: memoryview) -> "Move":
     if state.tls_required and not state.tls:
-        move = _TLS_REQUIRED
-    elif not state.apop:
-        move = error(b"APOP not available"), GO_ON
-    else:
-        move = _apop_credentials(state, argument)
-    wipe(argument)
-    return move
-
-
-def _apop_credentials(state: Authorization, argument: bytearray) -> "Move":
-    space = argument.find(b" ")
+        return _TLS_REQUIRED
+    if not state.apop:
+        return error(b"APOP not available"), GO_ON
+    space = next((at for at, byte in enumerate(argument) if byte == _SPACE), -1)
     if space < 0 or space + 1 == len(argument):
         return _SYNTAX_ERROR
     state.credentials = Credentials(b"Apop", bytes(argument[:space]), argument[space + 1 :])
     return b"", LOGIN
 
 
-def _capa(state: Authorization, _argument: bytearray) -> "Move":
+def _capa(state: Authorization, _argument: memoryview) -> "Move":
     clear = state.tls_required and not state.tls
     holds = (
         (b"TOP", True),
@@ -209,14 +184,13 @@ def _capa(state: Authorization, _argument: bytearray) -> "Move":
     return b"\r\n".join([b"+OK capability list follows", *listed, b".", b""]), GO_ON
 
 
-def _stls(state: Authorization, _argument: bytearray) -> "Move":
+def _stls(state: Authorization, _argument: memoryview) -> "Move":
     if not state.stls or state.tls:
         return b"-ERR STLS not available\r\n", GO_ON
     return b"+OK starting TLS negotiation\r\n", START_TLS
 
 
-def _unknown(_state: Authorization, argument: bytearray) -> "Move":
-    wipe(argument)
+def _unknown(_state: Authorization, _argument: memoryview) -> "Move":
     return b"-ERR authorization first\r\n", GO_ON
 
 

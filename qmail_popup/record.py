@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-FIELD_MOST = 255  # bytes of a name, host or address: with three of them a line stays below PIPE_BUF
-PATIENCE_SECONDS = 30  # for a log that takes nothing
+MAX_FIELD = 255  # bytes of a name, host or address: with three of them a line stays below PIPE_BUF
+TIMEOUT_SECONDS = 30  # for a log that takes nothing
 _TICK_SECONDS = 0.1
 
 _CONTROLS = bytes(range(32)) + b"\x7f"
@@ -39,26 +39,26 @@ def compose(  # noqa: PLR0913  the fields of the line
 
     verdict: e.g. b"Accept::AUTH::User"; protocol: b"POP3" or b"POP3S"; the rest as it came.
     """
-    shown = name[:FIELD_MOST].translate(_NAME) + (b"..." if len(name) > FIELD_MOST else b"")
+    shown = name[:MAX_FIELD].translate(_NAME) + (b"..." if len(name) > MAX_FIELD else b"")
     return b"qmail-popup: pid %d %s P:%s S:%s:%s ?~ '%s'\n" % (
         pid,
         verdict,
         protocol,
-        ip[:FIELD_MOST].translate(_IP),
-        host[:FIELD_MOST].translate(_HOST),
+        ip[:MAX_FIELD].translate(_IP),
+        host[:MAX_FIELD].translate(_HOST),
         shown,
     )
 
 
-def append(fd: int, line: bytes, patience: float, hang_up: "Callable[[], None]") -> None:
+def append(fd: int, line: bytes, timeout: float, hang_up: "Callable[[], None]") -> None:
     """Write `line` to `fd` in one write, or give it up: a log that fails fails no login.
 
-    Where there is no room it waits, `patience` seconds at most, and calls `hang_up` first, so that
+    Where there is no room it waits, `timeout` seconds at most, and calls `hang_up` first, so that
     no client waits for a log. The descriptor is shared and may block, its flags are not ours to
     change, and poll(2) is no promise that a write will not block. So a timer interrupts the write:
     Python then runs the handler and goes on with the write unless the handler raised.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
 
     def tick(_signal: int, _frame: object) -> None:
         hang_up()

@@ -7,9 +7,11 @@ rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error.
 subprogram and the record are imported when they are used: a session without a login has no need of them.
 """
 
+import posix
+
 from qmail_popup import protocol
-from qmail_popup.settings import TLS_DESCRIPTORS
-from qmail_popup.wire import IN, OUT, Wire
+from qmail_popup.settings import EXITS, TLS_DESCRIPTORS
+from qmail_popup.wire import IN, OUT, Wire, wipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ else:
 
 # sslserver sends SIGTERM as soon as its client or its pipe has gone: it is to find what is begun done.
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_MAX_SHOWN = 255  # bytes of the subprogram's name, on descriptor 2
 EXIT_STATUS = {"accepted": 0, "quit": 0}  # 1 for all others
-_VERDICT = {True: b"Accept::AUTH::%s", False: b"Reject::AUTH::%s"}
 
 
 class Session:
@@ -43,7 +45,7 @@ class Session:
 
     record: the line of descriptor 5, b"" where there was none to write
     ended: how, see above; failure: "pipe", "fork" or "control" where ended is "error"
-    outcome: the subprogram's, if one was to run
+    outcome: the subprogram's, if one was to run; reason: why it refused, "" where it did not
     started, greeted, credentials, finished: nanoseconds of `clock`, 0 where not reached
     """
 
@@ -64,7 +66,7 @@ class Session:
         timestamp = b"<%d.%d@%s>" % (pid, self.started // 1_000_000_000, settings.hostname)
         self._settings, self._environ = settings, environ
         self._clock, self._log_fd, self._observer = clock, log, observer
-        self._wire = Wire(settings.idle, protocol.LINE_MOST)
+        self._wire = Wire(settings.idle_timeout, protocol.MAX_LINE, settings.login_timeout)
         self._handshake: tls.Handshake | None = None
         self._sigterm: tls.Sigterm | None = None
         self._inherited_mask: set[int] | None = None
@@ -76,7 +78,8 @@ class Session:
             tls=settings.tls_on,
             resp_codes=settings.resp_codes,
         )
-        self.ended = self.failure = ""
+        self._subprogram: subprogram.Subprogram | None = None
+        self.ended = self.failure = self.reason = ""
         self.record = b""
         self.outcome: subprogram.Outcome | None = None
         self.greeted = self.credentials = self.finished = 0
@@ -96,7 +99,7 @@ class Session:
         self._watch()
         ended = self._greet()
         while not ended:
-            ended = self._command()
+            ended = self._command() or self._decide()
         self._hold_signals()
         self.ended = self._handshake.why(ended) if self._handshake else ended
         self.finished = self._clock()
@@ -130,11 +133,14 @@ class Session:
         return None
 
     def _command(self) -> str | None:
-        line = self._wire.line(self._state.allowance)
+        line = self._wire.line(self._state.read_limit)
         if isinstance(line, str):
             return line
-        reply, action = self._state.command(line)
-        return self._actions[action](self, self._wire.reply(reply))
+        try:
+            reply, action = self._state.command(line)
+            return self._actions[action](self, self._wire.reply(reply))
+        finally:
+            wipe(line)  # the one copy of what may be a password, in the one place where all lines end
 
     def _go_on(self, gone: str | None) -> str | None:
         return None if self._wire.serves_on(gone) else gone
@@ -160,47 +166,66 @@ class Session:
         return None
 
     def _login(self, _gone: str | None) -> str | None:
+        """Start the subprogram and hand the credentials over; what it makes of them is for `_decide`."""
         self._hold_signals()
         self.credentials = self._clock()
+        self._wire.deadline = None
         if failed := self._handshake and self._handshake.look():
-            protocol.wipe(self._state.credentials.secret)
             return failed
         if watch := self._handshake or self._sigterm:
             watch.release()  # in the subprogram a signal that was ignored would be at its default
-        outcome = self.outcome = self._subprogram(self._state.credentials)
-        if not outcome:
-            return self._unable("pipe")
-        if outcome.failure:
-            return self._unable(outcome.failure)
-        codes = self._settings.resp_codes
-        self._wire.reply(protocol.verdict(outcome.status, resp_codes=codes))
-        accepted = outcome.status == 0
-        self._log(_VERDICT[accepted] % self._state.credentials.method, self._state.credentials.name)
-        return "accepted" if accepted else "crashed" if outcome.status is None else "rejected"
-
-    def _subprogram(self, login: protocol.Credentials) -> "subprogram.Outcome | None":
-        """Run it; None where no descriptor is left to read the module with, and so none for a pipe."""
         try:
             from qmail_popup import subprogram
-        except (ImportError, OSError):
-            protocol.wipe(login.secret)
-            return None
-        handed = subprogram.message(login.name, login.secret, self._state.timestamp)
-        protocol.wipe(login.secret)
-        told = self._handshake.answer if self._handshake else {}
-        environ = self._observer.environment(self._environ) if self._observer else self._environ
-        return subprogram.run(
+        except (ImportError, OSError):  # no descriptor is left to read it with, and so none for a pipe
+            import errno
+
+            return self._unable("pipe", errno.EMFILE)
+        self._subprogram = subprogram.start(
             self._settings.subprogram,
-            subprogram.environment(environ, told),
-            handed,
+            subprogram.environment(self._inherited(), self._handshake.answer if self._handshake else {}),
             sigmask=(self._inherited_mask or set()).difference(_HELD),
             keep_stderr=self._settings.keep_stderr,
             clock=self._clock,
         )
+        login = self._state.credentials
+        self._subprogram.hand_over(login.name, login.secret, self._state.timestamp)
+        return None
 
-    def _unable(self, failure: str) -> str:
-        """Tell the client that the subprogram could not be started."""
-        return self._fail(failure, protocol.unable(failure, resp_codes=self._settings.resp_codes))
+    def _inherited(self) -> "Mapping[bytes, bytes]":
+        return self._observer.environment(self._environ) if self._observer else self._environ
+
+    def _decide(self) -> str | None:
+        """Wait for the subprogram, if there is one, and tell client and log what became of the login."""
+        if not self._subprogram:
+            return None
+        outcome = self.outcome = self._subprogram.wait()
+        if outcome.failure:
+            return self._unable(outcome.failure, outcome.error)
+        login = self._state.credentials
+        if outcome.status == 0:
+            self._log(b"Accept::AUTH::%s" % login.method, login.name)
+            return "accepted"
+        return self._refuse(outcome)
+
+    def _refuse(self, outcome: "subprogram.Outcome") -> str:
+        from qmail_popup import reasons
+
+        login = self._state.credentials
+        self.reason, mistake = reasons.of(outcome, self.credentials, self._settings)
+        code = reasons.RESPONSE_CODES[self.reason] if self._settings.resp_codes else b""
+        self._wire.reply(protocol.refusal(outcome.status, code))
+        self._log(b"Reject::AUTH::%s" % login.method, login.name)
+        if outcome.error:
+            self._cannot(b"run", outcome.error)
+        if mistake:
+            self._write_stderr(b"%s is ignored: %s" % (EXITS, mistake))
+        return "crashed" if self.reason == reasons.CRASHED else "rejected"
+
+    def _unable(self, failure: str, error: int | None) -> str:
+        """Tell the client, and the operator, that the subprogram could not be started."""
+        ended = self._fail(failure, protocol.unable(failure, resp_codes=self._settings.resp_codes))
+        self._cannot(b"start", error or 0)
+        return ended
 
     def _fail(self, failure: str, reply: bytes) -> str:
         """Tell the client of a failure of our own; there is no record of it."""
@@ -208,21 +233,34 @@ class Session:
         self._wire.reply(reply)
         return "error"
 
+    def _cannot(self, what: bytes, error: int) -> None:
+        program = self._settings.subprogram[0][:_MAX_SHOWN]
+        self._write_stderr(b"cannot %s %s: %s" % (what, program, posix.strerror(error).encode()))
+
+    def _write_stderr(self, text: bytes) -> None:
+        """Write a line to descriptor 2, unless that is the TLS server's; where nothing can be read, none."""
+        try:
+            from qmail_popup import stderr
+        except (ImportError, OSError):
+            return
+        if stderr.STDERR not in self.descriptors():
+            stderr.log(text)
+
     def _log(self, verdict: bytes, name: bytes) -> None:
         from qmail_popup import record
 
-        told = self._settings
+        settings = self._settings
         self.record = record.compose(
             pid=self.pid,
             verdict=verdict,
             protocol=self.protocol_name,
-            ip=told.client_ip,
-            host=told.client_host,
+            ip=settings.client_ip,
+            host=settings.client_host,
             name=name,
         )
         if self._log_fd is not None:
-            patience = min(record.PATIENCE_SECONDS, told.idle)
-            record.append(self._log_fd, self.record, patience, self._wire.close)
+            timeout = min(record.TIMEOUT_SECONDS, settings.idle_timeout)
+            record.append(self._log_fd, self.record, timeout, self._wire.close)
 
     _actions: "ClassVar[dict[str, Callable[[Session, str | None], str | None]]]" = {  # noqa: RUF012
         protocol.GO_ON: _go_on,

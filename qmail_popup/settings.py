@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypeGuard
 
-IDLE_SECONDS = 1200  # qmail-popup(8): "has a 20-minute idle timeout"
-IDLE_SECONDS_MOST = 2_000_000  # poll(2) takes milliseconds in an int: 24 days
+IDLE_TIMEOUT = 1200  # seconds; qmail-popup(8): "has a 20-minute idle timeout"
+MAX_TIMEOUT = 2_000_000  # poll(2) takes milliseconds in an int: 24 days
+REFUSAL_SECONDS = 10  # no checker takes longer to refuse a password
 OWN_PREFIX = b"QMAIL_POPUP_"
 TLS_DESCRIPTORS = (b"SSLCTLFD", b"SSLREADFD", b"SSLWRITEFD")
 POP3S_PORT = b"995"
 UNKNOWN = b"unknown"
 SPOOL = b"/var/spool/qmail-popup"
+
+EXITS = OWN_PREFIX + b"EXITS"
+TIMES = (OWN_PREFIX + b"TIMEOUT", OWN_PREFIX + b"LOGIN_TIMEOUT", OWN_PREFIX + b"REFUSAL_SECONDS")
 
 _SIDECAR = OWN_PREFIX + b"SIDECAR"
 _PUSHGATEWAY = OWN_PREFIX + b"PUSHGATEWAY"
@@ -26,7 +30,7 @@ _PUSHER_OPTIONS = {
     b"--push-credentials": OWN_PREFIX + b"PUSH_CREDENTIALS",
 }
 
-_DIGITS_MOST = 9  # what is longer is no int of C
+_MAX_DIGITS = 9  # what is longer is no int of C
 
 # tcpserver's names first: sslserver sets its own only where it was not told to set those (-e).
 _SERVER_PREFIXES = (b"TCP6", b"TCP", b"SSL")
@@ -39,7 +43,9 @@ class Settings:
     sidecar, spool: paths for the mirror, both empty where it is off
     pusher: options of the pusher that popups see to, empty where there is to be none
     subprogram: argv of the subprogram, at least one item
-    idle: seconds; apop, resp_codes, keep_stderr: switches
+    idle_timeout, login_timeout, refusal_seconds: seconds; a login_timeout of 0 is none
+    exits: what the exit statuses of the subprogram mean, as the operator wrote it (read where one refuses)
+    apop, resp_codes, keep_stderr: switches
     tls_wanted, tls_required: of UCSPITLS; tls_on: TLS from the first byte
     tls_descriptors: SSLCTLFD, SSLREADFD and SSLWRITEFD, in this order, less each that is no number
     """
@@ -49,12 +55,15 @@ class Settings:
         "client_host",
         "client_ip",
         "client_port",
+        "exits",
         "hostname",
-        "idle",
+        "idle_timeout",
         "keep_stderr",
         "local_ip",
         "local_port",
+        "login_timeout",
         "pusher",
+        "refusal_seconds",
         "resp_codes",
         "sidecar",
         "spool",
@@ -70,25 +79,25 @@ class Settings:
         ucspi_tls = environ.get(b"UCSPITLS", b"-")
         self.sidecar, self.spool = _mirror(environ)
         self.pusher = _pusher(environ)
-        self.hostname = arguments[0]
-        self.subprogram = list(arguments[1:])
-        self.idle = _seconds(environ.get(OWN_PREFIX + b"TIMEOUT", b""))
+        self.hostname, *self.subprogram = arguments
+        idle, self.login_timeout, refusal = (seconds(environ.get(name, b"")) for name in TIMES)
+        self.idle_timeout, self.refusal_seconds = idle or IDLE_TIMEOUT, refusal or REFUSAL_SECONDS
+        self.exits = environ.get(EXITS, b"")
         self.apop = environ.get(b"POP3AUTH", b"").lower().startswith((b"apop", b"+apop"))
         self.resp_codes = environ.get(OWN_PREFIX + b"RESP_CODES") == b"1"
         self.keep_stderr = environ.get(OWN_PREFIX + b"STDERR") == b"keep"
-        self.client_ip = _told(environ, b"REMOTEIP").removeprefix(b"::ffff:") or UNKNOWN
-        self.client_host = _told(environ, b"REMOTEHOST") or UNKNOWN
-        self.client_port = _told(environ, b"REMOTEPORT")
-        self.local_ip = _told(environ, b"LOCALIP").removeprefix(b"::ffff:")
-        self.local_port = _told(environ, b"LOCALPORT")
+        self.client_ip = _received(environ, b"REMOTEIP").removeprefix(b"::ffff:") or UNKNOWN
+        self.client_host = _received(environ, b"REMOTEHOST") or UNKNOWN
+        self.client_port = _received(environ, b"REMOTEPORT")
+        self.local_ip = _received(environ, b"LOCALIP").removeprefix(b"::ffff:")
+        self.local_port = _received(environ, b"LOCALPORT")
         self.tls_on = self.local_port == POP3S_PORT or environ.get(b"SSL_PROTOCOL", b"") != b""
-        self.tls_wanted = ucspi_tls != b"-"
-        self.tls_required = ucspi_tls == b"!"
+        self.tls_wanted, self.tls_required = ucspi_tls != b"-", ucspi_tls == b"!"
         named = map(environ.get, TLS_DESCRIPTORS)
-        self.tls_descriptors = [int(text[-_DIGITS_MOST:]) for text in named if _is_descriptor(text)]
+        self.tls_descriptors = [int(text[-_MAX_DIGITS:]) for text in named if _is_descriptor(text)]
 
 
-def _told(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
+def _received(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
     """Return the first of the server's variables that is set, even to nothing; b"" where none is."""
     for prefix in _SERVER_PREFIXES:
         value = environ.get(prefix + what)
@@ -112,19 +121,19 @@ def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
     url = environ.get(_PUSHGATEWAY, b"")
     if not url or b"@" in url or environ.get(_SIDECAR):  # a sidecar pushes by itself
         return {}
-    told = {option: environ.get(name, b"") for option, name in _PUSHER_OPTIONS.items()}
-    return {b"--push": url, **{option: value for option, value in told.items() if value}}
+    given = {option: environ.get(name, b"") for option, name in _PUSHER_OPTIONS.items()}
+    return {b"--push": url, **{option: value for option, value in given.items() if value}}
 
 
-def _seconds(text: bytes) -> int:
-    """Read the idle timeout; anything but a whole number above 0 leaves the default."""
+def seconds(text: bytes) -> int:
+    """Read a timeout, which is a whole number above 0; 0 for anything else."""
     digits = text.lstrip(b"0")
     if not digits.isdigit():
-        return IDLE_SECONDS
+        return 0
     # By length first: int() refuses thousands of digits.
-    return IDLE_SECONDS_MOST if len(digits) > _DIGITS_MOST else min(int(digits), IDLE_SECONDS_MOST)
+    return MAX_TIMEOUT if len(digits) > _MAX_DIGITS else min(int(digits), MAX_TIMEOUT)
 
 
 def _is_descriptor(text: bytes | None) -> "TypeGuard[bytes]":
     """Return whether `text` can be a descriptor's number: decimal, and no more digits than an int has."""
-    return text is not None and text.isdigit() and len(text.lstrip(b"0")) <= _DIGITS_MOST
+    return text is not None and text.isdigit() and len(text.lstrip(b"0")) <= _MAX_DIGITS

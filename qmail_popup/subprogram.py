@@ -1,6 +1,7 @@
 r"""The subprogram: its environment, descriptor 3, its start and its end.
 
 The interface is checkpassword's: `name\0secret\0timestamp\0` on descriptor 3, the exit status decides.
+What is written there is a view of the one line that holds it, and is the session's to wipe.
 Started through posix_spawn(3), which takes signals and descriptors as tables, says why an execve failed,
 and costs less than a fork of the interpreter. Descriptors are set up in the child alone, because 3 and 5
 may be anything in the popup.
@@ -16,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection, Mapping
+
+    Buffer = bytes | memoryview
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
@@ -30,16 +33,18 @@ _LC_CTYPE = b"LC_CTYPE"
 class Outcome:
     """How it ended: exit status, or the signal that ended it, or "pipe" or "fork" where it never began.
 
+    error: errno, where it could not be run (its status is CANNOT_RUN then) or never began
     spawned, exited: nanoseconds, as the clock that was given tells them
     """
 
-    __slots__ = ("exited", "failure", "signal", "spawned", "status")
+    __slots__ = ("error", "exited", "failure", "signal", "spawned", "status")
 
     def __init__(self) -> None:
         """Begin with nothing known."""
         self.status: int | None = None
         self.signal: int | None = None
         self.failure: str | None = None
+        self.error: int | None = None
         self.spawned = self.exited = 0
 
 
@@ -76,46 +81,74 @@ def _contents(path: bytes) -> bytes:
     return read
 
 
-def message(name: bytes, secret: bytearray, timestamp: bytes) -> bytearray:
-    """Return what descriptor 3 says, in a buffer of its own to be wiped; `secret` is copied nowhere else."""
-    handed = bytearray(len(name) + len(secret) + len(timestamp) + 3)
-    view = memoryview(handed)
-    start = 0
-    for part in (name, secret, timestamp):
-        view[start : start + len(part)] = part
-        start += len(part) + 1
-    return handed
-
-
-def run(  # noqa: PLR0913  what a process is started with
+def start(
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
-    handed: bytearray,
     *,
     sigmask: "Collection[int]" = (),
     keep_stderr: bool,
     clock: "Callable[[], int]",
-) -> Outcome:
-    """Start it with `sigmask` blocked, hand it `handed` (wiped once written), and wait for its end."""
+) -> "Subprogram":
+    """Start it with `sigmask` blocked; what kept it from starting, if anything did, is in the outcome."""
     outcome = Outcome()
     try:
         read_end, write_end = posix.pipe()
-    except OSError:
-        _wipe(handed)
-        outcome.failure = "pipe"
-        return outcome
+    except OSError as error:
+        outcome.failure, outcome.error = "pipe", error.errno
+        return Subprogram(0, -1, outcome, clock)
     outcome.spawned = clock()
     # 3 before 2: where 2 was closed at the start, the pipe may be 2.
     actions = [(posix.POSIX_SPAWN_DUP2, read_end, FD)]
     actions += [] if keep_stderr else [(posix.POSIX_SPAWN_DUP2, OUT, STDERR)]
     pid = _spawn(argv, environ, actions, sigmask, outcome)
     posix.close(read_end)  # so that writing fails where nobody is there to read, and blocks nobody
-    _hand_over(write_end, handed)
-    posix.close(write_end)
-    if pid:
-        _wait(pid, outcome)
-    outcome.exited = clock()
-    return outcome
+    return Subprogram(pid, write_end, outcome, clock)
+
+
+class Subprogram:
+    """One that was started, or could not be."""
+
+    __slots__ = ("_clock", "_outcome", "_pid", "_write_end")
+
+    def __init__(self, pid: int, write_end: int, outcome: Outcome, clock: "Callable[[], int]") -> None:
+        """pid: 0 where there is no process; write_end: of the pipe to its descriptor 3, -1 for none."""
+        self._pid, self._write_end, self._outcome, self._clock = pid, write_end, outcome, clock
+
+    def hand_over(self, name: bytes, secret: "Buffer", timestamp: bytes) -> None:
+        """Say on descriptor 3 all that it says, in one write; `secret` is copied nowhere."""
+        if self._write_end < 0:
+            return
+        parts: list[Buffer] = [name + b"\0", secret, b"\0" + timestamp + b"\0"]
+        try:
+            while parts:
+                parts = _left(parts, posix.writev(self._write_end, parts))
+        except OSError:  # a subprogram that does not read it is no error
+            pass
+        posix.close(self._write_end)
+
+    def wait(self) -> Outcome:
+        """Wait for its end."""
+        outcome = self._outcome
+        if self._pid:
+            _pid, status = posix.waitpid(self._pid, 0)
+            if posix.WIFSIGNALED(status):
+                outcome.signal = posix.WTERMSIG(status)
+            else:
+                outcome.status = posix.WEXITSTATUS(status)
+        if outcome.spawned:
+            outcome.exited = self._clock()
+        return outcome
+
+
+def _left(parts: "list[Buffer]", written: int) -> "list[Buffer]":
+    """Return what of `parts` is still to be written: a signal may cut a write short."""
+    left: list[Buffer] = []
+    for part in parts:
+        view = memoryview(part)
+        if written < len(view):
+            left.append(view[written:])
+        written = max(0, written - len(view))
+    return left
 
 
 def _spawn(
@@ -131,33 +164,11 @@ def _spawn(
             argv[0], argv, environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=sigmask
         )
     except OSError as error:
-        if error.errno in _NO_PROCESS:
-            outcome.failure = "fork"
-        else:
-            outcome.status = CANNOT_RUN
+        outcome.error = error.errno
     except ValueError:  # an empty name: execve would say ENOENT
+        outcome.error = errno.ENOENT
+    if outcome.error in _NO_PROCESS:
+        outcome.failure = "fork"
+    else:
         outcome.status = CANNOT_RUN
     return 0
-
-
-def _hand_over(fd: int, handed: bytearray) -> None:
-    """Write all of `handed`, and wipe it; a subprogram that does not read it is no error."""
-    left = memoryview(handed)
-    try:
-        while left:
-            left = left[posix.write(fd, left) :]
-    except OSError:
-        pass
-    _wipe(handed)
-
-
-def _wipe(handed: bytearray) -> None:
-    memoryview(handed)[:] = bytes(len(handed))
-
-
-def _wait(pid: int, outcome: Outcome) -> None:
-    _pid, status = posix.waitpid(pid, 0)
-    if posix.WIFSIGNALED(status):
-        outcome.signal = posix.WTERMSIG(status)
-    else:
-        outcome.status = posix.WEXITSTATUS(status)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 IN, OUT = 0, 1
+MAX_UNFINISHED = 1 << 20  # bytes of a line without LF: with no read-ahead each six cost a system call
 DISCONNECTED = "disconnected"
 TIMEOUT = "timeout"
 
@@ -39,34 +40,43 @@ TIMEOUT = "timeout"
 class Wire:
     """The network, as a session sees it.
 
-    idle: seconds until a read or a write without progress ends the session
-    most: bytes of a line that are kept (and one more, to tell that it was longer)
+    timeout: seconds until a read or a write without progress ends the session
+    max_line: bytes of a line that are kept (and one more, to tell that it was longer)
+    busy_timeout: seconds from now until the session ends however busy the client is, unless `deadline`
+    is set to None before; 0 for none
     """
 
-    __slots__ = ("_buffer", "_filled", "_idle", "_most", "_view", "watch")
+    __slots__ = ("_buffer", "_dropped", "_filled", "_max_line", "_timeout", "_view", "deadline", "watch")
 
-    def __init__(self, idle: int, most: int) -> None:
+    def __init__(self, timeout: int, max_line: int, busy_timeout: int = 0) -> None:
         """Begin with nothing read."""
-        self._idle = idle
-        self._most = most
+        self._timeout = timeout
+        self._max_line = max_line
+        self.deadline = time.monotonic() + busy_timeout if busy_timeout else None
         # Never resized: growing would leave copies of what it held behind in freed memory.
-        self._buffer = bytearray(2 * most)
+        self._buffer = bytearray(2 * max_line)
         self._view = memoryview(self._buffer)
         self._filled = 0
+        self._dropped = 0  # bytes of the line, behind those that are kept
         self.watch: Watch | None = None
 
-    def line(self, allowance: "Callable[[memoryview], int]") -> bytearray | str:
-        """Return the next line without its LF, cut behind `most` + 1 bytes, or how the session ended.
+    def line(self, read_limit: "Callable[[memoryview], int]") -> bytearray | str:
+        """Return the next line without its LF, cut behind `max_line` + 1 bytes, or how the session ended.
 
-        `allowance` is asked, with what there is of the line, how many bytes may be read next.
+        It is the only copy of what the client sent, and the caller's to wipe. `read_limit` is asked, with
+        what there is of the line, how many bytes may be read next.
         """
-        while (end := self._buffer.find(b"\n", 0, self._filled)) < 0:
-            self._keep(self._most + 1)
-            ended = self._ready(IN, select.POLLIN) or self._read(allowance(self._view[: self._filled]))
-            if ended:
-                self.wipe()
-                return ended
-        return self._take(end)
+        ended = None
+        while not ended:
+            end = self._buffer.find(b"\n", 0, self._filled)
+            if self._dropped + (self._filled if end < 0 else end) > MAX_UNFINISHED:
+                break
+            if end >= 0:
+                return self._take(end)
+            self._keep(self._max_line + 1)
+            ended = self._ready(IN, select.POLLIN) or self._read(read_limit(self._view[: self._filled]))
+        self.wipe()
+        return ended or DISCONNECTED
 
     def reply(self, data: bytes) -> str | None:
         """Write `data`, in one piece where the network takes it so; how the session ended where it did."""
@@ -102,12 +112,12 @@ class Wire:
 
     def wipe(self) -> None:
         """Overwrite what is left of an unfinished line."""
-        self._view[:] = bytes(len(self._view))
+        wipe(self._view)
         self._filled = 0
 
-    def _read(self, most: int) -> str | None:
+    def _read(self, limit: int) -> str | None:
         try:
-            count = posix.readv(IN, [self._view[self._filled : self._filled + most]])
+            count = posix.readv(IN, [self._view[self._filled : self._filled + limit]])
         except BlockingIOError:
             return None
         except OSError:
@@ -118,33 +128,42 @@ class Wire:
     def _keep(self, most: int) -> None:
         """Overwrite what an over-long line has beyond `most` bytes."""
         if self._filled > most:
-            self._view[most : self._filled] = bytes(self._filled - most)
+            wipe(self._view[most : self._filled])
+            self._dropped += self._filled - most
             self._filled = most
 
     def _take(self, end: int) -> bytearray:
         """Cut the line that ends at `end` out of the buffer, and leave no copy of it there."""
-        line = bytearray(self._view[: min(end, self._most + 1)])
+        line = bytearray(self._view[: min(end, self._max_line + 1)])
         rest = self._filled - (end + 1)
         self._view[:rest] = self._view[end + 1 : self._filled]
-        self._view[rest : self._filled] = bytes(self._filled - rest)
-        self._filled = rest
+        wipe(self._view[rest : self._filled])
+        self._filled, self._dropped = rest, 0
         return line
 
     def _ready(self, fd: int, event: int) -> str | None:
         """Wait until `fd` is ready; how the session ended where it did before."""
-        deadline = time.monotonic() + self._idle
-        while True:
+        deadline = time.monotonic() + self._timeout
+        if self.deadline is not None:
+            deadline = min(deadline, self.deadline)
+        while (seconds := deadline - time.monotonic()) > 0:
             over = self.watch is not None and self.watch.over
-            ready = self._poll(fd, event, 0 if over else deadline - time.monotonic())
-            if not ready:
-                return DISCONNECTED if over else TIMEOUT
+            ready = self._poll(fd, event, 0 if over else seconds)
+            if over and not ready:
+                return DISCONNECTED
             ended = self.watch.ended(ready) if self.watch else None
             if ended or fd in ready:
                 return ended
+        return TIMEOUT
 
     def _poll(self, fd: int, event: int, seconds: float) -> list[int]:
         poll = select.poll()
         for watched in self.watch.descriptors() if self.watch else ():
             poll.register(watched, select.POLLIN)
         poll.register(fd, event)
-        return [number for number, _events in poll.poll(max(0.0, seconds) * 1000)]
+        return [number for number, _events in poll.poll(seconds * 1000)]
+
+
+def wipe(buffer: bytearray | memoryview) -> None:
+    """Overwrite what may be a password, in place."""
+    memoryview(buffer)[:] = bytes(len(buffer))

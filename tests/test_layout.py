@@ -12,7 +12,20 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 
 # The way of the data is the way down each list: a module may import those below it.
-POPUP = ["__main__", "session", "record", "subprogram", "tls", "wire", "protocol", "settings"]
+POPUP = [
+    "__main__",
+    "check",
+    "executable",
+    "session",
+    "record",
+    "reasons",
+    "subprogram",
+    "tls",
+    "wire",
+    "stderr",
+    "protocol",
+    "settings",
+]
 DEAR = {
     "argparse",
     "asyncio",
@@ -140,7 +153,7 @@ def test_what_importing_the_popup_loads() -> None:
     assert own | {"select"} == loaded("import qmail_popup.__main__") - {"posix", "time", "_signal"}
 
 
-@pytest.mark.parametrize("name", ["__main__", "tls", "subprogram", "record"])
+@pytest.mark.parametrize("name", ["__main__", "tls", "subprogram", "record", "reasons", "stderr"])
 def test_nothing_dear_is_loaded(name: str) -> None:
     """What a session with a login or with TLS loads besides is as cheap."""
     modules = loaded(f"import qmail_popup.{name}")

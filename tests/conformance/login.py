@@ -115,15 +115,25 @@ def _outcomes() -> Iterator[Vector]:
         "exit:3": (FAILED, "AUTH"),
         "exit:100": (FAILED, "AUTH"),
         "exit:110": (FAILED, "AUTH"),
+        "exit:126": (FAILED, "SYS/TEMP"),
+        "exit:127": (FAILED, "SYS/TEMP"),
+        "exit:129": (FAILED, ""),
+        "exit:130": (FAILED, ""),
+        "exit:141": (FAILED, ""),
+        "exit:143": (FAILED, ""),
+        "exit:139": (FAILED, "AUTH"),
         "exit:111": (FAILED, "SYS/TEMP"),
         "exit:112": (FAILED, "AUTH"),
         "exit:255": (FAILED, "AUTH"),
+        "signal:1": (crashed, ""),
+        "signal:2": (crashed, ""),
         "signal:6": (crashed, "SYS/TEMP"),
-        "signal:13": (crashed, "SYS/TEMP"),
-        "signal:15": (crashed, "SYS/TEMP"),
+        "signal:9": (crashed, "SYS/TEMP"),
+        "signal:13": (crashed, ""),
+        "signal:15": (crashed, ""),
     }
     for do, (reply, code) in ends.items():
-        for env, wanted in (({}, reply), (_CODES, reply.replace("-ERR ", f"-ERR [{code}] "))):
+        for env, wanted in (({}, reply), (_CODES, _coded(reply, code))):
             yield Vector(
                 name=f"{do} {'with' if env else 'without'} response codes",
                 env=env,
@@ -137,12 +147,16 @@ def _outcomes() -> Iterator[Vector]:
             )
 
 
+def _coded(reply: str, code: str) -> str:
+    return reply.replace("-ERR ", f"-ERR [{code}] ") if code else reply
+
+
 def _codes() -> Iterator[Vector]:
     """Yield response codes where the rules have them, and replies that must have none."""
-    for name, subprogram in (
-        ("cannot be found", "/nonexistent/x"),
-        ("is a directory", "/"),
-        ("is empty", ""),
+    for name, subprogram, why in (
+        ("cannot be found", "/nonexistent/x", "No such file or directory"),
+        ("is a directory", "/", "Permission denied"),
+        ("is empty", "", "No such file or directory"),
     ):
         yield Vector(
             name=f"response codes: a subprogram that {name} counts as 111",
@@ -151,6 +165,7 @@ def _codes() -> Iterator[Vector]:
             steps=told(LOGIN),
             out=OK + DONE + "-ERR [SYS/TEMP] authorization failed\r\n",
             log=record("Reject"),
+            errors=f"qmail-popup: cannot run {subprogram}: {why}\n",
             exit=1,
         )
     yield Vector(

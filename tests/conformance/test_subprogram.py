@@ -21,33 +21,36 @@ def _file(directory: Path, text: str, mode: int, name: str = "checker") -> Path:
     return path
 
 
-def _said(popup: list[str], subprogram: str, env: dict[str, str], cwd: Path = CHECKOUT) -> bytes:
-    """Return what the client gets behind the replies to its login."""
+def _said(
+    popup: list[str], subprogram: str, env: dict[str, str], cwd: Path = CHECKOUT, why: str = ""
+) -> bytes:
+    """Return what the client gets behind the replies to its login; the operator gets `why` it cannot run."""
     with Popup(popup, (subprogram,), env={"QMAIL_POPUP_RESP_CODES": "1", **env}, cwd=cwd) as running:
         said = running.talk(LOGIN)
-        assert b"" == running.errors()
+        line = f"qmail-popup: cannot run {subprogram}: {why}\n" if why else ""
+        assert line.encode() == running.errors()
     assert said.startswith(_REPLIES)
     return said.removeprefix(_REPLIES)
 
 
 @pytest.mark.parametrize(
-    ("text", "mode"),
+    ("text", "mode", "why"),
     [
-        ("echo no shell may run this\n", 0o755),
-        ("", 0o755),
-        ("#!/nonexistent/interpreter\n", 0o755),
-        (_SPEAKS, 0o644),
+        ("echo no shell may run this\n", 0o755, "Exec format error"),
+        ("", 0o755, "Exec format error"),
+        ("#!/nonexistent/interpreter\n", 0o755, "No such file or directory"),
+        (_SPEAKS, 0o644, "Permission denied"),
     ],
     ids=["no #!", "empty", "interpreter missing", "not executable"],
 )
 @pytest.mark.parametrize("by_path", [False, True], ids=["by name", "by PATH"])
-def test_a_file_that_the_system_cannot_execute_counts_as_111(
-    popup: list[str], tmp_path: Path, text: str, mode: int, *, by_path: bool
+def test_a_file_that_the_system_cannot_execute_counts_as_111(  # noqa: PLR0913 - pytest's parameters
+    popup: list[str], tmp_path: Path, text: str, mode: int, why: str, *, by_path: bool
 ) -> None:
-    """It is not handed to a shell, and the client is told that the trouble is ours."""
+    """It is not handed to a shell; the client is told that the trouble is ours, and the operator why."""
     path = _file(tmp_path / "bin", text, mode)
     name, env = (path.name, {"PATH": str(path.parent)}) if by_path else (str(path), {"PATH": "/bin"})
-    assert _TEMPORARY == _said(popup, name, env)
+    assert _TEMPORARY == _said(popup, name, env, why=why)
 
 
 def test_the_first_in_path_wins(popup: list[str], tmp_path: Path) -> None:
@@ -66,7 +69,8 @@ def test_the_search_goes_on_behind_a_file_that_may_not_be_executed(popup: list[s
 def test_a_name_with_a_slash_is_not_searched_for(popup: list[str], tmp_path: Path) -> None:
     """`./checker` is a path, whatever PATH holds."""
     found = _file(tmp_path / "bin", _SPEAKS, 0o755)
-    assert _TEMPORARY == _said(popup, "./checker", {"PATH": str(found.parent)})
+    why = "No such file or directory"
+    assert _TEMPORARY == _said(popup, "./checker", {"PATH": str(found.parent)}, why=why)
 
 
 def test_an_empty_entry_of_path_is_the_working_directory(installed: Path, tmp_path: Path) -> None:

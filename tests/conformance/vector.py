@@ -25,6 +25,8 @@ class Vector:
     """What the subprogram reads on descriptor 3; None where it must not run."""
     log: Sequence[str] = ()
     """Lines of descriptor 5, each of which must come in one write."""
+    errors: str = ""
+    """All that descriptor 2 gets."""
     exit: int | None = None
     """Exit status, or a signal as a negative number; None where that is not checked."""
     env: Mapping[str, str | None] = field(default_factory=dict)

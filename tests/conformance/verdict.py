@@ -28,7 +28,7 @@ def _out(vector: Vector, seen: Seen) -> Iterator[str]:
 
 def _errors(vector: Vector, seen: Seen) -> Iterator[str]:
     kept = vector.env.get("QMAIL_POPUP_STDERR") == "keep" and vector.do.startswith("err:")
-    wanted = vector.do.removeprefix("err:") + "\r\n" if kept else ""
+    wanted = vector.do.removeprefix("err:") + "\r\n" if kept else vector.errors
     if seen.errors != wanted.encode("latin-1"):
         yield f"descriptor 2: wanted {wanted!r}, got {seen.errors!r}"
 

@@ -9,7 +9,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmail_popup.protocol import LINE_MOST
+from qmail_popup.protocol import MAX_LINE
 from qmail_popup.session import Session
 from qmail_popup.settings import Settings
 from tests.fuzz.streams import cut, cuts, streams
@@ -166,7 +166,7 @@ def test_a_session_over_tls(
 
 @examples(25)
 @given(
-    st.binary(min_size=1, max_size=30).filter(lambda text: b"\n" not in text), st.integers(LINE_MOST, 200_000)
+    st.binary(min_size=1, max_size=30).filter(lambda text: b"\n" not in text), st.integers(MAX_LINE, 200_000)
 )
 def test_a_line_that_is_too_long(begun: bytes, size: int) -> None:
     """Whatever it is made of, it is one line, and the one behind it is a line again."""

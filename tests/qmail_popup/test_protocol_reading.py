@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmail_popup.protocol import LINE_MOST, LOGIN, START_TLS, Authorization
+from qmail_popup.protocol import LOGIN, MAX_LINE, START_TLS, Authorization
 from tests.support.authorization import authorization, told
 from tests.support.chance import examples
 
@@ -20,11 +20,11 @@ SWITCHES = [
 ]
 SHORTEST = (b"USER u\n", b"PASS p\n", b"APOP a d\n", b"STLS\n", b"\n")
 HANDS_OVER = (LOGIN, START_TLS)
-LIMITS = (LINE_MOST - 1, LINE_MOST, LINE_MOST + 1, LINE_MOST + 20)
+LIMITS = (MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, MAX_LINE + 20)
 
 
 class Reader:
-    """Reads a stream as the allowance lets it; counts its reads."""
+    """Reads a stream as the limit lets it; counts its reads."""
 
     def __init__(self, state: Authorization, stream: bytes) -> None:
         self.state, self.stream, self.reads, self.line = state, stream, 0, b""
@@ -41,7 +41,7 @@ class Reader:
                 return None
 
     def _read(self) -> bool:
-        allowed = self.state.allowance(bytearray(self.line[: LINE_MOST + 1]))
+        allowed = self.state.read_limit(bytearray(self.line[: MAX_LINE + 1]))
         assert allowed >= 1
         self.line, self.stream = self.line + self.stream[:allowed], self.stream[allowed:]
         self.reads += 1
@@ -57,7 +57,7 @@ def hands_over(state: Authorization, stream: bytes) -> bool:
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=" ".join)
 @pytest.mark.parametrize("user", [b"", b"USER u\n"], ids=["no user", "a user"])
-def test_the_allowance_is_the_shortest_way(switches: tuple[str, ...], user: bytes) -> None:
+def test_the_read_limit_is_the_shortest_way(switches: tuple[str, ...], user: bytes) -> None:
     """From any beginning of a line, exactly as many bytes may be read as can hand over at the earliest."""
     behind = [b"", *SHORTEST, *(b"USER u\n" + line for line in SHORTEST)]
     ends = {line[start:] for line in SHORTEST for start in range(len(line))}
@@ -67,7 +67,7 @@ def test_the_allowance_is_the_shortest_way(switches: tuple[str, ...], user: byte
         state = authorization(*switches)
         told(state, *user.splitlines())
         shortest = next(way for way in ways if hands_over(authorization(*switches), user + begun + way))
-        assert (begun, len(shortest)) == (begun, state.allowance(bytearray(begun)))
+        assert (begun, len(shortest)) == (begun, state.read_limit(bytearray(begun)))
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=" ".join)

@@ -99,7 +99,7 @@ def same(shown: bytes, given_bytes: bytes) -> bytes:
 
 def test_how_long_a_log_is_waited_for() -> None:
     """No record waits for longer than half a minute."""
-    assert 30 == record.PATIENCE_SECONDS
+    assert 30 == record.TIMEOUT_SECONDS
 
 
 def append(patience: float = 30.0, hang_up: Callable[[], None] = lambda: None) -> None:

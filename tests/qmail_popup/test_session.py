@@ -35,27 +35,28 @@ def test_quit(client: Client) -> None:
     """QUIT ends a session; nothing was logged, no subprogram ran, and all times are known."""
     said, known = client.say(b"NOOP\r\nQUIT\r\nNOOP\r\n", session())
     assert [b"+OK\r\n", b"+OK \r\n", b"+OK \r\n"] == said
-    assert Told("quit", "quit", "", b"", 1, 0, 2, b"POP3", None, None, None) == known
+    assert Told("quit", "quit", "", b"", 1, 0, 2, b"POP3", None, "", None, None) == known
     assert [] == client.records()
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "ended", "result", "reply"),
+    ("script", "status", "ended", "result", "reason", "reply"),
     [
-        ("exit 0", 0, "accepted", "Accept", []),
-        ("exit 1", 1, "rejected", "Reject", [b"-ERR authorization failed\r\n"]),
-        ("exit 111", 111, "rejected", "Reject", [b"-ERR authorization failed\r\n"]),
-        ("kill -9 $$", None, "crashed", "Reject", [b"-ERR aack, child crashed\r\n"]),
+        ("exit 0", 0, "accepted", "Accept", "", []),
+        ("exit 1", 1, "rejected", "Reject", "credentials", [b"-ERR authorization failed\r\n"]),
+        ("exit 111", 111, "rejected", "Reject", "temporary", [b"-ERR authorization failed\r\n"]),
+        ("kill -9 $$", None, "crashed", "Reject", "crashed", [b"-ERR aack, child crashed\r\n"]),
+        ("kill -13 $$", None, "rejected", "Reject", "session", [b"-ERR aack, child crashed\r\n"]),
     ],
 )
 def test_a_login(  # noqa: PLR0913, PLR0917 - pytest's parameters
-    client: Client, script: str, status: int | None, ended: str, result: str, reply: list[bytes]
+    client: Client, script: str, status: int | None, ended: str, result: str, reason: str, reply: list[bytes]
 ) -> None:
     """The subprogram's end decides about the reply, the record and how the session ended."""
     said, known = client.say(LOGIN, session(*shell(script)))
     line = record(f"{result}::AUTH::User")
     assert [b"+OK\r\n", b"+OK \r\n", *reply] == said
-    assert Told(ended, ended, "", line, 1, 2, 5, b"POP3", status, (3, 4), None) == known
+    assert Told(ended, ended, "", line, 1, 2, 5, b"POP3", status, reason, (3, 4), None) == known
     assert [line] == client.records()
 
 

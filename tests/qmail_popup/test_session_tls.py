@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from qmail_popup.protocol import Credentials
 from qmail_popup.session import Session
 from qmail_popup.settings import Settings
 from qmail_popup.tls import Handshake
@@ -91,17 +90,17 @@ def test_a_login_behind_a_failed_handshake(client: Client, server: tuple[Line, L
 
 def test_a_secret_behind_a_failed_handshake_is_wiped(client: Client) -> None:
     """Nobody gets it, so nobody keeps it."""
+    client.line.send(LOGIN)
 
-    def task() -> tuple[str | None, bytearray]:
+    def task() -> tuple[str | None, bytes]:
         live = Session(Settings([b"h", b"/bin/true"], {}), {}, pid=7, clock=lambda: 0, log=None)
-        secret = bytearray(b"secret")
-        live._state.credentials = Credentials(b"User", b"bob", secret)  # noqa: SLF001  the moment between
+        assert live._command() is None  # noqa: SLF001  USER; the moment between
         ours, theirs = socket.socketpair()  # the line and the look is too short to be met from outside
         theirs.close()
         live._handshake = Handshake(ours.detach())  # noqa: SLF001
-        return live._login(None), secret  # noqa: SLF001
+        return live._command(), bytes(live._state.credentials.secret)  # noqa: SLF001
 
-    assert ("tls_failed", bytearray(len(b"secret"))) == run(task, client.fds)
+    assert ("tls_failed", bytes(len(b"secret"))) == run(task, client.fds)
 
 
 @pytest.mark.parametrize(("answer", "ended"), [(b"", "tls_failed"), (ANSWER, "disconnected")])

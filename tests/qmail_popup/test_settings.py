@@ -2,7 +2,7 @@
 
 import pytest
 
-from qmail_popup.settings import IDLE_SECONDS, IDLE_SECONDS_MOST, Settings
+from qmail_popup.settings import IDLE_TIMEOUT, MAX_TIMEOUT, Settings
 
 ARGUMENTS = (b"pop.example.org", b"checkpassword", b"pop3d", b"Maildir")
 
@@ -17,7 +17,7 @@ def test_nothing_set() -> None:
     told = settings()
     assert b"pop.example.org" == told.hostname
     assert [b"checkpassword", b"pop3d", b"Maildir"] == told.subprogram
-    assert IDLE_SECONDS == 1200 == told.idle
+    assert IDLE_TIMEOUT == 1200 == told.idle_timeout
     assert (b"unknown", b"unknown", b"") == (told.client_ip, told.client_host, told.local_port)
     switches = (told.apop, told.resp_codes, told.keep_stderr, told.tls_on, told.tls_wanted, told.tls_required)
     assert (False,) * 6 == switches
@@ -40,23 +40,23 @@ def test_nothing_set() -> None:
         (b"1.5", 1200),
         (b"\xc2\xb2", 1200),
         (b"ten", 1200),
-        (b"2000000", IDLE_SECONDS_MOST),
-        (b"2000001", IDLE_SECONDS_MOST),
-        (b"999999999", IDLE_SECONDS_MOST),
-        (b"9" * 5000, IDLE_SECONDS_MOST),
+        (b"2000000", MAX_TIMEOUT),
+        (b"2000001", MAX_TIMEOUT),
+        (b"999999999", MAX_TIMEOUT),
+        (b"9" * 5000, MAX_TIMEOUT),
         (b"0" * 5000 + b"9", 9),
     ],
     ids=lambda value: repr(value)[:20],
 )
 def test_the_idle_timeout(text: bytes, seconds: int) -> None:
     """Whole seconds above 0, at most what poll(2) can wait; all else is the default."""
-    assert seconds == settings(QMAIL_POPUP_TIMEOUT=text).idle
+    assert seconds == settings(QMAIL_POPUP_TIMEOUT=text).idle_timeout
 
 
 def test_the_longest_timeout_is_one_that_poll_takes() -> None:
     """In milliseconds it fits an int."""
-    assert 2_000_000 == IDLE_SECONDS_MOST
-    assert IDLE_SECONDS_MOST * 1000 < 2**31
+    assert 2_000_000 == MAX_TIMEOUT
+    assert MAX_TIMEOUT * 1000 < 2**31
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from qmail_popup import subprogram
-from qmail_popup.subprogram import Outcome, environment, message
+from qmail_popup.subprogram import Outcome, Subprogram, environment
 from tests.support import descriptors
 from tests.support.child import Child, run
 from tests.support.programs import need_root
 
-HANDED = b"bob\0secret\0<1.2@h>\0"
+SECRET, HANDED = b"secret", b"bob\0secret\0<1.2@h>\0"
 PATH = {b"PATH": b"/usr/bin:/bin"}
 Story = tuple[int | None, int | None, str | None, int, int]
 """Exit status, signal, failure, and the two times, of a clock that counts its calls."""
@@ -29,7 +29,7 @@ def shell(script: str) -> list[bytes]:
 def story(
     argv: list[bytes],
     environ: Mapping[bytes, bytes] = PATH,
-    handed: bytes = HANDED,
+    credentials: tuple[bytes, bytes] = (b"bob", SECRET),
     *,
     keep_stderr: bool = False,
     before: Callable[[], object] = lambda: None,
@@ -38,9 +38,10 @@ def story(
 
     def task() -> Story:
         before()
-        buffer, clock = bytearray(handed), count(1)
-        outcome = subprogram.run(argv, environ, buffer, keep_stderr=keep_stderr, clock=lambda: next(clock))
-        assert bytes(len(handed)) == buffer
+        clock = count(1)
+        running = subprogram.start(argv, environ, keep_stderr=keep_stderr, clock=lambda: next(clock))
+        running.hand_over(credentials[0], memoryview(credentials[1]), b"<1.2@h>")
+        outcome = running.wait()
         return outcome.status, outcome.signal, outcome.failure, outcome.spawned, outcome.exited
 
     return task
@@ -66,7 +67,9 @@ def test_nothing_stays_open(network: tuple[Path, Path, dict[int, int]]) -> None:
         before = os.listdir("/proc/self/fd")
         environment({b"LC_CTYPE": b"C.UTF-8"}, {})
         for argv in (shell("exit 1"), [b"/nonexistent"]):
-            subprogram.run(argv, PATH, bytearray(HANDED), keep_stderr=False, clock=lambda: 0)
+            running = subprogram.start(argv, PATH, keep_stderr=False, clock=lambda: 0)
+            running.hand_over(b"bob", memoryview(SECRET), b"<1.2@h>")
+            running.wait()
         return before, os.listdir("/proc/self/fd")
 
     before, behind = run(task, network[2])
@@ -83,29 +86,37 @@ def test_nothing_stays_open(network: tuple[Path, Path, dict[int, int]]) -> None:
         (b"b", b"\xff ", b"b\0\xff \0<1.2@h>\0"),
         (b"", b"", b"\0\0<1.2@h>\0"),
         (b"n" * 4091, b"s" * 4091, b"n" * 4091 + b"\0" + b"s" * 4091 + b"\0<1.2@h>\0"),
+        (b"b", b"s" * 1_000_000, b"b\0" + b"s" * 1_000_000 + b"\0<1.2@h>\0"),  # more than a pipe holds
     ],
 )
-def test_the_message(name: bytes, secret: bytes, handed: bytes) -> None:
-    """Descriptor 3 says name, secret and timestamp, each with a NUL behind it."""
-    assert handed == message(name, bytearray(secret), b"<1.2@h>")
-
-
-@pytest.mark.parametrize(
-    "handed", [HANDED, b"", b"n" * 1_000_000], ids=["usual", "nothing", "more than a pipe holds"]
-)
 def test_descriptor_3_gets_it_all_and_then_the_end(
-    handed: bytes, network: tuple[Path, Path, dict[int, int]]
+    name: bytes, secret: bytes, handed: bytes, network: tuple[Path, Path, dict[int, int]]
 ) -> None:
-    """The subprogram reads the whole message and the end, and nobody else has the pipe."""
+    """It says name, secret and timestamp, each with a NUL behind it, and nobody else has the pipe."""
     out, _errors, fds = network
-    assert (0, None, None, 1, 2) == run(story(shell("cat <&3"), handed=handed), fds)
+    assert (0, None, None, 1, 2) == run(story(shell("cat <&3"), credentials=(name, secret)), fds)
     assert handed == out.read_bytes()
+
+
+def test_descriptor_3_says_it_in_one_write() -> None:
+    """A checker that reads once gets it all, though the popup has it in three places."""
+    reader, writer = descriptors.packet_pipe()
+    Subprogram(0, writer, Outcome(), lambda: 0).hand_over(b"bob", memoryview(SECRET), b"<1.2@h>")
+    assert [HANDED] == descriptors.writes(reader)
+    descriptors.close({reader})
+
+
+@pytest.mark.parametrize("written", range(9))
+def test_a_write_that_was_cut_short(written: int) -> None:
+    """What is left of the parts is all that was not written."""
+    parts: list[subprogram.Buffer] = [b"bob\0", memoryview(b"x"), b"\0z\0"]
+    assert b"bob\0x\0z\0"[written:] == b"".join(subprogram._left(parts, written))  # noqa: SLF001
 
 
 @pytest.mark.parametrize("size", [19, 1_000_000])
 def test_descriptor_3_need_not_be_read(size: int, network: tuple[Path, Path, dict[int, int]]) -> None:
     """A subprogram that ends without reading is no error."""
-    assert (0, None, None, 1, 2) == run(story([b"/bin/true"], handed=b"x" * size), network[2])
+    assert (0, None, None, 1, 2) == run(story([b"/bin/true"], credentials=(b"", b"x" * size)), network[2])
 
 
 @pytest.mark.parametrize("closed", [(), (2,), (3,), (2, 3), (3, 5), (2, 3, 4, 5)], ids=str)
@@ -240,7 +251,7 @@ def test_no_pipe(network: tuple[Path, Path, dict[int, int]]) -> None:
 
 
 def test_no_process(network: tuple[Path, Path, dict[int, int]]) -> None:
-    """Where the system has no process to spare, that is its own failure, and the message is wiped."""
+    """Where the system has no process to spare, that is its own failure."""
     need_root()  # to become somebody whose processes are counted
 
     def before() -> None:
@@ -263,4 +274,4 @@ def test_nothing_is_known_at_the_beginning() -> None:
     """An outcome begins empty."""
     outcome = Outcome()
     assert (None, None, None) == (outcome.status, outcome.signal, outcome.failure)
-    assert (0, 0) == (outcome.spawned, outcome.exited)
+    assert (None, 0, 0) == (outcome.error, outcome.spawned, outcome.exited)

@@ -5,10 +5,11 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from qmail_popup.wire import DISCONNECTED, TIMEOUT, Wire
+from qmail_popup.wire import DISCONNECTED, MAX_UNFINISHED, TIMEOUT, Wire, wipe
 from tests.support import descriptors
 from tests.support.child import Child, run
 from tests.support.descriptors import Line, pipe_line, socket_line
@@ -103,7 +104,7 @@ def test_no_more_is_read_than_is_allowed(network: tuple[Line, dict[int, int]]) -
 
 
 def test_a_line_that_never_ends_takes_no_memory(network: tuple[Line, dict[int, int]]) -> None:
-    """Twenty megabytes of one line leave the process as large as it was."""
+    """A megabyte of one line leaves the process as large as it was."""
     line, fds = network
 
     def task() -> int:
@@ -113,10 +114,64 @@ def test_a_line_that_never_ends_takes_no_memory(network: tuple[Line, dict[int, i
 
     with Child(task, fds) as child:
         descriptors.close(fds.values())
-        for _ in range(20):
-            line.send(b"x" * 1_000_000)
+        line.send(b"x" * MAX_UNFINISHED)
         line.end()
-        assert child.result() < 2_000  # kilobytes
+        assert child.result() < 700  # kilobytes
+
+
+@pytest.mark.parametrize("allowed", [MOST - 1, 1000])
+@pytest.mark.parametrize(
+    ("size", "end", "wanted"),
+    [
+        (MAX_UNFINISHED, b"\nb\n", [b"x" * 1001, b"b", DISCONNECTED]),
+        (MAX_UNFINISHED + 1, b"\nb\n", [DISCONNECTED]),
+        (MAX_UNFINISHED + 1, b"", [DISCONNECTED]),
+    ],
+    ids=["as long as can be", "one byte more", "one byte more and no end"],
+)
+def test_a_line_beyond_a_mebibyte_ends_the_session(
+    size: int, end: bytes, wanted: list[bytes | str], allowed: int, network: tuple[Line, dict[int, int]]
+) -> None:
+    """Wherever its end may be, and with the client still there: nobody waits for more of it."""
+    line, fds = network
+    with Child(lines(allowed, most=1000), fds) as child:
+        descriptors.close(fds.values())
+        line.send(b"x" * size + end)
+        if wanted[1:]:
+            line.end()
+        assert wanted == child.result()
+
+
+def test_a_busy_client_is_timed_out(network: tuple[Line, dict[int, int]]) -> None:
+    """However fast its lines come, the session ends when the time is over, unless that was called off."""
+    line, fds = network
+
+    def task() -> str:
+        wire = Wire(IDLE, MOST, 1)
+        while isinstance(got := wire.line(lambda _line: MOST), bytearray):
+            assert b"NOOP" == got
+        return got
+
+    with Child(task, fds) as child:
+        descriptors.close(fds.values())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                line.send(b"NOOP\n")
+        assert TIMEOUT == child.result()
+
+
+def test_a_deadline_that_was_called_off(network: tuple[Line, dict[int, int]]) -> None:
+    """What is read and written behind it takes as long as it takes."""
+    line, fds = network
+    line.send(b"NOOP\n")
+
+    def task() -> list[bytearray | str | None]:
+        wire = Wire(IDLE, MOST, 1)
+        wire.deadline = None
+        time.sleep(1.1)
+        return [wire.line(lambda _line: MOST), wire.reply(b"+OK\r\n")]
+
+    assert [b"NOOP", None] == run(task, fds)
 
 
 @pytest.mark.parametrize("before", [b"", b"x" * MOST], ids=["short", "over-long"])
@@ -140,6 +195,14 @@ def test_nothing_of_a_line_stays_in_the_buffer(
         return any(SECRET[start : start + 9] in bytes(buffers[0].obj) for start in range(len(SECRET) - 8))
 
     assert not run(task, fds)
+
+
+def test_wiping_is_done_in_place() -> None:
+    """Every view of the buffer sees it wiped, and its length stays."""
+    buffer = bytearray(b"secret")
+    view = memoryview(buffer)
+    wipe(buffer)
+    assert bytes(6) == bytes(view)
 
 
 def test_what_is_left_in_the_buffer_moves_up(network: tuple[Line, dict[int, int]]) -> None:

@@ -28,6 +28,7 @@ class Told:
     finished: int
     protocol: bytes
     status: int | None
+    reason: str
     times: tuple[int, int] | None
     tls_version: bytes | None
 
@@ -116,6 +117,7 @@ def told(live: Session, returned: str) -> Told:
         finished=_passed(live.finished),
         protocol=live.protocol_name,
         status=outcome.status if outcome else None,
+        reason=live.reason,
         times=(_passed(outcome.spawned), _passed(outcome.exited)) if outcome else None,
         tls_version=live.tls_variables.get(b"SSL_PROTOCOL"),
     )
