@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         record: bytes
         ended: str
         failure: str
+        reason: str
 
         @property
         def protocol_name(self) -> bytes:

@@ -31,12 +31,15 @@ def _no_second_process() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
-def _told(running: Popup, what: str) -> None:
-    """Status 1, one reply, no record, no traceback."""
+def _refused(running: Popup, what: str, why: str) -> None:
+    """Status 1, one reply, no record, and a line for the operator, where that can be written."""
     assert f"+OK \r\n-ERR {what}\r\n".encode() == running.talk(LOGIN)
-    assert (1, [], b"") == (running.status(), running.records(), running.errors())
+    assert (1, []) == (running.status(), running.records())
+    line = f"qmail-popup: cannot start /bin/true: {why}\n".encode()
+    assert running.errors() in (line, b"") if why == _NO_DESCRIPTOR else line == running.errors()
 
 
+_NO_DESCRIPTOR = "Too many open files"
 _CODES = pytest.mark.parametrize(("codes", "code"), [("", ""), ("1", "[SYS/TEMP] ")], ids=["plain", "codes"])
 
 
@@ -45,7 +48,7 @@ def _without_descriptors(popup: list[str], most: int, codes: str, what: str) -> 
     with Popup(popup, env=env) as running:
         assert b"+OK\r\n" == running.line.receive_line()
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (most, most))
-        _told(running, what)
+        _refused(running, what, _NO_DESCRIPTOR)
 
 
 @_CODES
@@ -66,7 +69,7 @@ def test_no_process_is_left(counted: list[str], codes: str, code: str) -> None:
     env = {"PATH": os.environ["PATH"], "QMAIL_POPUP_RESP_CODES": codes}
     with Popup(counted, env=env, prepare=_no_second_process) as running:
         assert b"+OK\r\n" == running.line.receive_line()
-        _told(running, f"{code}unable to fork")
+        _refused(running, f"{code}unable to fork", "Resource temporarily unavailable")
 
 
 def test_an_environment_too_large_to_hand_on_counts_as_111(popup: list[str]) -> None:
@@ -78,4 +81,5 @@ def test_an_environment_too_large_to_hand_on_counts_as_111(popup: list[str]) -> 
         assert b"+OK\r\n" == running.line.receive_line()
         resource.prlimit(running.process.pid, resource.RLIMIT_STACK, (1 << 19, 1 << 19))
         assert b"+OK \r\n-ERR [SYS/TEMP] authorization failed\r\n" == running.talk(LOGIN)
-        assert (1, [running.record("Reject")], b"") == (running.status(), running.records(), running.errors())
+        assert (1, [running.record("Reject")]) == (running.status(), running.records())
+        assert b"qmail-popup: cannot run /bin/true: Argument list too long\n" == running.errors()
