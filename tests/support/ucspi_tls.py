@@ -5,8 +5,17 @@
 It prints its port, then starts PROGRAM for each connection. Where UCSPITLS is set, PROGRAM has the bare
 socket on descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: as soon as it
 writes `Y` to the first, TLS is spoken on the socket and clear text on the other two. Where UCSPITLS is not
-set, TLS is spoken from the first byte. LOCALPORT, if set, is named as the local port in place of the real
-one (995 needs root).
+set, TLS is spoken from the first byte; the three are named all the same, and the last two are closed.
+LOCALPORT, if set, is named as the local port in place of the real one (995 needs root).
+
+It treats PROGRAM as sslserver 0.92 does, as read in its source and seen in traces of it. It never waits for
+it, but for a look whether it has ended; it sends it SIGTERM, and ends, as soon as
+- the last copy of SSLCTLFD is closed and TLS was not asked for,
+- the handshake has failed,
+- the client has gone by a reset or another error: what was read is in PROGRAM's pipe, which is closed,
+- PROGRAM's output pipe is closed, and the client has closed its side or can be told no more.
+A client that closes in order only closes PROGRAM's input; what PROGRAM still says is taken, for nobody.
+Where sslserver would spin for ever, on a client that goes without a word, this one takes it for closed.
 """
 
 import os
@@ -23,6 +32,7 @@ from signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGTERM
 from tests.support import descriptors
 
 _CONTROL, _READ, _WRITE = 10, 11, 12
+_NAMES = {"SSLCTLFD": str(_CONTROL), "SSLREADFD": str(_READ), "SSLWRITEFD": str(_WRITE)}
 _CHUNK = 65536
 _HANDSHAKE_SECONDS = 30.0
 
@@ -58,23 +68,17 @@ def _on_request(
     control, far_control = socket.socketpair()
     far_reader, writer = os.pipe()
     reader, far_writer = os.pipe()
-    env |= {"SSLCTLFD": str(_CONTROL), "SSLREADFD": str(_READ), "SSLWRITEFD": str(_WRITE)}
     bare = connection.fileno()
     fds = {0: bare, 1: bare, _CONTROL: far_control.fileno(), _READ: far_reader, _WRITE: far_writer}
-    child = _start(program, fds, env)
+    child = _start(program, fds, env | _NAMES)
     far_control.close()
     descriptors.close({far_reader, far_writer})
     command = control.recv(1)
-    if not command:  # the last copy is closed: nobody can ask for TLS any more
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-    elif secure := _handshake(connection, context):
+    if command and (secure := _handshake(connection, context)):
         if command == b"Y":
             control.sendall(_block(_told(secure)))
         _pump(secure, reader, writer)
-    else:
-        child.send_signal(SIGTERM)
-    child.wait()
+    _leave(child)
 
 
 def _from_the_start(
@@ -83,12 +87,22 @@ def _from_the_start(
     secure = _handshake(connection, context)
     if secure is None:
         return
+    control, far_control = socket.socketpair()
     far_reader, writer = os.pipe()
     reader, far_writer = os.pipe()
-    child = _start(program, {0: far_reader, 1: far_writer}, env | _told(secure))
+    fds = {0: far_reader, 1: far_writer, _CONTROL: far_control.fileno()}
+    child = _start(program, fds, env | _told(secure) | _NAMES)
+    far_control.close()
     descriptors.close({far_reader, far_writer})
     _pump(secure, reader, writer)
-    child.wait()
+    _leave(child)
+    control.close()
+
+
+def _leave(child: subprocess.Popen[bytes]) -> None:
+    """Be gone, and say so to a program that is not: nobody waits for it."""
+    if child.poll() is None:
+        child.send_signal(SIGTERM)
 
 
 def _start(program: Sequence[str], fds: Mapping[int, int], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -113,39 +127,41 @@ def _block(variables: Mapping[str, str]) -> bytes:
 
 
 def _pump(secure: ssl.SSLSocket, reader: int, writer: int) -> None:
-    """Carry both ways until the program's side ends; the client's end is handed on as an end of input."""
+    """Carry both ways until the program's output or the client has ended; then close both pipes."""
     listening = [secure.fileno(), reader]
-    while True:
-        ready = [secure.fileno()] if secure.pending() else select(listening, [], [])[0]
-        if reader in ready and not _outward(secure, reader):
-            break
-        if secure.fileno() in ready and not _inward(secure, writer):
-            listening.remove(secure.fileno())
-            os.close(writer)
     with suppress(OSError):
-        secure.settimeout(0)  # says goodbye and waits for no answer
-        secure.unwrap()
+        while True:
+            ready = [secure.fileno()] if secure.pending() else select(listening, [], [])[0]
+            if reader in ready and not _outward(secure, reader):
+                secure.settimeout(0)  # says goodbye and waits for no answer
+                secure.unwrap()
+                break
+            if secure.fileno() in ready and not _inward(secure, writer):
+                listening.remove(secure.fileno())
+                os.close(writer)
+    descriptors.close({reader, writer})
     secure.close()
 
 
 def _outward(secure: ssl.SSLSocket, reader: int) -> bool:
+    """Carry what the program says; OSError where the client can be told no more."""
     data = os.read(reader, _CHUNK)
-    with suppress(OSError):  # the client is gone: what the program still says is nobody's
-        secure.settimeout(None)
-        secure.sendall(data)
+    secure.settimeout(None)
+    secure.sendall(data)
     return bool(data)
 
 
 def _inward(secure: ssl.SSLSocket, writer: int) -> bool:
+    """Carry what the client says; False at its end, or the program's; OSError where it was reset."""
     secure.settimeout(0)
     try:
         data = secure.recv(_CHUNK)
     except ssl.SSLWantReadError:  # half a record, or none of the client's own
         return True
-    except OSError:
-        return False
-    with suppress(BrokenPipeError):
+    try:
         os.write(writer, data)
+    except BrokenPipeError:
+        return False
     return bool(data)
 
 

@@ -1,0 +1,90 @@
+"""Clients of a TLS server that leave at every point of a session, in order or by a reset.
+
+What each does stands here as a function of its connection, behind the greeting. LOGINS send a PASS, and each
+of these is to have one record, counted once; OTHERS send none.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+from tests.support.server import HOST
+from tests.support.waiting import TIMEOUT
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Connection:
+    """One client, over TLS or in clear."""
+
+    def __init__(self, port: int) -> None:
+        """Connect."""
+        self._socket = socket.create_connection((HOST, port), timeout=TIMEOUT)
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from here on."""
+        self._socket = context.wrap_socket(self._socket, server_hostname=HOST)
+
+    def send(self, *lines: bytes) -> None:
+        """Send all of them at once, and wait for nothing."""
+        self._socket.sendall(b"".join(line + b"\r\n" for line in lines))
+
+    def ask(self, line: bytes) -> bytes:
+        """Send one, and return the reply."""
+        self.send(line)
+        return self.reply()
+
+    def reply(self) -> bytes:
+        """Return the next line."""
+        got = b""
+        while not got.endswith(b"\n") and (byte := self._socket.recv(1)):
+            got += byte
+        return got
+
+    def leave(self) -> None:
+        """Say goodbye in TLS, if that is spoken, and close."""
+        with suppress(OSError):  # the server may have gone first
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._socket = self._socket.unwrap()
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Be gone without a word, so that the server's next read fails."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._socket.close()
+
+
+def _unheard(client: Connection) -> None:
+    client.ask(b"USER refused")
+    client.send(b"PASS x")
+
+
+def _refused(client: Connection) -> None:
+    client.ask(b"USER refused")
+    assert client.ask(b"PASS x").startswith(b"-ERR")
+
+
+def _accepted(client: Connection) -> None:
+    client.ask(b"USER accepted")
+    assert client.ask(b"PASS x").startswith(b"+OK")
+    client.ask(b"RETR 1")
+
+
+def _quits(client: Connection) -> None:
+    client.ask(b"QUIT")
+
+
+def _named(client: Connection) -> None:
+    client.ask(b"USER x")
+
+
+def _silent(_client: Connection) -> None:
+    pass
+
+
+Doing = Callable[[Connection], None]
+LOGINS: tuple[Doing, ...] = (_unheard, _refused, _accepted)
+OTHERS: tuple[Doing, ...] = (_quits, _named, _silent)
+WAYS_OUT: tuple[Doing, ...] = (Connection.leave, Connection.reset)
