@@ -33,6 +33,8 @@ MAINTAINER = "The qmail-popup authors <postmaster@localhost>"
 UNIT_NAMES = (
     "qmail-popup-pop3.socket",
     "qmail-popup-pop3@.service",
+    "qmail-popup-pop3s.socket",
+    "qmail-popup-pop3s@.service",
     "qmail-popup-sidecar.socket",
     "qmail-popup-sidecar.service",
 )
@@ -61,6 +63,7 @@ DOCUMENTS = (
     "deploy/man/*",
     "deploy/otel-collector/*",
     "deploy/prometheus/**/*",
+    "deploy/tls/*",
 )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import maildir, subprogram
+from tests.support import authority, maildir, subprogram
+from tests.support.authority import Authority
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
 from tests.support.maildir import SERVED
@@ -18,6 +19,7 @@ from tests.support.waiting import until
 
 OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
 POP3, SESSION = "qmail-popup-pop3.socket", "qmail-popup-pop3@.service"
+POP3S, TLS_SESSION = "qmail-popup-pop3s.socket", "qmail-popup-pop3s@.service"
 SIDECAR_SOCKET, SIDECAR = "qmail-popup-sidecar.socket", "qmail-popup-sidecar.service"
 STATE = "/var/lib/qmail-popup/state.sqlite"
 SPOOL = "/var/spool/qmail-popup"
@@ -32,11 +34,12 @@ def host(installed: Path) -> Iterator[Systemd]:
         checker, told = subprogram.checker(passwords)
         variables = " ".join(f"{name}={value}" for name, value in told.items())
         with Systemd(directory, installed) as host:
-            host.edit(
-                SESSION,
+            settings = (
                 f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
-                f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n',
+                f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n'
             )
+            host.edit(SESSION, settings)
+            host.edit(TLS_SESSION, settings)
             yield host
 
 
@@ -257,3 +260,42 @@ def test_a_corrupt_state_is_moved_aside(host: Systemd) -> None:
     host.run("systemctl", "start", POP3, SIDECAR)
     served(host)
     assert counted(host, "accepted")
+
+
+@pytest.fixture
+def secure(host: Systemd, tmp_path: Path) -> Authority:
+    """Give the host a certificate, and its service for POP3S what the one for POP3 has."""
+    made = authority.make(tmp_path)
+    pem = made.both(tmp_path / "both.pem")
+    host.edit(TLS_SESSION, f"[Service]\nEnvironment=CERTIFICATE={pem}\n")
+    return made
+
+
+def test_pop3s_leaves_address_and_record_as_they_are(host: Systemd, secure: Authority) -> None:
+    """The record names the client, who is not on the host's own address, and says POP3S."""
+    need("tlswrapper")
+    host.boot().run("systemctl", "start", POP3S, SIDECAR)
+    where = ("--interface", "127.0.0.2", "--cacert", secure.ca, "pop3s://127.0.0.1/1")
+    assert SERVED[0].decode() == host.run("curl", "-sS", "-u", "bob:secret", *where)
+    assert 67 == host.try_run("curl", "-sS", "-u", "bob:wrong", *where).returncode
+    assert counted(host, "accepted", "rejected")
+    assert {("TLSv1.2",): 2} == counts(host.numbers(), "tls_sessions_total", "version")
+    records = [line.split(" ", 3)[3] for line in host.journal("--identifier=qmail-popup")]
+    words = "AUTH::User P:POP3S S:127.0.0.2:unknown ?~ 'bob'"
+    assert [f"Accept::{words}", f"Reject::{words}"] == records
+
+
+def test_one_address_does_not_take_all_sessions(host: Systemd) -> None:
+    """Beyond its share it is turned away, and others are served."""
+    host.edit(POP3, "[Socket]\nMaxConnectionsPerSource=2\n")
+    host.boot().run("systemctl", "start", POP3)
+    greeted = host.run("python3", "-c", _CROWD).split()
+    assert ["True", "True", "False", "True"] == greeted
+
+
+_CROWD = """
+import socket
+addresses = ["127.0.0.2"] * 3 + ["127.0.0.3"]
+clients = [socket.create_connection(("127.0.0.1", 110), 60, (address, 0)) for address in addresses]
+print(*(client.recv(1) == b"+" for client in clients))
+"""

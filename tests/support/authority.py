@@ -27,6 +27,12 @@ class Authority:
         """Return what `ucspi_tls` wants of it."""
         return {"CERTFILE": str(self.certificate), "KEYFILE": str(self.key)}
 
+    def both(self, file: Path) -> Path:
+        """Write key and certificate into one file, as tlswrapper and stunnel read them."""
+        file.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
+        file.chmod(0o600)
+        return file
+
     def trusted(self) -> ssl.SSLContext:
         """Return the context of a client that trusts it."""
         return ssl.create_default_context(cafile=str(self.ca))

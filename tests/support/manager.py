@@ -2,7 +2,8 @@
 
 Nothing of it is seen outside: it has its own processes, mounts, network, names, and control groups below one
 of ours. /usr/local is an installed copy; /etc takes changes and forgets them; /run, /var/lib and /var/spool
-are empty. Account and directories are made by systemd-sysusers and systemd-tmpfiles, from our files for them.
+are empty, but for the directory that tlswrapper locks itself into. Account and directories are made by
+systemd-sysusers and systemd-tmpfiles, from our files for them.
 """
 
 import os
@@ -39,6 +40,7 @@ mount -t overlay none -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/
 test -s /etc/machine-id || echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 mount -t tmpfs none /var/lib
 mount -t tmpfs none /var/spool
+mkdir -p /var/lib/tlswrapper/empty
 mount -t cgroup2 none /sys/fs/cgroup
 mount --bind "$LOCAL" /usr/local
 cp -R "$UNITS" /run/units
