@@ -1,6 +1,7 @@
 """deploy/systemd: what systemd says of the units, and the helper that stands between it and a popup."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,6 @@ from tests.support.manager import SOURCE
 from tests.support.programs import need
 
 UNITS = sorted(unit.name for unit in SOURCE.glob("*.s[eo]*"))
-MAX_EXPOSURE = 2.0
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,44 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path, tmp_path: P
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
-def test_the_sidecar_is_little_exposed(tmp_path: Path) -> None:
-    """Systemd-analyze security gives it at most 2.0 of 10."""
+@pytest.mark.parametrize(
+    ("unit", "limit"),
+    [("qmail-popup-sidecar", 2.0), ("qmail-popup-pop3@", 6.0), ("qmail-popup-pop3s@", 6.0)],
+)
+def test_a_unit_is_no_more_exposed_than_it_has_to_be(unit: str, limit: float, tmp_path: Path) -> None:
+    """Systemd-analyze security gives it so many of 10 at most; a session, which has to be root, has more."""
     (analyze,) = need("systemd-analyze")
-    unit = shutil.copy(SOURCE / "qmail-popup-sidecar.service", tmp_path)
-    command = [analyze, "security", "--offline=true", "--no-pager", unit]
+    copy = shutil.copy(SOURCE / f"{unit}.service", tmp_path)
+    command = [analyze, "security", "--offline=true", "--no-pager", copy]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     (exposure,) = [line.split()[-3] for line in said.splitlines() if "Overall exposure level" in line]
-    assert float(exposure) <= MAX_EXPOSURE
+    assert float(exposure) <= limit
+
+
+def settings(unit: str) -> list[str]:
+    """Return the settings of a unit, in their order."""
+    lines = (SOURCE / unit).read_text().splitlines()
+    return [line for line in lines if "=" in line and not line.startswith("#")]
+
+
+def test_the_sidecar_knows_how_many_sessions_there_may_be() -> None:
+    """Its --sessions-limit is the socket's MaxConnections, of which one address gets a part."""
+    (start,) = [line for line in settings("qmail-popup-sidecar.service") if line.startswith("ExecStart=")]
+    (limit,) = re.findall(r"--sessions-limit (\d+)", start)
+    for name in ("qmail-popup-pop3.socket", "qmail-popup-pop3s.socket"):
+        words = dict(line.split("=", 1) for line in settings(name))
+        assert limit == words["MaxConnections"]
+        assert int(words["MaxConnectionsPerSource"]) < int(limit)
+
+
+def test_pop3_and_pop3s_are_alike() -> None:
+    """In each setting but the port, the description, and what has to do with TLS."""
+    for kind in (".socket", "@.service"):
+        plain, secure = (settings(f"qmail-popup-{name}{kind}") for name in ("pop3", "pop3s"))
+        differs = {line.split("=", 1)[0] for line in {*plain} ^ {*secure}}
+        own = {line for line in {*secure} - {*plain} if line.startswith("Environment=")}
+        assert differs <= {"Description", "ListenStream", "ExecStart", "Environment"}
+        assert all(line.startswith(("Environment=CERTIFICATE=", "Environment=SSL_PROTOCOL=")) for line in own)
 
 
 def test_the_helper_is_for_any_posix_shell() -> None:
