@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from qmail_popup.settings import IDLE_SECONDS
+from qmail_popup.settings import IDLE_TIMEOUT
 from tests.support import authority, maildir, subprogram
 from tests.support.authority import Authority
 from tests.support.descriptors import CHECKOUT
@@ -113,7 +113,7 @@ def test_popups_behind_tlswrapper_need_not_be_root(host: Host, certificates: Aut
 def test_a_silent_client_meets_the_popups_own_limit_first(file: str, pattern: str) -> None:
     """The program that decrypts waits for longer than the popup does."""
     (seconds,) = re.findall(pattern, (CHECKOUT / "deploy" / file).read_text())
-    assert IDLE_SECONDS < int(seconds)
+    assert IDLE_TIMEOUT < int(seconds)
 
 
 @contextmanager
