@@ -21,15 +21,19 @@ from observability.arrivals import listener as listening
 from observability.arrivals.connections import CONNECTIONS_MOST, Intake
 from observability.arrivals.spool import Spool
 from observability.errors import UnusableError
-from observability.log.sessions import Messages, SessionLog, Stream
+from observability.log.messages import Messages, Stream
+from observability.log.reports import Reports
+from observability.log.sessions import SessionLog
 from observability.otlp import exporter as otlp
 from observability.otlp.sampling import sampler
 from observability.privacy import Privacy, load_key
 from observability.prometheus.collector import Sources, exposition, registry
 from observability.prometheus.endpoint import Endpoint
-from observability.pushgateway import push
-from observability.pushgateway import thread as courier
-from observability.pushgateway.thread import Reports
+from observability.prometheus.pages import Pages
+from observability.prometheus.textfile import Textfile, TextfileThread
+from observability.pushgateway import group, push
+from observability.pushgateway.push import Pushing
+from observability.pushgateway.thread import PushThread
 from observability.settings import PROGRAM, Settings, parse
 from observability.sidecar import Parts, Sidecar, Sink
 from observability.store import families, schema
@@ -48,7 +52,11 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Be the sidecar until SIGTERM or SIGINT; return the exit status."""
-    settings = parse(argv, VERSION)
+    try:
+        settings = parse(argv, environ, VERSION)
+    except UnusableError as error:
+        _tell("error", str(error))
+        return 1
     _fill_standard_descriptors()
     os.umask(0o077)
     if settings.once or settings.delete_group:
@@ -71,9 +79,9 @@ def _without_serving(settings: Settings) -> int:
     try:
         if settings.once:
             pusher.give_up_root(settings.spool)
-            pusher.run(settings, settings.group(), _clocks(), _tell)
+            pusher.run(settings, group.of_host(settings), _clocks(), _tell)
         else:
-            push.remove(settings.group(), time.monotonic)
+            push.remove(group.of_host(settings), time.monotonic)
     except UnusableError as error:
         _tell("error", str(error))
         return 1
@@ -90,11 +98,6 @@ def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stac
     stop = stack.enter_context(_stop_signals())
     spool = stack.enter_context(closing(_spool(settings, say)))
     intake, chores = _intake(settings, environ, stop, stack)
-    privacy = _privacy(settings)
-    sinks: list[Sink] = [_session_log(privacy, say, stack)] if settings.json_log else []
-    if exporter := _exporter(settings, environ, (store, intake, privacy, say), stack):
-        sinks.append(exporter)
-        chores.append(exporter.tick)
     sources = Sources(
         committed=lambda: store.committed,
         active=lambda: intake.active,
@@ -103,14 +106,37 @@ def _sidecar(settings: Settings, environ: Mapping[str, str], say: Messages, stac
         version=VERSION,
     )
     chores.append(stack.enter_context(closing(Turn(settings.spool))).keep)
-    if settings.push or settings.textfile:
-        reports = Reports(store.count, say)
-        stack.callback(reports.take)  # of the last push, too
-        stack.enter_context(closing(courier.start(settings, partial(exposition, sources), reports)))
-        chores.append(reports.take)
+    chores.append(_pushes(settings, store, partial(exposition, sources), say, stack))
+    privacy = _privacy(settings)
+    sinks: list[Sink] = []
+    # They end first, so that the last push tells what became of their last lines and spans.
+    for sink in (
+        _session_log(settings, store, privacy, say),
+        _exporter(settings, (store, intake, privacy, say)),
+    ):
+        if sink:
+            sinks.append(stack.enter_context(closing(sink)))
+            chores.append(sink.tick)
     endpoint = stack.enter_context(closing(_endpoint(settings, sources)))
     say("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     return Sidecar(Parts(intake, spool, store, say, sinks, chores), stop, time.monotonic)
+
+
+def _pushes(
+    settings: Settings, store: Store, text: Callable[[], bytes], say: Messages, stack: ExitStack
+) -> Callable[[], None]:
+    """Start what leaves at every interval; return the chore that takes the reports of it."""
+    reports = Reports(store.count, say)
+    stack.callback(reports.take)  # of the last ones, too
+    if settings.textfile:
+        textfile = Textfile(settings.textfile, text)
+        thread = TextfileThread(textfile, settings.push_interval, reports.put)
+        stack.enter_context(closing(thread))
+    if settings.push:
+        pushing = Pushing(group.of_host(settings), text, time.monotonic)
+        push_thread = PushThread(pushing, settings.push_interval, reports.put, time.monotonic)
+        stack.enter_context(closing(push_thread))
+    return reports.take
 
 
 def _store(settings: Settings, say: Messages, stack: ExitStack) -> Store:
@@ -166,26 +192,24 @@ def _privacy(settings: Settings) -> Privacy:
     return Privacy(settings.user_names, settings.client_addresses, key)
 
 
-def _session_log(privacy: Privacy, say: Messages, stack: ExitStack) -> SessionLog:
-    stdout = stack.enter_context(closing(Stream(1, _LAST_WORDS_SECONDS)))
-    return SessionLog(stdout, privacy, time.time, say)
+def _session_log(settings: Settings, store: Store, privacy: Privacy, say: Messages) -> SessionLog | None:
+    if not settings.json_log:
+        return None
+
+    def count(lost: int) -> None:
+        store.count({(families.LOG_LINES_LOST.name,): lost})
+
+    return SessionLog(Stream(1, _LAST_WORDS_SECONDS), privacy, time.time, count, say)
 
 
-def _exporter(
-    settings: Settings,
-    environ: Mapping[str, str],
-    sources: tuple[Store, Intake, Privacy, Messages],
-    stack: ExitStack,
-) -> otlp.Exporter | None:
-    """Start the exporter, where spans or counters are wanted."""
-    store, intake, privacy, say = sources
-    spans = otlp.is_wanted(settings.otlp, environ)
-    counters = settings.otlp_metrics and not otlp.is_switched_off("METRICS", environ)
-    if not (spans or counters):
+def _exporter(settings: Settings, sources: tuple[Store, Intake, Privacy, Messages]) -> otlp.Exporter | None:
+    """Start the exporter, where spans or metrics are wanted."""
+    store, intake, privacy, log = sources
+    if not (settings.otlp_spans or settings.otlp_metrics):
         return None
     setup = otlp.Setup(
         endpoint=settings.otlp,
-        counters=counters,
+        counters=settings.otlp_metrics,
         privacy=privacy,
         instance=settings.instance,
         version=VERSION,
@@ -193,17 +217,18 @@ def _exporter(
         json=settings.json_log,
     )
     parts = otlp.Parts(
-        keeps=sampler(settings.sample_accepted) if spans else lambda _: False,
+        keeps=sampler(settings.sample_accepted) if settings.otlp_spans else lambda _: False,
         book=lambda dropped: store.count({(families.SPANS_DROPPED.name,): dropped}),
         snapshot=lambda: otlp.Snapshot(store.committed.values, intake.active),
-        say=say,
+        log=log,
         clock=time.monotonic,
     )
-    return stack.enter_context(closing(otlp.Exporter(setup, parts)))
+    return otlp.Exporter(setup, parts)
 
 
 def _endpoint(settings: Settings, sources: Sources) -> Endpoint:
-    return Endpoint(settings.host, settings.port, registry(sources), settings.tls)
+    pages = Pages(registry(sources), lambda: True, VERSION)
+    return Endpoint(settings.host, settings.port, pages.answer, settings.tls)
 
 
 @contextmanager

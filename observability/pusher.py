@@ -171,8 +171,8 @@ class _Service:
             self._note(result)
 
     def _note(self, result: Result) -> None:
-        self._results[PUSHED[not result.trouble]] += 1
-        self._failures = self._failures + 1 if result.trouble else 0
-        self._is_news |= bool(result.trouble)
-        if result.trouble:
-            self._say("warning", result.trouble)
+        self._results[PUSHED[not result.error]] += 1
+        self._failures = self._failures + 1 if result.error else 0
+        self._is_news |= bool(result.error)
+        if result.error:
+            self._say("warning", result.error)

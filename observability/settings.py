@@ -1,33 +1,27 @@
-"""The command line, as one immutable value.
+"""The command line, and what the environment says of OTLP, as one immutable value.
 
-Owns the options: names, defaults and what makes sense. A bad one is one clear line and status 2.
+Owns the options' names, their defaults, and which of them go together. A bad one, or one that would have no
+effect, is one clear line and status 2. Loads nothing that takes long: --version and a mistake are answered
+at once.
 """
 
 import argparse
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
+from observability import options
 from observability.errors import UnusableError
-from observability.otlp.exporter import misses
+from observability.options import TLS, Gateway
 from observability.privacy import CLIENT_ADDRESSES, USER_NAMES
-from observability.prometheus.endpoint import TLS
-from observability.pushgateway import group as gateway
-from observability.pushgateway.group import Gateway, Group
 
 PROGRAM = "qmail-popup-sidecar"
-_PORT_MOST = 65535
-_SECONDS_MOST = 86400.0
-_NEEDS = (  # the first is nothing without the second
-    ("tls_cert", "tls_key"),
-    ("tls_key", "tls_cert"),
-    ("tls_client_ca", "tls_cert"),
-    ("push_credentials", "push"),
-    ("delete_group", "push"),
-    ("once", "push"),
-)
+
+_OTLP = "OTEL_EXPORTER_OTLP_"
+_OTHER_SIGNALS = (f"{_OTLP}METRICS_", f"{_OTLP}LOGS_")
+_PROTOCOL = "http/protobuf"
 
 
 class Settings(NamedTuple):
@@ -47,19 +41,15 @@ class Settings(NamedTuple):
     once: bool
     textfile: Path | None
     sessions_limit: int | None
+    refusal_seconds: float
     json_log: bool
     user_names: str
     client_addresses: str
     otlp: str | None
+    otlp_spans: bool
     otlp_metrics: bool
     sample_accepted: float
     reset_state: bool
-
-    def group(self) -> Group:
-        """Return where to push, credentials and all; UnusableError."""
-        if not self.push:
-            raise UnusableError("there is no gateway")
-        return Group(self.push, self.instance, self.push_credentials)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,187 +57,191 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{PROGRAM}: {' '.join(message.split())}\n")
 
 
-def parse(argv: Sequence[str], version: str) -> Settings:
-    """Read argv; SystemExit, with status 2 where it makes no sense."""
-    parser = _Parser(prog=PROGRAM, description="Count what qmail-popup does.", allow_abbrev=False)
+def parse(argv: Sequence[str], environ: Mapping[str, str], version: str) -> Settings:
+    """Read argv; SystemExit, with status 2 where it makes no sense. UnusableError for a bad environment."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Count what qmail-popup does.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
     for name, option in _OPTIONS.items():
         parser.add_argument(name, **option)
-    found = parser.parse_args(argv)
-    for wanted, needed in _NEEDS:
-        if vars(found)[wanted] and not vars(found)[needed]:
-            parser.error(f"--{wanted} needs --{needed}".replace("_", "-"))
-    if found.once and (found.textfile or found.delete_group):
-        parser.error("--textfile and --delete-group are not for a pusher")
-    host, port = found.listen
-    tls = TLS(found.tls_cert, found.tls_key, found.tls_client_ca) if found.tls_cert else None
-    found.instance = found.instance or socket.gethostname()
-    given = {name: value for name, value in vars(found).items() if name in Settings._fields}
-    return Settings(host=host, port=port, tls=tls, **given)
+    given = vars(parser.parse_args(argv))
+    spans = _spans_wanted(given.get("otlp"), environ)
+    if mistake := _mistake(given, has_otlp=spans or "otlp_metrics" in given):
+        parser.error(mistake)
+    return _settings(given, environ, otlp_spans=spans)
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _PORT_MOST):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+def _settings(given: Mapping[str, Any], environ: Mapping[str, str], *, otlp_spans: bool) -> Settings:
+    values = {"instance": socket.gethostname(), **_DEFAULTS, **given}
+    host, port = values.pop("listen")
+    certificate, key, client_ca = (
+        values.pop(name, None) for name in ("tls_cert", "tls_key", "tls_client_ca")
+    )
+    values["otlp_metrics"] = values["otlp_metrics"] and not _is_switched_off("METRICS", environ)
+    tls = TLS(certificate, key, client_ca) if certificate else None
+    return Settings(host=host, port=port, tls=tls, otlp_spans=otlp_spans, **values)
 
 
-def _resolved(text: str) -> Path:
-    try:
-        return Path(text).resolve()
-    except (OSError, RuntimeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
+    """Return what is wrong with the options together; nothing, where they make sense."""
+    has = {*given, "otlp"} if has_otlp else {*given}
+    for name, needs in _NEEDS.items():
+        if name in given and not has & needs:
+            return f"{_option(name)} has no effect without {' or '.join(sorted(map(_option, needs)))}"
+    for alone, others in _ALONE.items():
+        for name in given if alone in given else ():
+            if name not in {alone, *others}:
+                return f"{_option(name)} has no effect with {_option(alone)}"
+    return ""
 
 
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.name:
-        raise argparse.ArgumentTypeError(f"{text!r} is no file's name")
-    return path
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def _base(text: str) -> str:
-    if trouble := misses(text):
-        raise argparse.ArgumentTypeError(trouble)
-    return text
+def _spans_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether spans are asked for; UnusableError for what environ says of OTLP and cannot be done."""
+    asked = {name: value for name, value in environ.items() if name.startswith(_OTLP) and value}
+    for name, value in asked.items():
+        if name.endswith("_ENDPOINT"):
+            try:
+                options.collector(value)
+            except ValueError as error:
+                raise UnusableError(f"{name}: {error}") from None
+        if name.endswith("_PROTOCOL") and value != _PROTOCOL and "_LOGS_" not in name:
+            raise UnusableError(f"{name} is {value!r}: the sidecar speaks {_PROTOCOL} only")
+    if _is_switched_off("TRACES", environ):
+        return False
+    return bool(base) or any(not name.startswith(_OTHER_SIGNALS) for name in asked)
 
 
-def _part(text: str) -> float:
-    try:
-        part = float(text)
-    except ValueError:
-        part = -1.0
-    if not 0 <= part <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no part between 0 and 1")
-    return part
+def _is_switched_off(signal: str, environ: Mapping[str, str]) -> bool:
+    """Whether environ says that none of a signal (TRACES, METRICS) is sent, whatever else asks for it."""
+    words = {"OTEL_SDK_DISABLED": "true", f"OTEL_{signal}_EXPORTER": "none"}
+    return any(environ.get(name, "").lower() == word for name, word in words.items())
 
 
-def _gateway(text: str) -> Gateway:
-    try:
-        return gateway.parse(text)
-    except ValueError as error:  # which argparse would show with the URL, and a password in it
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def reads(text: str) -> Any:  # noqa: ANN401  as argparse has it
+        try:
+            return read(text)
+        except ValueError as error:  # which argparse would show with the text, and a password in it
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return reads
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= _SECONDS_MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
+def _taking(metavar: str, read: Callable[[str], Any], text: str) -> Mapping[str, Any]:
+    return {"metavar": metavar, "type": _reader(read), "help": text.replace("%", "%%")}
 
 
-def _instance(text: str) -> str:
-    # A slash would be another level of the gateway's path.
-    if not text.isprintable() or "/" in text or text in ("", ".", ".."):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name")
-    return text
+def _flag(text: str) -> Mapping[str, Any]:
+    return {"action": "store_true", "help": text}
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sessions")
-    return int(text)
+def _word(words: tuple[str, ...], text: str) -> Mapping[str, Any]:
+    return {"choices": words, "help": text}
 
+
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "socket": Path("/run/qmail-popup/sidecar.sock"),
+        "spool": Path("/var/spool/qmail-popup"),
+        "state": Path("/var/lib/qmail-popup/state.sqlite"),
+        "listen": ("127.0.0.1", 9110),
+        "push": None,
+        "push_interval": 15.0,
+        "push_credentials": None,
+        "delete_group": False,
+        "once": False,
+        "textfile": None,
+        "sessions_limit": None,
+        "refusal_seconds": 10.0,
+        "json_log": False,
+        "user_names": "hash",
+        "client_addresses": "plain",
+        "otlp": None,
+        "otlp_metrics": False,
+        "sample_accepted": 1.0,
+        "reset_state": False,
+    }
+)
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "--socket": {
-            "metavar": "PATH",
-            "type": Path,
-            "default": Path("/run/qmail-popup/sidecar.sock"),
-            "help": "where popups connect (%(default)s)",
-        },
-        "--spool": {
-            "metavar": "DIR",
-            "type": Path,
-            "default": Path("/var/spool/qmail-popup"),
-            "help": "where popups leave what they cannot send (%(default)s)",
-        },
-        "--state": {
-            "metavar": "FILE",
-            "type": _resolved,
-            "default": "/var/lib/qmail-popup/state.sqlite",
-            "help": "totals, and the identities that were counted (%(default)s)",
-        },
-        "--listen": {
-            "metavar": "HOST:PORT",
-            "type": _address,
-            "default": ("127.0.0.1", 9110),
-            "help": "where /metrics is served (127.0.0.1:9110)",
-        },
-        "--tls-cert": {
-            "metavar": "FILE",
-            "type": Path,
-            "help": "serve /metrics over TLS with this certificate",
-        },
-        "--tls-key": {"metavar": "FILE", "type": Path, "help": "and this key"},
-        "--tls-client-ca": {
-            "metavar": "FILE",
-            "type": Path,
-            "help": "to those only whose certificate this authority signed",
-        },
-        "--push": {
-            "metavar": "URL",
-            "type": _gateway,
-            "help": "push to this Pushgateway, as http://HOST[:PORT]",
-        },
-        "--push-interval": {
-            "metavar": "SECONDS",
-            "type": _seconds,
-            "default": 15.0,
-            "help": "how often to push, and to write the textfile (15)",
-        },
-        "--push-credentials": {
-            "metavar": "FILE",
-            "type": Path,
-            "help": "user:password for the gateway, in the file's first line",
-        },
-        "--instance": {
-            "metavar": "NAME",
-            "type": _instance,
-            "help": "whose group it is on the gateway (the host's name)",
-        },
-        "--delete-group": {
-            "action": "store_true",
-            "help": "remove that group from the gateway, for a host that retires, and end",
-        },
-        "--once": {
-            "action": "store_true",
-            "help": "count and push what is in the spool, for as long as anything comes, and end",
-        },
-        "--textfile": {
-            "metavar": "FILE",
-            "type": _file,
-            "help": "write all metrics to this file as well, for node_exporter",
-        },
-        "--sessions-limit": {"metavar": "N", "type": _count, "help": "what tcpserver's -c says, for alerts"},
-        "--json-log": {"action": "store_true", "help": "write a line of JSON for each session to stdout"},
-        "--user-names": {
-            "choices": USER_NAMES,
-            "default": "hash",
-            "help": "what log and spans tell of user names (%(default)s)",
-        },
-        "--client-addresses": {
-            "choices": CLIENT_ADDRESSES,
-            "default": "plain",
-            "help": "what log and spans tell of client addresses (%(default)s)",
-        },
-        "--otlp": {
-            "metavar": "URL",
-            "type": _base,
-            "help": "send spans there: a base, as in OTEL_EXPORTER_OTLP_ENDPOINT, which does as well",
-        },
-        "--otlp-metrics": {"action": "store_true", "help": "send the counters there too"},
-        "--sample-accepted": {
-            "metavar": "PART",
-            "type": _part,
-            "default": 1.0,
-            "help": "of the sessions with an accepted login, send that part (%(default)s)",
-        },
-        "--reset-state": {"action": "store_true", "help": "move the state aside and begin anew"},
+        "--socket": _taking("PATH", options.path, f"where popups connect ({_DEFAULTS['socket']})"),
+        "--spool": _taking(
+            "DIR", options.path, f"where popups leave what they cannot send ({_DEFAULTS['spool']})"
+        ),
+        "--state": _taking(
+            "FILE", options.resolved, f"totals, and the sessions counted ({_DEFAULTS['state']})"
+        ),
+        "--listen": _taking("HOST:PORT", options.address, "where /metrics is served (127.0.0.1:9110)"),
+        "--tls-cert": _taking("FILE", options.path, "serve /metrics over TLS with this certificate"),
+        "--tls-key": _taking("FILE", options.path, "and this key"),
+        "--tls-client-ca": _taking(
+            "FILE", options.path, "only to clients whose certificate this authority signed"
+        ),
+        "--push": _taking("URL", options.gateway, "push to this Pushgateway, as http://HOST[:PORT]"),
+        "--push-interval": _taking(
+            "SECONDS", options.seconds, "how often to push, and to write the textfile (15)"
+        ),
+        "--push-credentials": _taking(
+            "FILE", options.path, "its first line is user:password for the gateway"
+        ),
+        "--instance": _taking("NAME", options.instance, "what to call this host (its host name)"),
+        "--delete-group": _flag("remove this host's group from the gateway, when the host retires, and end"),
+        "--once": _flag("count and push what is in the spool, for as long as anything comes, and end"),
+        "--textfile": _taking("FILE", options.textfile, "write all metrics to this file, for node_exporter"),
+        "--sessions-limit": _taking("N", options.sessions, "what tcpserver's -c says, for alerts"),
+        "--refusal-seconds": _taking(
+            "SECONDS",
+            options.seconds,
+            "an older popup's refusal within this time was for its credentials (10)",
+        ),
+        "--json-log": _flag("write a line of JSON for each session to stdout"),
+        "--user-names": _word(USER_NAMES, "what log and spans tell of user names (hash)"),
+        "--client-addresses": _word(CLIENT_ADDRESSES, "what log and spans tell of client addresses (plain)"),
+        "--otlp": _taking(
+            "URL", options.collector, "send spans there: a base, as in OTEL_EXPORTER_OTLP_ENDPOINT"
+        ),
+        "--otlp-metrics": _flag("send the metrics there too"),
+        "--sample-accepted": _taking(
+            "PART", options.share, "send that part of the sessions with an accepted login (1.0)"
+        ),
+        "--reset-state": _flag("move the state aside and begin anew"),
+    }
+)
+
+# What has no effect unless one of these is given too.
+_NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "tls_cert": frozenset({"tls_key"}),
+        "tls_key": frozenset({"tls_cert"}),
+        "tls_client_ca": frozenset({"tls_cert"}),
+        "push_credentials": frozenset({"push"}),
+        "delete_group": frozenset({"push"}),
+        "once": frozenset({"push"}),
+        "push_interval": frozenset({"push", "textfile"}),
+        "instance": frozenset({"push", "otlp"}),
+        "user_names": frozenset({"json_log", "otlp"}),
+        "client_addresses": frozenset({"json_log", "otlp"}),
+        "sample_accepted": frozenset({"otlp"}),
+    }
+)
+# What does something else than serve, and all that has an effect on it.
+_ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "delete_group": frozenset({"push", "push_credentials", "instance"}),
+        "once": frozenset(
+            {
+                *("push", "push_credentials", "push_interval", "instance"),
+                *("spool", "state", "sessions_limit", "refusal_seconds"),
+            }
+        ),
     }
 )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from observability.arrivals.connections import Intake
 from observability.arrivals.parsing import Arrival, Event, Malformed
 from observability.arrivals.spool import Spool
-from observability.log.sessions import Say
+from observability.log.messages import Log
 from observability.store.database import Store
 
 TICK_SECONDS = 0.75  # the store is to be synced at least once a second, the spool drained every two
@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     intake: Intake
     spool: Spool
     store: Store
-    say: Say
+    say: Log
     sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
     chores: Sequence[Callable[[], None]] = ()  # called at every tick
 

@@ -49,8 +49,8 @@ class Record(NamedTuple):
 class Event(NamedTuple):
     """One block that fits the contract: a hello, or the event at a session's end.
 
-    Its fields are event.FIELDS, in that order. Times are nanoseconds since 1970; what was not reached, or is
-    not known, is None.
+    Its fields are event.FIELDS, in that order, and the block itself. Times are nanoseconds since 1970; what
+    was not reached, or is not known, is None.
     """
 
     trace: str
@@ -76,6 +76,7 @@ class Event(NamedTuple):
     signal: int | None
     tls: str | None
     cipher: str | None
+    block: bytes = b""  # as it came, for who hands it on
 
     @property
     def identity(self) -> bytes:
@@ -91,6 +92,16 @@ class Event(NamedTuple):
     def is_hello(self) -> bool:
         """Whether the session had not ended when this was sent."""
         return self.ended is None
+
+    @property
+    def tls_version(self) -> str | None:
+        """The version alone: 1.3 of TLSv1.3."""
+        return (self.tls or "").lower().partition("v")[2] or None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a login was refused, where that is known."""
+        return event.TLS_REQUIRED if self.record and self.record.method == "Any" else self.reason
 
     @property
     def duration(self) -> float | None:
@@ -123,7 +134,7 @@ def parse(block: bytes) -> Event | Malformed:
         return Malformed("an entry without =")
     if len(fields) != len(entries):
         return Malformed("a name that comes twice")
-    return _read(fields) if event.FIRST in entries else Malformed("no version, or another one")
+    return _read(fields, block) if event.FIRST in entries else Malformed("no version, or another one")
 
 
 def parse_record(line: bytes) -> Record | None:
@@ -134,7 +145,7 @@ def parse_record(line: bytes) -> Record | None:
     return Record(RESULTS[result], method.decode(), protocol.decode(), ip, host, name)
 
 
-def _read(fields: Mapping[bytes, bytes]) -> Event | Malformed:
+def _read(fields: Mapping[bytes, bytes], block: bytes) -> Event | Malformed:
     """Read each value that we know, then check what one alone cannot tell."""
     if not fields.keys() >= _REQUIRED:
         return Malformed("no identity, or no protocol")
@@ -144,6 +155,7 @@ def _read(fields: Mapping[bytes, bytes]) -> Event | Malformed:
         if value is not None and not fits(value):
             return Malformed(name.decode())
         values.append(None if value is None else read(value))
+    values.append(block)
     what = Event(*values)
     broken = next((reason for reason, breaks in _RULES.items() if breaks(what)), None)
     return Malformed(broken) if broken else what

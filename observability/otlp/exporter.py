@@ -17,11 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from observability.arrivals.parsing import Event
-from observability.errors import UnusableError
-from observability.log.sessions import Say, Stream
+from observability.log.messages import Log, Stream
 from observability.otlp.sampling import Sampler, spans_in
 from observability.privacy import Privacy
 from observability.store.families import Series
@@ -32,9 +30,6 @@ FLUSH_SECONDS = 1.5  # that the exporter takes to get the rest out once it is to
 _HAND_OVER_SECONDS = 0.5  # that it may take before, to get the rest in
 _RESTART_SECONDS = 30.0
 _REPORTS = 65536  # bytes
-_NO_URL = "no URL that begins with http:// or https://"
-_VARIABLES = "OTEL_EXPORTER_OTLP_"
-_OTHER_SIGNALS = (f"{_VARIABLES}METRICS_", f"{_VARIABLES}LOGS_")
 
 # Its path is ours, however that came about: installed, a checkout, a virtual environment.
 _RUN = "import sys; sys.path[:] = sys.argv[1:]; from observability.otlp.process import main; main()"
@@ -43,36 +38,6 @@ _RUN = "import sys; sys.path[:] = sys.argv[1:]; from observability.otlp.process 
 def signal_endpoint(base: str | None, signal: str) -> str | None:
     """Return where one kind goes, as the SDK makes it of OTEL_EXPORTER_OTLP_ENDPOINT; None without a base."""
     return f"{base.removesuffix('/')}/v1/{signal}" if base else None
-
-
-def is_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether spans are asked for; UnusableError for an endpoint that environ names and that is none."""
-    asked = {name: value for name, value in environ.items() if name.startswith(_VARIABLES) and value}
-    for name, value in asked.items():
-        if name.endswith("_ENDPOINT") and (trouble := misses(value)):
-            raise UnusableError(f"{name} is {trouble}")
-    if is_switched_off("TRACES", environ):
-        return False
-    return bool(base) or any(not name.startswith(_OTHER_SIGNALS) for name in asked)
-
-
-def is_switched_off(signal: str, environ: Mapping[str, str]) -> bool:
-    """Whether environ says that none of a signal (TRACES, METRICS) is sent, whatever else asks for it."""
-    words = {"OTEL_SDK_DISABLED": "true", f"OTEL_{signal}_EXPORTER": "none"}
-    return any(environ.get(name, "").lower() == word for name, word in words.items())
-
-
-def misses(url: str) -> str:
-    """Say what a URL is that nothing can be sent to; not the URL itself, which may hold a password."""
-    try:
-        parts = urlsplit(url)
-        is_plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
-        reachable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return _NO_URL
-    if "@" in parts.netloc:
-        return "a URL with a user in it, who belongs into OTEL_EXPORTER_OTLP_HEADERS"
-    return "" if reachable and is_plain else _NO_URL
 
 
 class Setup(NamedTuple):
@@ -111,7 +76,7 @@ class Parts(NamedTuple):
     keeps: Sampler
     book: Callable[[int], None]  # so many spans more were dropped; may raise sqlite3.Error
     snapshot: Callable[[], Snapshot]
-    say: Say
+    log: Log
     clock: Callable[[], float]  # monotonic seconds
     most: int = IN_HAND_MOST
 
@@ -135,7 +100,7 @@ class Exporter:
     def tick(self) -> None:
         """Hear what became of it, hand the totals on, book what was dropped; start anew where that is due."""
         if self._process and not self._process.hear():
-            self._parts.say("warning", "the exporter of spans has died")
+            self._parts.log("warning", "the exporter of spans has died")
             self._let_go()
         if not self._process and self._parts.clock() >= self._next_start:
             self._start()
@@ -155,7 +120,7 @@ class Exporter:
         try:
             self._process = _Process(self._setup, self._parts.most)
         except OSError as error:
-            self._parts.say("warning", f"cannot start the exporter of spans: {error}")
+            self._parts.log("warning", f"cannot start the exporter of spans: {error}")
 
     def _let_go(self) -> None:
         if self._process:

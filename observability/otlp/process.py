@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from observability.log.sessions import Messages, Say, Stream
+from observability.log.messages import Log, Messages, Stream
 from observability.otlp.exporter import FLUSH_SECONDS, NAME, Books, Setup, Snapshot, signal_endpoint
 from observability.otlp.metrics import Counters
 from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of
@@ -31,7 +31,7 @@ from observability.otlp.spans import Spans
 _NICENESS = 5  # where there is one core for all, the intake comes first
 _MOMENT_MILLISECONDS = 20
 _WAY_OUT_SECONDS = 0.2  # of FLUSH_SECONDS
-_SAY_AGAIN_SECONDS = 60.0
+_LOG_AGAIN_SECONDS = 60.0
 _HEADERS_READER = "opentelemetry.util.re"
 _VALUES_BEFORE_A_LOOK = 20_000  # spans hold no cycles, and many values
 
@@ -60,14 +60,14 @@ def _trust_the_system() -> None:
 
 def _export(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
     stderr = Stream(2, _WAY_OUT_SECONDS)
-    say = Messages(stderr, time.time, as_json=setup.json)
+    log = Messages(stderr, time.time, as_json=setup.json)
 
     def give_up(error: BaseException | None) -> None:
-        say("error", f"spans and counters cannot be exported: {_one_line(str(error))}")
+        log("error", f"spans and counters cannot be exported: {_one_line(str(error))}")
         stderr.close()
         os._exit(1)
 
-    _listen_to_the_sdk(say)
+    _listen_to_the_sdk(log)
     # No thread, of ours or the SDK's, is missed in silence: the sidecar starts another process.
     threading.excepthook = lambda told: give_up(told.exc_value)
     try:
@@ -96,22 +96,22 @@ def _work(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
     _flush(closers)
 
 
-class _Sayings(logging.Handler):
+class _SdkLog(logging.Handler):
     """What the SDK has to say, each thing now and then: a collector that is down is told of once a minute."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
-        self._say = say
-        self._said: dict[object, float] = {}
+        self._log = log
+        self._logged: dict[object, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it, without the traceback."""
         now = time.monotonic()
-        if now - self._said.get(record.msg, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
-            self._said[record.msg] = now
+        if now - self._logged.get(record.msg, -_LOG_AGAIN_SECONDS) >= _LOG_AGAIN_SECONDS:
+            self._logged[record.msg] = now
             # What this one adds are the headers, and so credentials.
             told = str(record.msg) if record.name == _HEADERS_READER else record.getMessage()
-            self._say(record.levelname.lower(), f"OpenTelemetry: {_one_line(told)}")
+            self._log(record.levelname.lower(), f"OpenTelemetry: {_one_line(told)}")
 
 
 def resource_of(setup: Setup) -> Resource:
@@ -159,10 +159,10 @@ def _flush(closers: Sequence[Callable[[], None]]) -> None:
         thread.join(max(0, deadline - time.monotonic()))
 
 
-def _listen_to_the_sdk(say: Say) -> None:
+def _listen_to_the_sdk(log: Log) -> None:
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
-    logging.getLogger().addHandler(_Sayings(say))
+    logging.getLogger().addHandler(_SdkLog(log))
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
@@ -49,6 +49,17 @@ class SidecarCollector(Collector):
             yield _histogram(family, rows[family.name], committed.exemplars)
         yield from self._gauges(committed)
 
+    def describe(self) -> Iterator[Metric]:
+        """Yield all families without a sample, so that each can be asked for by its name."""
+        kinds = (
+            (families.COUNTERS, CounterMetricFamily),
+            (families.HISTOGRAMS, HistogramMetricFamily),
+            (families.GAUGES, GaugeMetricFamily),
+        )
+        for group, kind in kinds:
+            for family in group:
+                yield kind(PREFIX + family.name, family.help)
+
     def _gauges(self, committed: Committed) -> Iterator[Metric]:
         sources = self._sources
         if sources.active:
@@ -61,15 +72,22 @@ class SidecarCollector(Collector):
 
 
 def registry(sources: Sources) -> CollectorRegistry:
-    """Return a registry of its own for what sources have."""
+    """Return what /metrics shows: what sources have, and this process (process_*, python_info)."""
     made = CollectorRegistry()
     made.register(SidecarCollector(sources))
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
     return made
 
 
 def exposition(sources: Sources) -> bytes:
-    """Return what sources have now, in Prometheus' text format 0.0.4."""
-    return generate_latest(registry(sources))
+    """Return what sources have now, in Prometheus' text format 0.0.4.
+
+    That is for a textfile or a Pushgateway, which show process_* of their own.
+    """
+    made = CollectorRegistry()
+    made.register(SidecarCollector(sources))
+    return generate_latest(made)
 
 
 def _by_family(values: Mapping[Series, float]) -> dict[str, dict[Labels, float]]:

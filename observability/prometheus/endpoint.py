@@ -1,147 +1,262 @@
-"""/metrics over HTTP, or HTTPS where a certificate is given.
+"""The sidecar's HTTP server, or HTTPS where a certificate is given.
 
-Owns the HTTP server around prometheus_client's exposition, in threads of its own, so that no scrape holds
-the intake up. A client that says nothing, or never ends its handshake, holds one of a bounded number of
-threads for a bounded time.
+Owns the connections: one thread, which waits for nothing but its own descriptors, so no scrape holds the
+intake up and no client holds up another one's scrape. A client that asks nothing keeps its place for
+REQUEST_TIMEOUT; where there are too many of them the one that has been silent longest makes room. Who has
+asked is answered, and has ANSWER_TIMEOUT to take the answer. h11 knows the protocol, pages.py what to answer.
 """
 
-import contextlib
+import os
+import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
-from socketserver import TCPServer
-from typing import NamedTuple
-from wsgiref.simple_server import WSGIRequestHandler
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+import h11
 
 from observability.errors import UnusableError
+from observability.log.messages import describe
+from observability.options import TLS
+from observability.prometheus.pages import METRICS, Answer
 
-PATIENCE_SECONDS = 10.0  # Prometheus's own scrape timeout
-AT_ONCE = 32
-PATH = "/metrics"
+REQUEST_TIMEOUT = 2.0  # from connecting to the end of the request's head
+ANSWER_TIMEOUT = 10.0  # Prometheus's own scrape timeout
+MAX_CLIENTS = 256
 
+_BACKLOG = 1024
+_PIECE = 16384
+_SWEEP_SECONDS = 0.25
+_PAUSE_SECONDS = 0.02
+_STEPS = 16  # of one client, before the others' turn
 
-_Address = tuple[str, int]
-
-
-class TLS(NamedTuple):
-    """Files in PEM; with a client_ca, who scrapes has to show a certificate that it signed."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None
-
-    def context(self) -> ssl.SSLContext:
-        """Load them."""
-        for file in (self.certificate, self.key, self.client_ca):
-            if file:
-                file.open("rb").close()  # the errors of ssl do not name it
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
-        if self.client_ca:
-            context.load_verify_locations(self.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+Pages = Callable[[h11.Request], Answer]
 
 
 class Endpoint:
-    """A server for one registry, from its start to close()."""
+    """A server of pages, from its start to close()."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, tls: TLS | None = None) -> None:
-        """Serve registry at host and port (0: any that is free)."""
+    def __init__(
+        self, host: str, port: int, pages: Pages, tls: TLS | None = None, max_clients: int = MAX_CLIENTS
+    ) -> None:
+        """Serve pages at host and port (0: any that is free)."""
+        self._pages, self._tls, self._max_clients = pages, tls, max_clients
+        self._context = self._loaded()
         try:
-            self._server = _Server(host, port, tls.context() if tls else None)
-        except (OSError, ValueError) as error:
-            raise UnusableError(f"cannot serve metrics on {host}:{port}: {error}") from error
-        self._server.set_app(_only_metrics(make_wsgi_app(registry)))
+            self._listener = _listener(host, port)
+        except OSError as error:
+            where = f"{host}:{port}"
+            raise UnusableError(f"cannot use --listen {where}: {describe(error)}") from error
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"{'https' if tls else 'http'}://{shown}:{self._server.server_port}{PATH}"
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        self.url = f"{'https' if tls else 'http'}://{shown}:{self._listener.getsockname()[1]}{METRICS}"
+        self._clients: dict[int, _Client] = {}  # by descriptor; who has been silent longest comes first
+        self._poll = select.epoll()
+        self._stop = os.eventfd(0)
+        for fd in (self._listener.fileno(), self._stop):
+            self._poll.register(fd, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def reload(self) -> None:
+        """Read the certificates again; UnusableError, and those read before stay in use."""
+        self._context = self._loaded()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        for client in self._clients.values():
+            client.connection.close()
+        self._listener.close()
+        self._poll.close()
+        os.close(self._stop)
 
+    def _loaded(self) -> ssl.SSLContext | None:
+        return _context(self._tls) if self._tls else None
 
-def _only_metrics(metrics: WSGIApplication) -> WSGIApplication:
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == PATH:
-            return metrics(environ, start_response)
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"There is only {PATH}.\n".encode()]
+    def _run(self) -> None:
+        next_sweep = time.monotonic()
+        while True:
+            ready = dict(self._poll.poll(_SWEEP_SECONDS))
+            if self._stop in ready:
+                return
+            for fd in ready.keys() & self._clients.keys():
+                self._serve(self._clients[fd])
+            if self._listener.fileno() in ready:
+                self._accept()
+            if time.monotonic() >= next_sweep:
+                next_sweep = time.monotonic() + _SWEEP_SECONDS
+                self._sweep()
 
-    return app
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE_SECONDS
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: who scrapes is no news."""
-
-    def address_string(self) -> str:
-        """Return the client's address, without asking a name server for its name."""
-        return str(self.client_address[0])
-
-
-class _Server(ThreadingWSGIServer):
-    request_queue_size = 128
-
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._context = context
-        self._served: dict[socket.socket, float] = {}  # each client in hand, and until when
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind, without asking a name server for our own name."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-    def get_request(self) -> tuple[socket.socket, _Address]:
-        """Accept; a handshake is left to the client's thread, which makes it at its first read."""
-        request, address = super().get_request()
-        if self._context:
-            request = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-        return request, address
-
-    def process_request(  # type: ignore[override]  # the other kind of request is a datagram server's
-        self, request: socket.socket, client_address: _Address
-    ) -> None:
-        """Serve in a thread of its own, or not at all while too many are served."""
-        if len(self._served) >= AT_ONCE:
-            self.shutdown_request(request)
+    def _accept(self) -> None:
+        """Take one in; before the next one, whoever has asked meanwhile is looked after."""
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
             return
-        self._served[request] = time.monotonic() + PATIENCE_SECONDS
+        except OSError:  # no descriptor is left, or no memory
+            self._make_room()
+            time.sleep(_PAUSE_SECONDS)
+            return
+        if len(self._clients) < self._max_clients or self._make_room():
+            self._welcome(connection)
+        else:
+            connection.close()
+
+    def _make_room(self) -> bool:
+        """Cut off who has been silent longest; False where all are being answered."""
+        silent = next((client for client in self._clients.values() if not client.unsent), None)
+        if silent:
+            self._drop(silent)
+        return silent is not None
+
+    def _welcome(self, connection: socket.socket) -> None:
         try:
-            super().process_request(request, client_address)
-        except BaseException:  # no thread can be had just now; the server lets go of the request
-            self._served.pop(request)
-            raise
+            client = _Client(self._secured(connection))
+        except OSError:  # it has gone
+            connection.close()
+            return
+        self._clients[client.fd] = client
+        self._poll.register(client.fd, select.EPOLLIN)
+        self._serve(client)  # most have asked by now
 
-    def process_request_thread(  # type: ignore[override]  # as above
-        self, request: socket.socket, client_address: _Address
-    ) -> None:
-        """Serve one client to its end."""
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        connection.settimeout(0)
+        if not self._context:
+            return connection
+        # The handshake is made by the first reads.
+        return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+
+    def _serve(self, client: "_Client") -> None:
+        """Go on with one client as far as that is possible now."""
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._served.pop(request)
+            wanted = client.go_on(self._pages)
+        except Exception:  # noqa: BLE001  the boundary: it has gone, or speaks no TLS; others are served on
+            wanted = 0
+        if wanted:
+            self._poll.modify(client.fd, wanted)
+            self._clients[client.fd] = self._clients.pop(client.fd)
+        else:
+            self._drop(client)
 
-    def service_actions(self) -> None:
-        """Cut off who is not done in time, however busy it looks; called twice a second."""
-        for request, deadline in list(self._served.items()):
-            if time.monotonic() >= deadline:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(request, socket.SHUT_RDWR)
+    def _drop(self, client: "_Client") -> None:
+        del self._clients[client.fd]
+        self._poll.unregister(client.fd)
+        client.connection.close()
 
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: a client that went away is no fault of ours."""
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for client in list(self._clients.values()):
+            if now >= client.deadline:
+                self._drop(client)
+
+
+class _Client:
+    """One connection: a request is read, then answered, then the client's end is awaited."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.fd = connection, connection.fileno()
+        self.deadline = time.monotonic() + REQUEST_TIMEOUT
+        self.unsent = b""
+        self._protocol = h11.Connection(h11.SERVER)
+        self._step: Callable[[Pages], bool] = self._read
+
+    def go_on(self, pages: Pages) -> int:
+        """Do what can be done now; return the events of epoll(7) to wait for, none at the end."""
+        try:
+            for _ in range(_STEPS):
+                if self._step(pages):
+                    return 0
+        except ssl.SSLWantReadError:
+            return select.EPOLLIN
+        except ssl.SSLWantWriteError:
+            return select.EPOLLOUT
+        except BlockingIOError:
+            pass
+        return select.EPOLLOUT if self.unsent else select.EPOLLIN
+
+    def _read(self, pages: Pages) -> bool:
+        data = self.connection.recv(_PIECE)
+        self._protocol.receive_data(data)
+        try:
+            event = self._protocol.next_event()
+        except h11.RemoteProtocolError as error:
+            self._begin_answer(_line(error.error_status_hint, "That is not an HTTP request."))
+        else:
+            if isinstance(event, h11.Request):
+                self._begin_answer(_answer(pages, event), has_body=event.method != b"HEAD")
+        return not (data or self.unsent)
+
+    def _begin_answer(self, answer: Answer, *, has_body: bool = True) -> None:
+        headers = [*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")]
+        head = h11.Response(
+            status_code=answer.status, headers=headers, reason=HTTPStatus(answer.status).phrase
+        )
+        body = h11.Data(data=answer.body if has_body else b"")
+        self.unsent = b"".join(self._protocol.send(part) or b"" for part in (head, body, h11.EndOfMessage()))
+        self.deadline = time.monotonic() + ANSWER_TIMEOUT
+        self._step = self._write
+
+    def _write(self, _pages: Pages) -> bool:
+        self.unsent = self.unsent[self.connection.send(self.unsent) :]
+        if not self.unsent:
+            # Closed at once, an answer is lost where the client has sent more than its request.
+            self.connection.shutdown(socket.SHUT_WR)
+            self.deadline = time.monotonic() + REQUEST_TIMEOUT
+            self._step = self._linger
+        return False
+
+    def _linger(self, _pages: Pages) -> bool:
+        return not self.connection.recv(_PIECE)
+
+
+def _answer(pages: Pages, request: h11.Request) -> Answer:
+    try:
+        return pages(request)
+    except Exception as error:  # noqa: BLE001  the boundary: other pages, and the next request, may do well
+        return _line(HTTPStatus.INTERNAL_SERVER_ERROR, f"This page cannot be made: {describe(error)}")
+
+
+def _line(status: int, text: str) -> Answer:
+    return Answer(status, [("Content-Type", "text/plain; charset=utf-8")], f"{text}\n".encode())
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.settimeout(0)
+    return listener
+
+
+def _context(tls: TLS) -> ssl.SSLContext:
+    """Load the files; with a client_ca, who scrapes has to show a certificate that it signed."""
+    named = (("--tls-cert", tls.certificate), ("--tls-key", tls.key), ("--tls-client-ca", tls.client_ca))
+    for option, file in named:
+        _check(option, file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        raise UnusableError(f"cannot use --tls-cert {tls.certificate}: {describe(error)}") from error
+    return context
+
+
+def _check(option: str, file: Path | None) -> None:
+    """See that it can be read: the errors of ssl name no file."""
+    try:
+        if file:
+            file.open("rb").close()
+    except OSError as error:
+        raise UnusableError(f"cannot use {option} {file}: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """One HTTP request and the status of its answer, without ever blocking.
 
-Owns one connection, which serves this request and no other: so the answer needs no framing. An exchange is
-a generator: it yields what it waits for, as a descriptor and poll(2)'s events, and goes on when it is asked
-to, ready or not. Only name look-ups are not like that; who cannot wait for one drives it in a thread.
+Owns one connection, which serves this request and no other. h11 knows the protocol, this module the sockets.
+An exchange is a generator: it yields what it waits for, as a descriptor and poll(2)'s events, and goes on
+when it is asked to, ready or not. Only name look-ups block; who cannot wait for one drives it in a thread.
 """
 
 import contextlib
@@ -11,13 +11,13 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-CONNECT_SECONDS = 10.0
+import h11
+
+CONNECT_TIMEOUT = 10.0
 DEAD_SECONDS = 60  # without a sign of life from the other host; a stopped process is no dead host
-_HEAD_MOST = 65536
-_END = b"\r\n\r\n"
-_INTERIM = range(100, 200)
+MAX_ANSWER = 65536  # bytes up to the end of the answer's head, interim answers included
 _PIECE = 4096
 
 _T = TypeVar("_T")
@@ -33,28 +33,46 @@ _OPTIONS = (
 )
 
 
-def exchange(
-    peer: tuple[str, int], tls: ssl.SSLContext | None, request: bytes, clock: Callable[[], float]
-) -> Work[int]:
-    """Send request (head and body in one) to peer; return the status. OSError: the connection is dead."""
+class Peer(NamedTuple):
+    """Whom to ask: host and port, and over TLS where there is a context."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+class _Timeout:
+    """A limit to one step, by a monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._deadline = clock, clock() + CONNECT_TIMEOUT
+
+    def check(self) -> None:
+        if self._clock() > self._deadline:
+            raise TimeoutError("no connection in time")
+
+
+def exchange(peer: Peer, request: h11.Request, body: bytes, clock: Callable[[], float]) -> Work[int]:
+    """Send request and body to peer; return the status of the answer. OSError: the connection is dead."""
+    protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_ANSWER)
+    parts = (request, h11.Data(data=body), h11.EndOfMessage())
     with contextlib.ExitStack() as stack:
         connection = yield from _connected(peer, stack, clock)
-        if tls:
-            secured = tls.wrap_socket(connection, server_hostname=peer[0], do_handshake_on_connect=False)
+        if peer.tls:
+            # It owns the descriptor from here on.
+            secured = peer.tls.wrap_socket(
+                connection, server_hostname=peer.host, do_handshake_on_connect=False
+            )
             connection = stack.enter_context(secured)
-            yield from _patiently(secured, secured.do_handshake, select.POLLIN, _late(clock))
-        while request:
-            send = functools.partial(connection.send, request)
-            request = request[(yield from _patiently(connection, send, select.POLLOUT)) :]
-        return (yield from _status(connection))
+            yield from _retried(connection, secured.do_handshake, select.POLLIN, _Timeout(clock))
+        yield from _sent(connection, b"".join(protocol.send(part) or b"" for part in parts))
+        return (yield from _status(connection, protocol))
 
 
-def _connected(
-    peer: tuple[str, int], stack: contextlib.ExitStack, clock: Callable[[], float]
-) -> Work[socket.socket]:
+def _connected(peer: Peer, stack: contextlib.ExitStack, clock: Callable[[], float]) -> Work[socket.socket]:
     """Connect to the first of the peer's addresses that lets us; the stack closes what was opened."""
-    trouble = OSError(f"{peer[0]} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(*peer, type=socket.SOCK_STREAM):
+    failure = OSError(f"{peer.host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(*peer[:2], type=socket.SOCK_STREAM):
         connection = stack.enter_context(socket.socket(family, kind, protocol))
         connection.settimeout(0)
         try:
@@ -62,48 +80,40 @@ def _connected(
                 connection.setsockopt(*option)
             # Asked again, connect(2) tells how the first one went.
             connect = functools.partial(connection.connect, address)
-            yield from _patiently(connection, connect, select.POLLOUT, _late(clock))
+            yield from _retried(connection, connect, select.POLLOUT, _Timeout(clock))
         except OSError as error:
-            trouble = error
+            failure = error
         else:
             return connection
-    raise trouble
+    raise failure
 
 
-def _late(clock: Callable[[], float]) -> Callable[[], bool]:
-    deadline = clock() + CONNECT_SECONDS
-    return lambda: clock() > deadline
+def _sent(connection: socket.socket, data: bytes) -> Work[None]:
+    """Send all, in one go where the connection takes it."""
+    while data:
+        send = functools.partial(connection.send, data)
+        data = data[(yield from _retried(connection, send, select.POLLOUT)) :]
 
 
-def _status(connection: socket.socket) -> Work[int]:
-    received = b""
-    while (status := _final(received)) is None and len(received) < _HEAD_MOST:
-        piece = yield from _patiently(connection, lambda: connection.recv(_PIECE), select.POLLIN)
-        if not piece:
-            break
-        received += piece
-    if status is None:
-        raise ConnectionError("the connection ended without an answer")
-    return status
+def _status(connection: socket.socket, protocol: h11.Connection) -> Work[int]:
+    """Return the final status; interim answers (RFC 9110, section 15.2) may come before it."""
+    received = 0
+    while received < MAX_ANSWER:
+        try:
+            event = protocol.next_event()
+        except h11.RemoteProtocolError as error:
+            raise ConnectionError(f"the answer is not HTTP: {error}") from error
+        if isinstance(event, h11.Response):
+            return event.status_code
+        if event is h11.NEED_DATA:
+            data = yield from _retried(connection, lambda: connection.recv(_PIECE), select.POLLIN)
+            received += len(data)
+            protocol.receive_data(data)
+    raise ConnectionError("the answer has no end")
 
 
-def _final(received: bytes) -> int | None:
-    """Return the answer's status, once its head is there; interim ones may come before (RFC 9110, 15.2)."""
-    *heads, _rest = received.split(_END)
-    for head in heads:
-        version, _, status = head.partition(b" ")
-        if not (version.startswith(b"HTTP/1.") and status[:3].isdigit()):
-            raise ConnectionError("the answer is none of HTTP")
-        if int(status[:3]) not in _INTERIM:
-            return int(status[:3])
-    return None
-
-
-def _patiently(
-    connection: socket.socket,
-    attempt: Callable[[], _T],
-    events: int,
-    is_late: Callable[[], bool] = lambda: False,
+def _retried(
+    connection: socket.socket, attempt: Callable[[], _T], events: int, timeout: _Timeout | None = None
 ) -> Work[_T]:
     """Attempt until it succeeds; in between, wait for events, or for what TLS needs first."""
     while True:
@@ -115,6 +125,6 @@ def _patiently(
             wanted = select.POLLOUT
         except BlockingIOError:
             wanted = events
-        if is_late():
-            raise TimeoutError("no connection in time")
+        if timeout:
+            timeout.check()
         yield connection.fileno(), wanted

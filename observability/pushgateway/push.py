@@ -18,18 +18,18 @@ from typing import NamedTuple
 
 from observability.errors import UnusableError
 from observability.pushgateway.group import Group
-from observability.pushgateway.http import Work, exchange
+from observability.pushgateway.http import Peer, Work, exchange
 
 _READY = "/-/ready"
 _GOOD = range(200, 300)
 _UNSURE = (502, 504)  # a proxy says so of a gateway that has not answered, and may yet serve what it got
-_REMOVE_SECONDS = 30.0
+_REMOVE_TIMEOUT = 30.0
 
 
 class Result(NamedTuple):
-    """How a push ended. trouble: why it failed, empty where it did not."""
+    """How a push ended. error: why it failed, empty where it did not."""
 
-    trouble: str
+    error: str
 
 
 class Pushing:
@@ -38,7 +38,9 @@ class Pushing:
     def __init__(self, group: Group, body: Callable[[], bytes], clock: Callable[[], float]) -> None:
         """Prepare. body: makes what is pushed; clock: monotonic seconds."""
         self._group, self._body, self._clock = group, body, clock
-        self._tls = ssl.create_default_context() if group.gateway.is_secure else None
+        gateway = group.gateway
+        tls = ssl.create_default_context() if gateway.is_secure else None
+        self._peer = Peer(gateway.host, gateway.port, tls)
         self._is_sure = False  # that no earlier push to this group is still to be served
         self._work: Work[Result] | None = None
 
@@ -52,9 +54,9 @@ class Pushing:
         if not self._work:
             self._work = self._exchanges(method)
 
-    def go_on(self, patience: float) -> Result | None:
-        """Go on with what is under way, for `patience` seconds at the most; the result, once there is one."""
-        deadline = self._clock() + patience
+    def go_on(self, timeout: float) -> Result | None:
+        """Go on with what is under way, for `timeout` seconds at the most; the result, once there is one."""
+        deadline = self._clock() + timeout
         while self._work:
             try:
                 fd, events = next(self._work)
@@ -87,21 +89,19 @@ class Pushing:
         return Result("" if status in _GOOD else f"{url} answered {method} with {status}")
 
     def _ask(self, method: str, path: str, body: bytes) -> Work[int]:
-        gateway = self._group.gateway
-        request = self._group.head(method, path, len(body)) + body
-        return exchange((gateway.host, gateway.port), self._tls, request, self._clock)
+        return exchange(self._peer, self._group.request(method, path, len(body)), body, self._clock)
 
 
 def remove(group: Group, clock: Callable[[], float]) -> None:
     """Take a group away from its gateway; UnusableError where that has not worked."""
     with contextlib.closing(Pushing(group, bytes, clock)) as pushing:
         pushing.begin("DELETE")
-        result = pushing.go_on(_REMOVE_SECONDS) or Result(f"{group.gateway.url} does not answer")
-    if result.trouble:
-        raise UnusableError(result.trouble)
+        result = pushing.go_on(_REMOVE_TIMEOUT) or Result(f"{group.gateway.url} does not answer")
+    if result.error:
+        raise UnusableError(result.error)
 
 
-def _is_ready(fd: int, events: int, patience: float) -> bool:
+def _is_ready(fd: int, events: int, timeout: float) -> bool:
     poll = select.poll()
     poll.register(fd, events)
-    return bool(poll.poll(max(0.0, patience) * 1000))
+    return bool(poll.poll(max(0.0, timeout) * 1000))

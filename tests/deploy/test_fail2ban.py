@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from observability.arrivals.parsing import Event, parse
 from observability.event import build
-from observability.log.sessions import SessionLog, Stream
+from observability.log.messages import Stream
+from observability.log.sessions import SessionLog
 from observability.privacy import Privacy
 from qmail_popup import record
 from tests.support.banning import DEPLOY, JSON, RECORD, Session, fail2ban, found, held
@@ -184,7 +185,8 @@ def logged(*events: Event) -> bytes:
     """Return the session log's lines for events, with the names of users."""
     with tempfile.TemporaryFile() as file:
         stream = Stream(file.fileno(), PATIENCE)
-        SessionLog(stream, Privacy("plain", "plain", b"k" * 32), lambda: 5.0, lambda *_: None)(events)
+        privacy = Privacy("plain", "plain", b"k" * 32)
+        SessionLog(stream, privacy, lambda: 5.0, lambda _lost: None, lambda *_: None)(events)
         stream.close()
         file.seek(0)
         return file.read()

@@ -1,13 +1,17 @@
 """The sidecar's options: defaults, and one line for what makes no sense."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from observability.prometheus.endpoint import TLS
-from observability.pushgateway import group as gateway
+from observability import options
+from observability.errors import UnusableError
+from observability.options import TLS
 from observability.settings import Settings, parse
+from tests.support.sidecar import CHECKOUT
 
 
 def test_nothing_has_to_be_said() -> None:
@@ -27,23 +31,25 @@ def test_nothing_has_to_be_said() -> None:
         once=False,
         textfile=None,
         sessions_limit=None,
+        refusal_seconds=10.0,
         json_log=False,
         user_names="hash",
         client_addresses="plain",
         otlp=None,
+        otlp_spans=False,
         otlp_metrics=False,
         sample_accepted=1.0,
         reset_state=False,
     )
-    assert expected == parse([], "1.2.3")
+    assert expected == parse([], {}, "1.2.3")
 
 
 def test_everything_may_be_said() -> None:
     """Each option has its place."""
     words = (
         "--socket /s --spool /p --state /f --listen [::1]:0 --tls-cert /c --tls-key /k --tls-client-ca /a"
-        " --push http://gateway:9091 --push-interval 2.5 --push-credentials /u --instance mx --delete-group"
-        " --textfile /t"
+        " --push http://gateway:9091 --push-interval 2.5 --push-credentials /u --instance mx"
+        " --textfile /t.prom --refusal-seconds 20"
         " --sessions-limit 40 --json-log --user-names off --client-addresses prefix --reset-state"
         " --otlp http://collector:4318 --otlp-metrics --sample-accepted 0.1"
     )
@@ -54,60 +60,63 @@ def test_everything_may_be_said() -> None:
         host="::1",
         port=0,
         tls=TLS(Path("/c"), Path("/k"), Path("/a")),
-        push=gateway.parse("http://gateway:9091"),
+        push=options.gateway("http://gateway:9091"),
         push_interval=2.5,
         push_credentials=Path("/u"),
         instance="mx",
-        delete_group=True,
+        delete_group=False,
         once=False,
-        textfile=Path("/t"),
+        textfile=Path("/t.prom"),
         sessions_limit=40,
+        refusal_seconds=20.0,
         json_log=True,
         user_names="off",
         client_addresses="prefix",
         otlp="http://collector:4318",
+        otlp_spans=True,
         otlp_metrics=True,
         sample_accepted=0.1,
         reset_state=True,
     )
-    assert expected == parse(words.split(), "1.2.3")
+    assert expected == parse(words.split(), {}, "1.2.3")
 
 
 @pytest.mark.parametrize(
     "words",
     [
         "--listen 9110",
-        "--listen :9110",
-        "--listen localhost:",
-        "--listen localhost:65536",
-        "--listen localhost:-1",
-        "--listen localhost:http",
         "--sessions-limit 0",
-        "--sessions-limit -1",
-        "--sessions-limit many",
         "--tls-cert /c",
         "--tls-key /k",
         "--tls-client-ca /a",
         "--push gateway:9091",
         "--push http://bob:geheim@gateway:9091",
-        "--push-interval 0",
-        "--push-interval nan",
-        "--push-interval often",
+        "--push http://gateway --push-interval 0",
+        "--refusal-seconds 0",
+        "--push-interval 5",
+        "--instance mx",
+        "--user-names plain",
+        "--client-addresses off",
+        "--sample-accepted 0.5",
+        "--spool=",
+        "--socket=",
+        "--state=",
         "--push-credentials /u",
-        "--instance a/b",
+        "--push http://gateway --instance a/b",
         "--delete-group",
         "--once",
-        "--once --push http://gateway --textfile /t",
+        "--once --push http://gateway --textfile /t.prom",
+        "--once --push http://gateway --reset-state",
+        "--once --push http://gateway --listen localhost:0",
         "--once --push http://gateway --delete-group",
+        "--delete-group --push http://gateway --spool /p",
         "--push http://gateway:0",
         "--otlp http://collector:4318?x=1",
         "--otlp http://collector:4318#a",
-        "--instance .",
-        "--instance ..",
         "--textfile=",
-        "--textfile /",
-        "--user-names none",
-        "--client-addresses all",
+        "--textfile /dev/full",
+        "--json-log --user-names none",
+        "--json-log --client-addresses all",
         "--sock /s",
         "--nonsense",
         "argument",
@@ -117,7 +126,7 @@ def test_everything_may_be_said() -> None:
 def test_what_makes_no_sense_is_one_line_and_status_2(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the program and the option, and nothing goes to stdout."""
     with pytest.raises(SystemExit) as ended:
-        parse(words.split(), "1.2.3")
+        parse(words.split(), {}, "1.2.3")
     said = capsys.readouterr()
     assert (2, "") == (ended.value.code, said.out)
     assert said.err.startswith("qmail-popup-sidecar: ")
@@ -128,7 +137,7 @@ def test_what_makes_no_sense_is_one_line_and_status_2(words: str, capsys: pytest
 def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """On stdout, with status 0."""
     with pytest.raises(SystemExit) as ended:
-        parse(["--version"], "1.2.3")
+        parse(["--version"], {}, "1.2.3")
     assert (0, "qmail-popup-sidecar 1.2.3\n") == (ended.value.code, capsys.readouterr().out)
 
 
@@ -136,18 +145,79 @@ def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_told_stays_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever was typed."""
     with pytest.raises(SystemExit) as ended:
-        parse(words, "1.2.3")
+        parse(words, {}, "1.2.3")
     assert (2, 1) == (ended.value.code, len(capsys.readouterr().err.splitlines()))
 
 
-def test_a_state_behind_a_loop_of_links_is_no_state(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """That is told as any other option that makes no sense; a link that leads somewhere is followed."""
-    loop, link = tmp_path / "loop", tmp_path / "link"
-    loop.symlink_to(loop)
-    link.symlink_to(tmp_path)
-    assert tmp_path / "state" == parse(["--state", f"{link}/state"], "1.2.3").state
-    with pytest.raises(SystemExit) as ended:
-        parse(["--state", f"{loop}/state"], "1.2.3")
-    assert (2, 1) == (ended.value.code, len(capsys.readouterr().err.splitlines()))
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--instance mx", "--instance has no effect without --otlp or --push"),
+        ("--once --push http://g --json-log", "--json-log has no effect with --once"),
+        ("--textfile /dev/full", "argument --textfile: '/dev/full' does not end in .prom, and"),
+        ("--spool=", "argument --spool: the path is empty"),
+    ],
+)
+def test_the_line_names_the_option(words: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what is wrong with it."""
+    with pytest.raises(SystemExit):
+        parse(words.split(), {}, "1.2.3")
+    assert capsys.readouterr().err.startswith(f"qmail-popup-sidecar: {expected}")
+
+
+def test_an_option_that_the_environment_gives_effect_to_is_taken() -> None:
+    """Where OpenTelemetry's own variables ask for spans, what is said of spans makes sense."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    settings = parse(["--sample-accepted", "0.5", "--user-names", "off"], environ, "1.2.3")
+    assert (True, 0.5, "off") == (settings.otlp_spans, settings.sample_accepted, settings.user_names)
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "expected"),
+    [
+        ("", {}, (False, False)),
+        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, (True, False)),
+        ("", {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector"}, (False, False)),
+        ("--otlp http://c --otlp-metrics", {}, (True, True)),
+        ("--otlp http://c --otlp-metrics", {"OTEL_SDK_DISABLED": "true"}, (False, False)),
+        ("--otlp http://c --otlp-metrics", {"OTEL_TRACES_EXPORTER": "none"}, (False, True)),
+        ("--otlp http://c --otlp-metrics", {"OTEL_METRICS_EXPORTER": "none"}, (True, False)),
+        ("--otlp http://c", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, (True, False)),
+    ],
+)
+def test_what_is_sent_over_otlp(words: str, environ: dict[str, str], expected: tuple[bool, bool]) -> None:
+    """Options ask for it, variables too, and a variable that switches a signal off goes before both."""
+    settings = parse(words.split(), environ, "1.2.3")
+    assert expected == (settings.otlp_spans, settings.otlp_metrics)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://joe:s3cret@collector", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc': the sidecar speaks http/protobuf only"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "'http/json'"),
+    ],
+)
+def test_what_the_environment_asks_for_and_cannot_be_done(name: str, value: str, expected: str) -> None:
+    """The variable is named, and no password is repeated."""
+    with pytest.raises(UnusableError, match=f"^{name}.*{expected}") as refused:
+        parse([], {name: value}, "1.2.3")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_nothing_heavy_is_loaded_for_the_command_line() -> None:
+    """A mistake in it, and --version, are answered before any library is loaded."""
+    script = "import sys, observability.settings; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()
+    heavy = {
+        "prometheus_client",
+        "opentelemetry",
+        "requests",
+        "h11",
+        "pythonjsonlogger",
+        "sqlite3",
+        "asyncio",
+    }
+    assert set() == heavy & {name.partition(".")[0] for name in loaded}

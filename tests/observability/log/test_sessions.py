@@ -2,7 +2,7 @@
 
 import json
 import os
-import select
+import sqlite3
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +14,8 @@ import pytest
 from observability.arrivals.parsing import Event, parse
 from observability.errors import UnusableError
 from observability.event import build
-from observability.log.sessions import Messages, SessionLog, Stream
+from observability.log.messages import Stream
+from observability.log.sessions import SessionLog
 from observability.privacy import Privacy, load_key
 from tests.support.sidecar import DEADLINE_SECONDS, RECORD, REJECTED, eventually, fields, hello_of
 
@@ -45,16 +46,10 @@ class Pipe:
             return reader.read().splitlines()
 
 
-@pytest.fixture
-def said() -> list[tuple[str, str]]:
-    """Return what the log had to say of itself."""
-    return []
-
-
 def logged(*events: Event, privacy: Privacy = PLAIN) -> list[dict[str, Any]]:
     """Return what is logged of events."""
     pipe = Pipe()
-    SessionLog(pipe.stream, privacy, lambda: 5.0, lambda *_: None)(events)
+    SessionLog(pipe.stream, privacy, lambda: 5.0, lambda _: None, lambda *_: None)(events)
     return [json.loads(line) for line in pipe.lines()]
 
 
@@ -74,6 +69,9 @@ def test_an_accepted_session_is_one_line() -> None:
         "trace_id": TRACE.decode(),
         "span_id": "fedcba9876543210",
         "user.name": "bob",
+        "server.address": "192.0.2.1",
+        "server.port": 110,
+        "client.port": 40000,
     }
     assert list(expected.items()) == list(line.items())
 
@@ -82,6 +80,24 @@ def test_a_refusal_tells_how_long_it_took() -> None:
     """From the credentials to the answer."""
     (line,) = logged(event(REJECTED))
     assert ("rejected", 1, 0.3) == (line["result"], line["status"], line["auth_duration"])
+
+
+def test_what_is_known_of_refusal_and_tls_is_told() -> None:
+    """And nothing where it is not known."""
+    known = {"REASON": b"temporary", "TLS": b"TLSv1.3", "CIPHER": b"TLS_AES_256_GCM_SHA384"}
+    (line,) = logged(event({**REJECTED, **known}))
+    expected = ("temporary", "1.3", "TLS_AES_256_GCM_SHA384")
+    assert expected == (line["reason"], line["tls.protocol.version"], line["tls.cipher"])
+    (line,) = logged(event({"LOCAL_PORT": None, "CLIENT_PORT": None, "LOCAL_IP": None}))
+    names = {"reason", "tls.protocol.version", "tls.cipher", "server.address", "server.port", "client.port"}
+    assert set() == names & line.keys()
+
+
+def test_a_refusal_in_the_clear_tells_why() -> None:
+    """As the metrics do, and the record's own words."""
+    clear = RECORD.replace(b"Accept::AUTH::User", b"Reject::STLS::Any")
+    (line,) = logged(event({"RECORD": clear, "ENDED": b"tls_required", "STATUS": None}))
+    assert ("tls_required", "Any") == (line["reason"], line["method"])
 
 
 def test_a_session_without_a_record_tells_what_it_knows() -> None:
@@ -174,23 +190,86 @@ def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
             load_key(path)
 
 
-def test_a_reader_who_stalls_holds_nobody_up(said: list[tuple[str, str]]) -> None:
-    """Lines that find no room are left out, and their number is told once there is room again."""
-    pipe = Pipe(most=200_000)
+def test_a_reader_who_stalls_holds_nobody_up() -> None:
+    """Lines that find no room are counted; that is logged once, and their number once there is room again."""
+    trial, pipe = Trial(), Pipe(most=200_000)
     fill(pipe.writing)  # or the first lines make room when they get into it
-    log = SessionLog(pipe.stream, PLAIN, lambda: 5.0, lambda level, text: said.append((level, text)))
+    log = trial.log(pipe.stream)
     for _ in range(20):
         log([event()] * 100)
-    assert [] == said
+        log.tick()
+    assert (1, True) == (len(trial.logged), 100 <= trial.lost < 3000)
     reader = threading.Thread(target=drain, args=(pipe.reading,))
     reader.start()
-    assert eventually(lambda: told_by_the_next(log, said))
+    assert eventually(lambda: trial.is_over(log))
     pipe.stream.close()
     os.close(pipe.writing)
     reader.join(DEADLINE_SECONDS)
-    ((level, text),) = said
-    assert "warning" == level
-    assert 100 <= int(text.split()[0]) < 3000
+    assert [f"{trial.lost} lines of the JSON log were lost"] == trial.logged[1:]
+
+
+class Trial:
+    """What a log counted as lost, and what it had to tell of itself."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.logged: list[str] = []
+        self.store_fails = False
+
+    def log(self, stream: Stream) -> SessionLog:
+        """Return a log that writes to stream."""
+        return SessionLog(stream, PLAIN, lambda: 5.0, self.count, lambda _, text: self.logged.append(text))
+
+    def count(self, lost: int) -> None:
+        """Do what the store does, or fail as it does."""
+        if self.store_fails:
+            raise sqlite3.OperationalError
+        self.lost += lost
+
+    def is_over(self, log: SessionLog) -> bool:
+        """Log one more; whether the number of lost lines was told."""
+        log([event()])
+        log.tick()
+        return len(self.logged) > 1
+
+
+def test_what_cannot_be_written_is_counted() -> None:
+    """A disk that is full takes nothing: each line counts as lost, once the store takes that."""
+    trial = Trial()
+    with open("/dev/full", "wb", buffering=0) as full:
+        log = trial.log(Stream(full.fileno(), DEADLINE_SECONDS))
+        trial.store_fails = True
+        log([event()] * 3)
+        log.tick()
+        trial.store_fails = False
+        log([event()])
+        log.close()
+    assert (4, 1) == (trial.lost, len(trial.logged))
+
+
+def test_lines_that_nobody_has_read_at_the_end_are_counted() -> None:
+    """They were put, and never written."""
+    trial, pipe = Trial(), Pipe()
+    fill(pipe.writing)
+    log = trial.log(Stream(pipe.writing, 0.05))
+    log([event()] * 7)
+    log.close()
+    assert 7 == trial.lost
+    os.close(pipe.reading)
+
+
+def test_a_line_that_cannot_be_made_costs_no_other() -> None:
+    """A fault of ours is told once, and counted."""
+    trial, pipe = Trial(), Pipe()
+    log = trial.log(pipe.stream)
+    odd = event()._replace(ended_at=10**30)  # no date
+    log([odd, event(), odd])
+    log.tick()
+    assert 1 == len(pipe.lines())
+    assert 2 == trial.lost
+    assert ["a line of the JSON log cannot be made", "lines of the JSON log are lost"] == [
+        text.partition(":")[0] for text in trial.logged
+    ]
 
 
 def fill(fd: int) -> None:
@@ -202,71 +281,7 @@ def fill(fd: int) -> None:
     os.set_blocking(fd, True)
 
 
-def told_by_the_next(log: SessionLog, said: list[tuple[str, str]]) -> bool:
-    """Log one more; whether there was something to say."""
-    log([event()])
-    return bool(said)
-
-
 def drain(fd: int) -> None:
     """Read to the end; each line is whole."""
     with open(fd, encoding="utf-8") as reader:
         assert {"accepted"} == {json.loads(line)["ended"] for line in reader if line.strip()}
-
-
-def test_a_reader_who_is_gone_is_no_trouble() -> None:
-    """Nothing raises, and the thread ends."""
-    pipe = Pipe()
-    os.close(pipe.reading)
-    assert pipe.stream.put(b"line\n")
-    pipe.stream.close()
-    os.close(pipe.writing)
-
-
-def test_a_stream_that_stalls_is_left_at_the_end() -> None:
-    """Closing it takes no longer than there is patience."""
-    reading, writing = os.pipe()
-    stream = Stream(writing, patience=0.05)
-    assert stream.put(b"x" * 200_000)
-    stream.close()
-    os.read(reading, 1)
-    os.close(reading)
-    stream.close()
-    os.close(writing)
-
-
-@pytest.mark.parametrize(
-    ("as_json", "expected"),
-    [
-        (False, "qmail-popup-sidecar: it's so"),
-        (True, '{"timestamp": "1970-01-01T00:00:05.000+00:00", "level": "warning", "message": "it\'s so"}'),
-    ],
-)
-def test_a_message_is_one_line(as_json: bool, expected: str) -> None:  # noqa: FBT001  pytest gives it so
-    """For a person, or in the form of the log."""
-    pipe = Pipe()
-    Messages(pipe.stream, lambda: 5.0, as_json=as_json)("warning", "it's so")
-    assert [expected] == pipe.lines()
-
-
-def test_a_message_may_name_any_file() -> None:
-    """Somebody else has chosen the name: it stays one line of text, and can be written."""
-    pipe = Pipe()
-    name = os.fsdecode(b"taken.\xff\nqmail-popup-sidecar: forged \x1b[31m")
-    Messages(pipe.stream, lambda: 5.0, as_json=False)("warning", f"cannot drain {name}")
-    said = r"cannot drain taken.\udcff\nqmail-popup-sidecar: forged \x1b[31m"
-    assert [f"qmail-popup-sidecar: {said}"] == pipe.lines()
-
-
-def test_a_descriptor_that_does_not_block_gets_everything() -> None:
-    """Others may share it, and have set it so: what finds no room waits for it."""
-    pipe = Pipe()
-    os.set_blocking(pipe.writing, False)
-    sent = b"".join(b"%0100d\n" % number for number in range(5000))  # more than a pipe holds
-    assert pipe.stream.put(sent)
-    received = b""
-    while len(received) < len(sent):
-        assert select.select([pipe.reading], [], [], DEADLINE_SECONDS)[0]
-        received += os.read(pipe.reading, 4096)
-    assert sent == received
-    assert [] == pipe.lines()

@@ -4,19 +4,30 @@ import itertools
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import h11
 import pytest
 
-from observability.pushgateway.http import CONNECT_SECONDS, Work, exchange
+from observability.pushgateway.http import CONNECT_TIMEOUT, MAX_ANSWER, Work, exchange
+from observability.pushgateway.http import Peer as Address
 from tests.support.peer import HANG_UP, OK, Peer
 
-REQUEST = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
+BODY = b"body"
+REQUEST = b"POST / HTTP/1.1\r\nHost: mx\r\nContent-Length: 4\r\n\r\nbody"
 
 
-def _to(peer: Peer, request: bytes = REQUEST) -> Work[int]:
-    return exchange(("localhost", int(peer.url.rpartition(":")[2])), None, request, time.monotonic)
+def _to(peer: Peer, body: bytes = BODY) -> Work[int]:
+    return _exchange("localhost", int(peer.url.rpartition(":")[2]), body)
+
+
+def _exchange(
+    host: str, port: int, body: bytes = BODY, clock: Callable[[], float] = time.monotonic
+) -> Work[int]:
+    headers = [("Host", "mx"), ("Content-Length", str(len(body)))]
+    request = h11.Request(method="POST", target="/", headers=headers)
+    return exchange(Address(host, port), request, body, clock)
 
 
 def _driven(work: Work[int]) -> int:
@@ -43,11 +54,10 @@ def test_the_status_of_the_answer_is_returned(status: int) -> None:
 def test_a_request_larger_than_all_buffers_arrives_whole() -> None:
     """What a connection does not take at once follows when there is room."""
     body = bytes(range(256)) * 16384
-    request = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     with Peer() as peer:
         peer.answer(OK)
-        assert 200 == _driven(_to(peer, request))
-        assert request == peer.request()
+        assert 200 == _driven(_to(peer, body))
+        assert body == peer.request().partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n"])
@@ -65,7 +75,7 @@ def test_the_next_address_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", one) for one in (hole.getsockname(), there)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_peer, **_how: found)
         peer.answer(OK)
-        assert 200 == _driven(exchange(("mx", 9091), None, REQUEST, itertools.count(0.0, 6.0).__next__))
+        assert 200 == _driven(_exchange("mx", 9091, clock=itertools.count(0.0, 6.0).__next__))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,31 @@ def test_what_is_no_answer_is_a_dead_connection(answer: bytes) -> None:
         peer.answer(answer)
         with pytest.raises(ConnectionError, match="answer"):
             _driven(_to(peer))
+
+
+def test_an_answer_of_interim_answers_alone_has_an_end() -> None:
+    """Whoever answers may go on for ever with them; what is read is bounded."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n"
+    with Peer() as peer:
+        peer.answer(interim * (2 * MAX_ANSWER // len(interim)))
+        with pytest.raises(ConnectionError, match="no end"):
+            _driven(_to(peer))
+
+
+def test_head_and_body_leave_in_one_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that is stopped in between would have half a push."""
+    sent: list[bytes] = []
+    real = socket.socket.send
+
+    def send(self: socket.socket, data: bytes) -> int:
+        sent.append(data)
+        return real(self, data)
+
+    with Peer() as peer:
+        monkeypatch.setattr(socket.socket, "send", send)
+        peer.answer(OK)
+        assert 200 == _driven(_to(peer))
+        assert [REQUEST] == sent
 
 
 def test_it_never_waits_by_itself() -> None:
@@ -94,14 +129,14 @@ def test_a_host_without_anybody_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        _driven(exchange(("127.0.0.1", port), None, REQUEST, time.monotonic))
+        _driven(_exchange("127.0.0.1", port))
 
 
 def test_a_connection_that_does_not_come_about_is_given_up() -> None:
     """Where nobody answers the first packet, there is an end; nothing has been sent by then."""
-    times = itertools.chain([0.0, CONNECT_SECONDS - 1], itertools.repeat(CONNECT_SECONDS + 1))
+    times = itertools.chain([0.0, CONNECT_TIMEOUT - 1], itertools.repeat(CONNECT_TIMEOUT + 1))
     with _black_hole() as hole:
-        work = exchange(hole.getsockname(), None, REQUEST, lambda: next(times))
+        work = _exchange("127.0.0.1", hole.getsockname()[1], clock=lambda: next(times))
         assert select.POLLOUT == next(work)[1]
         with pytest.raises(TimeoutError):
             next(work)

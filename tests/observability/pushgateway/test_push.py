@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.pushgateway.group import Group, parse
+from observability.options import gateway as parse
+from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing, Result
 from tests.support import authority
 from tests.support.descriptors import PATIENCE
@@ -109,7 +110,7 @@ def test_a_push_without_an_answer_makes_it_ask_again() -> None:
     """Where a connection died, its push may still come: the gateway is asked before the next one."""
     with Peer() as peer, _pushing(peer.url) as pushing:
         peer.answer(OK, HANG_UP, OK, OK)
-        assert _done(pushing).trouble
+        assert _done(pushing).error
         assert Result("") == _done(pushing)
         assert [ASKED, PUSHED, ASKED, PUSHED] == peer.requests()
 
@@ -118,7 +119,7 @@ def test_a_refused_push_was_answered() -> None:
     """A gateway that refuses has nothing waiting; it need not be asked again."""
     with Peer() as peer, _pushing(peer.url) as pushing:
         peer.answer(OK, OK.replace(b"200", b"503"), OK)
-        assert _done(pushing).trouble
+        assert _done(pushing).error
         assert Result("") == _done(pushing)
         assert [ASKED, PUSHED, PUSHED] == peer.requests()
 
@@ -166,7 +167,7 @@ def test_nobody_there_is_a_failure(tmp_path: Path) -> None:
         pass
     with _pushing(gateway.url) as pushing:
         result = _done(pushing)
-        assert gateway.url in result.trouble
+        assert gateway.url in result.error
         with gateway:
             assert Result("") == _done(pushing)
 
@@ -179,7 +180,7 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with Peer(tls) as peer:
         with _pushing(peer.url) as pushing:
             result = _done(pushing)
-            assert "certificate" in result.trouble
+            assert "certificate" in result.error
         assert [] == peer.requests()
         monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
         peer.answer(OK, OK)

@@ -1,24 +1,24 @@
-"""What leaves the sidecar at every interval: the push, and the textfile."""
+"""The thread that pushes at every interval."""
 
-import os
-import sqlite3
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from observability.event import build
-from observability.pushgateway.thread import PUSH, TEXTFILE, Report, Reports
-from observability.store.families import Series
-from tests.support.descriptors import PATIENCE
+from observability.log.reports import Report
+from observability.options import gateway as gateway_of
+from observability.pushgateway.group import Group
+from observability.pushgateway.push import Pushing
+from observability.pushgateway.thread import PushThread
+from observability.store.families import PUSHED
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import await_that
-from tests.support.programs import need
+from tests.support.peer import OK, Peer
 from tests.support.scraper import read
-from tests.support.sidecar import RunningSidecar, deliver, eventually, fields
+from tests.support.sidecar import RunningSidecar, deliver, fields
 from tests.support.unattended import INSTANCE, attempts, total
+from tests.support.waiting import eventually
+from tests.support.waiting import until as await_that
 
 OFTEN = "--push-interval=0.2"
 
@@ -76,70 +76,31 @@ def test_a_gateway_that_is_down_is_told_once_and_counted(tmp_path: Path) -> None
             await_that(lambda: attempts(gateway) == 1)
 
 
-def test_the_textfile_is_always_whole(tmp_path: Path) -> None:
-    """Other users can read it, promtool finds nothing to say against it, and no reader sees a half."""
-    (promtool,) = need("promtool")
-    textfile = tmp_path / "qmail-popup.prom"
-    with RunningSidecar(tmp_path, "--push-interval=0.01", f"--textfile={textfile}") as sidecar:
-        await_that(textfile.exists)
-        ends = {textfile.read_text().splitlines()[-1].split("{")[0] for _ in range(200)}
-        assert {"qmail_popup_build_info"} == ends
-        assert 0o644 == textfile.stat().st_mode & 0o777
-        assert b"" != deliver(sidecar.socket, build(fields()))
-        await_that(lambda: 'protocol="POP3",result="accepted"} 1.0' in textfile.read_text())
-        assert 0 == sidecar.stop()
-    subprocess.run([promtool, "check", "metrics"], input=textfile.read_bytes(), check=True, timeout=PATIENCE)
-    assert [] == list(tmp_path.glob("*.new"))
+class Broken:
+    """A push that raises what nobody thought of, now and then."""
+
+    def __init__(self) -> None:
+        self.texts: Iterator[bytes | BaseException] = iter([b"", KeyError("a fault"), MemoryError(), b""])
+        self.made = 0
+
+    def __call__(self) -> bytes:
+        """Make a text, or fail."""
+        self.made += 1
+        text = next(self.texts, b"")
+        if isinstance(text, BaseException):
+            raise text
+        return text
 
 
-def test_a_textfile_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
-    """The sidecar goes on without it, and with it as soon as it can be written."""
-    textfile = tmp_path / "later" / "qmail-popup.prom"
-    with RunningSidecar(tmp_path, "--push-interval=0.05", f"--textfile={textfile}") as sidecar:
-        assert eventually(lambda: "cannot write the textfile" in sidecar.said)
-        time.sleep(2)  # many intervals, and two of the loop's ticks
-        assert 1 == sidecar.said.count("cannot write the textfile")
-        textfile.parent.mkdir()
-        await_that(textfile.exists)
-
-
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_what_lies_beside_the_textfile_is_replaced_and_not_written_to(tmp_path: Path, kind: str) -> None:
-    """The directory may be others' too: a link leads nowhere, and a pipe holds nobody up."""
-    textfile, aside, victim = (tmp_path / name for name in ("q.prom", "q.prom.new", "victim"))
-    victim.write_text("mine")
-    victim.chmod(0o600)
-    if kind == "link":
-        aside.symlink_to(victim)
-    else:
-        os.mkfifo(aside)
-    with RunningSidecar(tmp_path, f"--textfile={textfile}"):
-        await_that(textfile.exists)
-    assert ("mine", 0o600) == (victim.read_text(), victim.stat().st_mode & 0o777)
-    assert textfile.is_file()
-    assert not textfile.is_symlink()
-
-
-def test_what_the_store_cannot_take_now_is_counted_later() -> None:
-    """A report waits until the store has counted it, and is told once."""
-    counted: list[Mapping[Series, float]] = []
-    said: list[str] = []
-
-    def refuse(_increments: Mapping[Series, float]) -> None:
-        raise sqlite3.OperationalError
-
-    stores = [counted.append, refuse]
-
-    def count(increments: Mapping[Series, float]) -> None:
-        stores[-1](increments)
-
-    reports = Reports(count, lambda _, text: said.append(text))
-    for report in (Report(PUSH, "why"), Report(PUSH, "why"), Report(PUSH, ""), Report(TEXTFILE, "how")):
-        reports.put(report)
-    reports.take()
-    assert ([], []) == (counted, said)
-    stores.pop()
-    reports.take()
-    reports.take()
-    assert [{("telemetry_pushes", "ok"): 1, ("telemetry_pushes", "failed"): 2}] == counted
-    assert ["why", "how"] == said
+def test_nothing_that_goes_wrong_ends_the_pushes() -> None:
+    """Each push that fails is reported with its reason, whatever that was, and the next one goes out."""
+    reports: list[Report] = []
+    with Peer() as peer:
+        peer.answer(*[OK] * 5)
+        pushing = Pushing(Group(gateway_of(peer.url), "mx", None), Broken(), time.monotonic)
+        with closing(PushThread(pushing, 0.01, reports.append, time.monotonic)):
+            assert eventually(lambda: len(reports) >= 4)
+    errors = ["", "cannot push: 'a fault'", "cannot push: MemoryError", ""]
+    assert errors == [report.error for report in reports[:4]]
+    results = [PUSHED[not error] for error in errors]
+    assert [{result: 1} for result in results] == [report.increments for report in reports[:4]]
