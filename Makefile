@@ -5,12 +5,15 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PORT ?= 1110
 METRICS_PORT ?= 9110
-WORKERS ?= 4
+WORKERS ?= $(shell nproc)
 
 VENV := .venv
 
+# A file at a time: what its tests share is made once. Most wait for others, so two workers share a core.
+pytest = $(VENV)/bin/python -m pytest -n $$(( 2 * $(WORKERS) )) --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test
+.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -20,8 +23,11 @@ help: ## show this list
 run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PORT=1110 METRICS_PORT=9110)
 	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
 
-test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=4)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+check: lint ## for who has just changed a line: lint, types and the tests that start no server (WORKERS=cores)
+	$(pytest) -q -m 'not server'
+
+test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=cores)
+	$(pytest)
 
 lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
 	$(VENV)/bin/ruff check

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import environ_without_make
+from tests.support.selection import starts_server
 from tests.support.supervised import supervise
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Go on in a process that takes all that tests start along when it ends; a worker descends from one."""
     if not hasattr(config, "workerinput"):
         supervise()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what `make check` leaves out."""
+    if starts_server(item):
+        item.add_marker("server")
 
 
 @pytest.hookimpl(trylast=True)  # pytest itself has put together what shares a fixture

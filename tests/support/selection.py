@@ -1,0 +1,61 @@
+"""Which tests start servers, daemons or an installation, or take long: `make check` leaves those out."""
+
+from types import ModuleType
+
+import pytest
+
+# In these all do, or they take as long.
+_FOLDERS = (
+    "chain/",
+    "chaos/",
+    "fleet/",
+    "hostile/",
+    "deploy/test_demo",
+    "deploy/test_install",
+    "deploy/test_pack",
+    "dashboards/test_rules",
+    "fuzz/",
+)
+_STARTERS = {
+    f"tests.support.{name}"
+    for name in (
+        "alertmanager",
+        "banning",
+        "collector",
+        "daemon",
+        "gateway",
+        "host",
+        "keeper",
+        "manager",
+        "packaged",
+        "prometheus_server",
+        "resident",
+        "server",
+        "services",
+        "svscan",
+        "throwaway",
+        "unattended",
+    )
+}
+_STARTER_NAMES = {"RunningSidecar"}
+_INSTALLED = "installed"
+
+
+def starts_server(item: pytest.Item) -> bool:
+    """Whether a test is in a folder or module of such tests, or needs the installed product."""
+    if item.nodeid.removeprefix("tests/").startswith(_FOLDERS) or _is_of_installed(item):
+        return True
+    module = getattr(item, "module", None)
+    return any(_is_starter(name, value) for name, value in vars(module).items()) if module else False
+
+
+def _is_of_installed(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    chosen = parameters.params.values() if parameters else ()
+    return _INSTALLED in getattr(item, "fixturenames", ()) or _INSTALLED in chosen
+
+
+def _is_starter(name: str, value: object) -> bool:
+    """Whether a module's global comes from a module that starts servers."""
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+    return home in _STARTERS or name in _STARTER_NAMES
