@@ -1,6 +1,6 @@
 """Install the whole product below a prefix, as `make install` asks, or take it away again.
 
-    PREFIX/bin/qmail-popup, PREFIX/bin/qmail-popup-sidecar      the two programs
+    PREFIX/bin/qmail-popup, ...-listener, ...-sidecar           the programs
     PREFIX/lib/qmail-popup/                                     all that they need, dependencies included
     PREFIX/share/man/man8/                                      their manual pages
 
@@ -21,14 +21,18 @@ import tempfile
 from pathlib import Path
 
 from bundle import bundle
-from starters import POPUP, SIDECAR
+from starters import LISTENER, POPUP, SIDECAR
 
 ROOT = Path(__file__).resolve().parents[1]
 LIB = Path("lib/qmail-popup")
-PROGRAMS = {"bin/qmail-popup": POPUP, "bin/qmail-popup-sidecar": SIDECAR}
+PROGRAMS = {
+    "bin/qmail-popup": POPUP,
+    "bin/qmail-popup-listener": LISTENER,
+    "bin/qmail-popup-sidecar": SIDECAR,
+}
 # The kernel reads one word behind #!, and 255 bytes of the line, of which " -IS" takes some.
 INTERPRETER_MOST = 240
-PAGES = ("qmail-popup.8", "qmail-popup-sidecar.8")
+PAGES = ("qmail-popup.8", "qmail-popup-listener.8", "qmail-popup-sidecar.8")
 
 
 def main() -> None:

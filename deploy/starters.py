@@ -1,6 +1,6 @@
-"""The two programs of an installed copy: texts with @PYTHON@ for the interpreter.
+"""The programs of an installed copy: texts with @PYTHON@ for the interpreter.
 
-Both find their modules by where they stand themselves, so that a copy works wherever it is moved to.
+All find their modules by where they stand themselves, so that a copy works wherever it is moved to.
 """
 
 # Compiled at every start, so it is short. The bundle is read through posix, in one piece: marshal.load
@@ -35,4 +35,14 @@ lib = os.path.realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup"
 sys.path[:0] = [lib, lib + "/site-packages"]
 from observability.__main__ import main
 sys.exit(main(sys.argv[1:], os.environ))
+"""
+
+# Started once, so it may cost what it costs; `site` would only look for other people's modules.
+LISTENER = """\
+#!@PYTHON@ -IS
+import os, sys
+lib = os.path.realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup"
+sys.path.insert(0, lib)
+from qmail_popup.listener.__main__ import main
+sys.exit(main(sys.argv[1:], os.environb))
 """

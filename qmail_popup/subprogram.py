@@ -11,14 +11,14 @@ import errno
 import posix
 
 from qmail_popup.settings import OWN_PREFIX, TLS_DESCRIPTORS
-from qmail_popup.wire import OUT
+from qmail_popup.wire import IN, OUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection, Mapping
 
-    Buffer = bytes | memoryview
+    Buffer = bytes | bytearray | memoryview
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
@@ -81,15 +81,20 @@ def _contents(path: bytes) -> bytes:
     return read
 
 
-def start(
+def start(  # noqa: PLR0913  what a process is started with
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
     *,
+    network: int | None = None,
     sigmask: "Collection[int]" = (),
     keep_stderr: bool,
     clock: "Callable[[], int]",
 ) -> "Subprogram":
-    """Start it with `sigmask` blocked; what kept it from starting, if anything did, is in the outcome."""
+    """Start it with `sigmask` blocked; what kept it from starting, if anything did, is in the outcome.
+
+    network: the descriptor that is to be its 0 and 1, where those are not the network already; then nothing
+    is waited for either: a pipe has room for all that is handed over
+    """
     outcome = Outcome()
     try:
         read_end, write_end = posix.pipe()
@@ -99,20 +104,23 @@ def start(
     outcome.spawned = clock()
     # 3 before 2: where 2 was closed at the start, the pipe may be 2.
     actions = [(posix.POSIX_SPAWN_DUP2, read_end, FD)]
+    actions += [] if network is None else [(posix.POSIX_SPAWN_DUP2, network, fd) for fd in (IN, OUT)]
     actions += [] if keep_stderr else [(posix.POSIX_SPAWN_DUP2, OUT, STDERR)]
     pid = _spawn(argv, environ, actions, sigmask, outcome)
     posix.close(read_end)  # so that writing fails where nobody is there to read, and blocks nobody
+    if network is not None:
+        posix.set_blocking(write_end, False)
     return Subprogram(pid, write_end, outcome, clock)
 
 
 class Subprogram:
     """One that was started, or could not be."""
 
-    __slots__ = ("_clock", "_outcome", "_pid", "_write_end")
+    __slots__ = ("_clock", "_write_end", "outcome", "pid")
 
     def __init__(self, pid: int, write_end: int, outcome: Outcome, clock: "Callable[[], int]") -> None:
         """pid: 0 where there is no process; write_end: of the pipe to its descriptor 3, -1 for none."""
-        self._pid, self._write_end, self._outcome, self._clock = pid, write_end, outcome, clock
+        self.pid, self._write_end, self.outcome, self._clock = pid, write_end, outcome, clock
 
     def hand_over(self, name: bytes, secret: "Buffer", timestamp: bytes) -> None:
         """Say on descriptor 3 all that it says, in one write; `secret` is copied nowhere."""
@@ -128,13 +136,17 @@ class Subprogram:
 
     def wait(self) -> Outcome:
         """Wait for its end."""
-        outcome = self._outcome
-        if self._pid:
-            _pid, status = posix.waitpid(self._pid, 0)
-            if posix.WIFSIGNALED(status):
-                outcome.signal = posix.WTERMSIG(status)
-            else:
-                outcome.status = posix.WEXITSTATUS(status)
+        return self.ended(posix.waitpid(self.pid, 0)[1] if self.pid else None)
+
+    def ended(self, status: int | None) -> Outcome:
+        """Take how it ended, as waitpid(2) told it; None where there was no process."""
+        outcome = self.outcome
+        if status is None:
+            pass
+        elif posix.WIFSIGNALED(status):
+            outcome.signal = posix.WTERMSIG(status)
+        else:
+            outcome.status = posix.WEXITSTATUS(status)
         if outcome.spawned:
             outcome.exited = self._clock()
         return outcome

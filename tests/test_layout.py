@@ -26,6 +26,34 @@ POPUP = [
     "protocol",
     "settings",
 ]
+LISTENER = [
+    "__main__",
+    "supervisor",
+    "worker",
+    "room",
+    "connection",
+    "outbox",
+    "spawner",
+    "channel",
+    "logins",
+    "delivery",
+    "spooler",
+    "session",
+    "output",
+    "control",
+    "rights",
+    "processes",
+    "privileges",
+    "sockets",
+    "options",
+    "census",
+    "frames",
+    "addresses",
+    "loop",
+]
+EVENTS = {"event", "launch", "mirror", "spoolfile"}
+"""What of observability runs where sessions are served."""
+
 DEAR = {
     "argparse",
     "asyncio",
@@ -81,6 +109,23 @@ def test_imports_run_down_the_list(name: str) -> None:
     }
     above = POPUP[: POPUP.index(name) + 1]
     assert set() == inside.intersection(above)
+
+
+def test_the_list_has_all_modules_of_the_listener() -> None:
+    """None of them is left out of the order either."""
+    found = [path.stem for path in (CHECKOUT / "qmail_popup/listener").glob("*.py")]
+    assert sorted(LISTENER) == sorted(name for name in found if name != "__init__")
+
+
+@pytest.mark.parametrize("name", LISTENER)
+def test_the_listener_runs_down_its_list(name: str) -> None:
+    """A module of the listener imports those below it, the popup's, and what builds and leaves an event."""
+    names = set(imported(CHECKOUT / "qmail_popup/listener" / f"{name}.py"))
+    inside = {full.split(".")[2] for full in names if full.startswith("qmail_popup.listener.")}
+    assert set() == inside.intersection(LISTENER[: LISTENER.index(name) + 1])
+    tops = {full.split(".")[0] for full in names}
+    assert set() == tops - sys.stdlib_module_names - {"qmail_popup", "observability"}
+    assert {full.split(".")[1] for full in names if full.startswith("observability.")} <= EVENTS
 
 
 @pytest.mark.parametrize("name", POPUP)

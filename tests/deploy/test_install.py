@@ -13,6 +13,7 @@ from tests.support.installed import LIB, STARTER, files, sidecar_works, unreadab
 from tests.support.programs import need_root
 
 NOBODY = 65534
+_PROGRAMS = ("", "-listener", "-sidecar")
 HOSTILE = (
     "os",
     "select",
@@ -60,10 +61,10 @@ def test_moved(prefix: Path) -> None:
 
 
 def test_what_is_installed(installed: Path) -> None:
-    """Both programs, their pages, and all else below one directory."""
+    """The programs, their pages, and all else below one directory."""
     below = {file for file in files(installed) if not file.startswith(f"{LIB}/")}
-    pages = {f"share/man/man8/qmail-popup{end}.8" for end in ("", "-sidecar")}
-    assert {STARTER, f"{STARTER}-sidecar", *pages} == below
+    pages = {f"share/man/man8/qmail-popup{end}.8" for end in _PROGRAMS}
+    assert {*(STARTER + end for end in _PROGRAMS), *pages} == below
 
 
 def test_it_knows_no_place(installed: Path) -> None:

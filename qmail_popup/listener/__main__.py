@@ -1,0 +1,125 @@
+"""`qmail-popup-listener [options] hostname subprogram [argument...]`: puts the parts together.
+
+The one boundary at which what cannot work is one line and a status: 2 for what the command line says, 111 for
+what the system does not give, as tcpserver has it.
+"""
+
+import gc
+import os
+import pwd
+import resource
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from qmail_popup import reasons, stderr
+from qmail_popup.listener import privileges, sockets
+from qmail_popup.listener.options import BAD_USAGE, Options, complain, fail, parse
+from qmail_popup.listener.processes import STANDARD
+from qmail_popup.listener.spawner import LOG
+from qmail_popup.listener.supervisor import Supervisor
+from qmail_popup.settings import EXITS, OWN_PREFIX, Settings, seconds
+from qmail_popup.subprogram import environment
+
+UNABLE = 111
+_DEFAULT_USER = "nobody"
+_LOGIN_TIMEOUT, _LOGIN_SECONDS = OWN_PREFIX + b"LOGIN_TIMEOUT", b"180"
+_SPARE = 100  # descriptors beside those of connections and sessions
+# What the listener sets by itself, and what a service manager means for it alone.
+_OWN = (b"PROTO", b"LISTEN_PID", b"LISTEN_FDS", b"LISTEN_FDNAMES", b"NOTIFY_SOCKET")
+_OWN_PREFIXES = (b"TCP", b"SSL_PROTOCOL", b"SSL_CIPHER", b"SSLREMOTE", b"SSLLOCAL")
+_TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
+
+
+def main(argv: Sequence[str], environ: Mapping[bytes, bytes]) -> int:
+    """Serve until SIGTERM; the exit status."""
+    options = parse(argv)
+    if not options.pop3:
+        fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
+    user = _user(options.user)
+    log = _reserve_descriptors()
+    inherited = _inherited(environ)
+    settings = Settings(options.arguments, inherited)
+    if mistake := reasons.parse(settings.exits)[1]:
+        complain(f"{EXITS.decode()} is ignored: {stderr.printable(mistake).decode()}")
+    listeners = _listen(options)
+    supervisor = Supervisor(
+        options,
+        settings,
+        environment(inherited, {}),
+        listeners=listeners,
+        open_files=_raise_open_files(options, settings),
+        log=log,
+        user=user,
+    )
+    gc.freeze()  # so that children share what is here by now
+    supervisor.run(lambda: _tell(listeners))
+    return 0
+
+
+def _listen(options: Options) -> list[socket.socket]:
+    try:
+        return sockets.listen(options.pop3)
+    except OSError as error:
+        fail(f"cannot listen on {error.filename}: {error.strerror}", UNABLE)
+
+
+def _tell(listeners: Sequence[socket.socket]) -> None:
+    """Say that clients are served, and where."""
+    for listener in listeners:
+        complain(f"pop3 on {sockets.shown(listener)}")
+
+
+def _inherited(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the environment without what a session, a trace or a service manager would be mistaken in."""
+    own = (*_OWN, *_TRACE_CONTEXT)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in own and not name.startswith(_OWN_PREFIXES)
+    }
+    if not seconds(kept.get(_LOGIN_TIMEOUT, b"")):
+        kept[_LOGIN_TIMEOUT] = _LOGIN_SECONDS
+    return kept
+
+
+def _user(name: str | None) -> pwd.struct_passwd | None:
+    """Return who workers become; None, and one line, where nobody can become anybody."""
+    if os.geteuid():
+        complain("not started as root: workers run as the same user, so nothing separates them")
+        return None
+    try:
+        return pwd.getpwnam(name or _DEFAULT_USER)
+    except KeyError:
+        fail(f"no such user: {name or _DEFAULT_USER}", BAD_USAGE)
+
+
+def _reserve_descriptors() -> int | None:
+    """Open what is closed of those that have a meaning, for nobody to inherit; the log, if it was open."""
+    log = LOG if _is_open(LOG) else None
+    while (fd := os.open(os.devnull, os.O_RDWR)) in STANDARD:
+        pass
+    os.close(fd)
+    return log
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _raise_open_files(options: Options, settings: Settings) -> tuple[int, int]:
+    """Allow as many descriptors as may be, and say so where they may be too few; the limits as they were."""
+    soft, hard = privileges.raise_open_files()
+    links = options.connections + options.sessions if settings.sidecar else 0
+    needed = options.connections + 2 * options.sessions + links + _SPARE
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        complain(f"{needed} descriptors may be needed, and the limit is {hard}: see ulimit -Hn")
+    return soft, hard
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environb))

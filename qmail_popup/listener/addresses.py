@@ -1,0 +1,41 @@
+"""Addresses of clients and of ourselves, as 16 bytes of IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2)."""
+
+import socket
+from typing import NamedTuple
+
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+_NETWORK = 8  # bytes: an IPv6 host has a /64
+
+Name = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Address(NamedTuple):
+    """An address and a port."""
+
+    ip: bytes
+    port: int
+
+
+def read(name: Name) -> Address:
+    """Read an address as accept(2), getpeername(2) and getsockname(2) give it to Python."""
+    host, port = name[:2]
+    if ":" in host:
+        return Address(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), port)
+    return Address(_MAPPED + socket.inet_aton(host), port)
+
+
+def is_ipv4(ip: bytes) -> bool:
+    """Return whether it is one of IPv4."""
+    return ip.startswith(_MAPPED)
+
+
+def numeric(ip: bytes) -> bytes:
+    """Return an address as people write it."""
+    if is_ipv4(ip):
+        return socket.inet_ntop(socket.AF_INET, ip[len(_MAPPED) :]).encode()
+    return socket.inet_ntop(socket.AF_INET6, ip).encode()
+
+
+def client(ip: bytes) -> bytes:
+    """Return what counts as one client: an IPv4 address, or an IPv6 /64."""
+    return ip if is_ipv4(ip) else ip[:_NETWORK]

@@ -1,0 +1,159 @@
+"""One worker's frames, as they reach the spawner: received, checked, and taken to what they mean.
+
+A worker may have been taken over. So a message is bounded, each descriptor that comes is closed unless it is
+the one that a login brings, that one must be a stream socket, and whoever sends anything else is ended, with
+one line. A frame counts for the worker that sent it and for nobody else: a session is found by worker and
+number.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from qmail_popup.listener import addresses, rights
+from qmail_popup.listener.frames import BEGIN, LOGIN, MAX_FRAME, BrokenFrameError, Frame, parse
+from qmail_popup.listener.session import Session
+from qmail_popup.wire import wipe
+
+_AT_ONCE = 64  # frames of one worker in one turn
+_MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+class Spawner(Protocol):
+    """What the frames are for."""
+
+    def begin(self, frame: Frame) -> Session:
+        """Hear of a connection that has its greeting."""
+
+    def login(self, session: Session, peer: socket.socket) -> None:
+        """Hear of one that logs in."""
+
+    def waiting(self, slot: int) -> int:
+        """Return how many logins of a worker wait for a place."""
+
+    def end(self, session: Session) -> None:
+        """Hear of one that has ended before a login."""
+
+    def cut_off(self, session: Session) -> None:
+        """Hear of one whose worker has ended."""
+
+    def gone(self, channel: "Channel") -> None:
+        """Hear of a worker that has ended."""
+
+
+class Channel:
+    """One worker.
+
+    slot: what its numbers are known by; process: a pidfd(2)
+    """
+
+    def __init__(  # noqa: PLR0913  what a worker is known by
+        self,
+        spawner: Spawner,
+        peer: socket.socket,
+        *,
+        process: int,
+        slot: int,
+        limit: int,
+        log: Callable[[str], None],
+    ) -> None:
+        """limit: of connections before their login; log: writes a line."""
+        self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
+        self._limit, self._log = limit, log
+        self._open: dict[int, Session] = {}  # that have begun, before a login
+        self._buffer = bytearray(MAX_FRAME + 1)
+        self._view = memoryview(self._buffer)
+
+    def ready(self, _events: int) -> None:
+        """Take some of what the worker has sent."""
+        try:
+            for _ in range(_AT_ONCE):
+                if not self._receive():
+                    break
+        except BlockingIOError:
+            return
+        except BrokenFrameError as error:
+            self._log(f"a worker has sent {error}, and is ended")
+            self._drop()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """End the worker, whether or not it has ended; its connections without a login are over."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        os.close(self._process)
+        for session in self._open.values():
+            self._spawner.cut_off(session)
+        self._open.clear()
+        self._spawner.gone(self)
+        self.peer.close()
+
+    def _receive(self) -> bool:
+        """Take one message; False at the end. The buffer may hold a secret, and is wiped."""
+        size, ancillary, flags, _ = self.peer.recvmsg_into(
+            [self._buffer], rights.room(_MAX_DESCRIPTORS), rights.FLAGS
+        )
+        descriptors = rights.received(ancillary)
+        try:
+            if not size and not descriptors:
+                self._drop()
+                return False
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise BrokenFrameError("more than a frame can hold")
+            self._take(parse(self._view[:size], self.slot, time.monotonic_ns()), descriptors)
+        finally:
+            wipe(self._view[:size])
+            for fd in descriptors:
+                os.close(fd)
+        return True
+
+    def _take(self, frame: Frame, descriptors: list[int]) -> None:
+        if len(descriptors) != (frame.kind == LOGIN):
+            raise BrokenFrameError("descriptors that do not belong to its frame")
+        if frame.kind == BEGIN:
+            self._begin(frame)
+            return
+        session = self._open.pop(frame.number, None) or Session(frame)
+        session.frame = frame
+        if frame.kind == LOGIN:
+            if self._spawner.waiting(self.slot) >= self._limit:
+                raise BrokenFrameError("more logins than may wait")
+            self._spawner.login(session, _peer(descriptors, session))
+        else:
+            self._spawner.end(session)
+
+    def _begin(self, frame: Frame) -> None:
+        if frame.number in self._open:
+            raise BrokenFrameError("a number that it has given already")
+        if len(self._open) >= self._limit:
+            raise BrokenFrameError("more connections than there may be")
+        self._open[frame.number] = self._spawner.begin(frame)
+
+
+def _peer(descriptors: list[int], session: Session) -> socket.socket:
+    """Return the client's socket, taken off `descriptors`; its addresses are the session's.
+
+    A client that has reset its connection has no address any more: then it is the one that the worker told.
+    """
+    try:
+        peer = socket.socket(fileno=descriptors[0])
+    except OSError as error:
+        raise BrokenFrameError("a descriptor that is no socket") from error
+    del descriptors[0]
+    if peer.type != socket.SOCK_STREAM or peer.family not in _FAMILIES:
+        peer.close()
+        raise BrokenFrameError("a socket that is no client's")
+    session.local = addresses.read(peer.getsockname())
+    try:
+        session.client = addresses.read(peer.getpeername())
+    except OSError as error:
+        if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            peer.close()
+            raise BrokenFrameError("a socket that is no client's") from error
+    return peer

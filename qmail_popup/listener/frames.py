@@ -1,0 +1,101 @@
+"""Frames: all that a worker can tell the spawner, and the checks that hold whoever wrote them.
+
+Pure: bytes in, a value out. A frame is one message of a SOCK_SEQPACKET socket: fixed fields in a fixed order,
+then, of a login, name and secret. There is no variable in it: a worker that was taken over must not be able
+to hand LD_PRELOAD to a checker that runs as root. A login comes with one descriptor, its client's.
+"""
+
+import struct
+from typing import NamedTuple
+
+from qmail_popup.listener.addresses import Address
+
+BEGIN, LOGIN, END = 1, 2, 3
+METHODS = (b"User", b"Apop")
+# How a session ends before a login, by the words of the event.
+QUIT, DISCONNECTED, TIMEOUT = "quit", "disconnected", "timeout"
+TLS_REQUIRED, REFUSED = "tls_required", "refused"
+ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, REFUSED)
+
+MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
+SLOTS = 256  # workers at most; a number's remainder is its worker's
+MIN_NUMBER = 4_194_304  # PID_MAX_LIMIT of Linux: nobody's kill(2) is to meet a process
+
+_HEAD = struct.Struct("!BBQ16s8sqQQQ16sH16sHHH")
+MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
+_MAX_NANOSECONDS = 1 << 62
+
+
+class BrokenFrameError(Exception):
+    """What came is no frame; says which rule it breaks, never what it held."""
+
+
+class Frame(NamedTuple):
+    """One session's news. Times are nanoseconds of CLOCK_MONOTONIC, 0 where not reached."""
+
+    kind: int
+    word: int  # of METHODS for a login, of ENDED for an end, else 0
+    number: int
+    trace: bytes
+    span: bytes
+    origin: int  # what makes a time of day of a monotonic one
+    start: int
+    greeted: int
+    reached: int  # the credentials, or the end
+    client: Address
+    local: Address
+    name: bytes
+    secret: bytearray | memoryview
+
+    @property
+    def method(self) -> bytes:
+        """How the client logs in."""
+        return METHODS[self.word]
+
+    @property
+    def ended(self) -> str:
+        """How the session ended."""
+        return ENDED[self.word]
+
+
+def head(frame: Frame) -> bytes:
+    """Return a frame's fixed part; name and secret follow it as they are."""
+    return _HEAD.pack(*frame[:9], *frame.client, *frame.local, len(frame.name), len(frame.secret))
+
+
+def parse(data: memoryview, slot: int, now: int) -> Frame:
+    """Read one message of the worker in `slot`; BrokenFrameError. The secret gets a buffer of its own."""
+    if len(data) < _HEAD.size:
+        raise BrokenFrameError("a short frame")
+    *fixed, ip, port, local_ip, local_port, name_size, secret_size = _HEAD.unpack_from(data)
+    if len(data) != _HEAD.size + name_size + secret_size:
+        raise BrokenFrameError("a frame of another length than it says")
+    name = bytes(data[_HEAD.size : _HEAD.size + name_size])
+    secret = bytearray(data[_HEAD.size + name_size :])
+    frame = Frame._make((*fixed, Address(ip, port), Address(local_ip, local_port), name, secret))
+    _check(frame, slot, now)
+    return frame
+
+
+def _check(frame: Frame, slot: int, now: int) -> None:
+    words = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}
+    if frame.word >= words.get(frame.kind, 0):
+        raise BrokenFrameError("a frame of no known kind")
+    if frame.number <= MIN_NUMBER or frame.number % SLOTS != slot:
+        raise BrokenFrameError("a number that is not its own")
+    reached = frame.reached or frame.greeted or frame.start
+    if not 0 < frame.start <= (frame.greeted or frame.start) <= reached <= now:
+        raise BrokenFrameError("times that run backwards")
+    if not 0 < frame.origin + frame.start < _MAX_NANOSECONDS:
+        raise BrokenFrameError("a time of day that is none")
+    _check_credentials(frame)
+
+
+def _check_credentials(frame: Frame) -> None:
+    if frame.kind != LOGIN:
+        if frame.name or frame.secret:
+            raise BrokenFrameError("a name without a login")
+    elif not 0 < len(frame.name) <= MAX_TEXT or not 0 < len(frame.secret) <= MAX_TEXT:
+        raise BrokenFrameError("a name or secret that is empty or too long")
+    elif b"\0" in frame.name or b"\0" in frame.secret or not frame.reached:
+        raise BrokenFrameError("a login that no client can have sent")

@@ -1,0 +1,114 @@
+"""The event loop of worker and spawner: descriptors that are ready, and deadlines that have passed.
+
+It knows no descriptor's meaning. A handler is any object with `ready`; what it takes from a descriptor in one
+call is bounded, so that one peer holds up no other.
+"""
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
+ALONE = select.EPOLLEXCLUSIVE  # of several processes that wait, wake one
+_AT_ONCE = 256  # descriptors in one turn
+
+_Item = TypeVar("_Item")
+
+
+class Handler(Protocol):
+    """What is called where a descriptor is ready."""
+
+    def ready(self, events: int) -> None:
+        """Read, write or end; must not wait."""
+
+
+class Timer(Protocol):
+    """Something that falls due."""
+
+    def due(self) -> float | None:
+        """Return when it does next, in seconds of the monotonic clock; None where nothing is waited for."""
+
+    def expire(self, now: float) -> None:
+        """Do what was due by now."""
+
+
+class Deadlines(Generic[_Item]):
+    """Items that all have the same time, so that the one that was set first falls due first."""
+
+    def __init__(self, seconds: float, expired: Callable[[_Item], None]) -> None:
+        """Call `expired` with each item that is neither set again nor dropped for `seconds`."""
+        self._seconds, self._expired = seconds, expired
+        self._due: dict[_Item, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self._due)
+
+    def set(self, item: _Item) -> None:
+        """Start an item's time, or start it again."""
+        self._due.pop(item, None)
+        self._due[item] = time.monotonic() + self._seconds
+
+    def drop(self, item: _Item) -> None:
+        """Wait for an item no more."""
+        self._due.pop(item, None)
+
+    def first(self) -> _Item | None:
+        """Return the item that was set longest ago."""
+        return next(iter(self._due), None)
+
+    def due(self) -> float | None:
+        """Return when the first item falls due."""
+        return next(iter(self._due.values()), None)
+
+    def expire(self, now: float) -> None:
+        """Call for each item that is due."""
+        while (due := self.due()) is not None and due <= now:
+            item = next(iter(self._due))
+            del self._due[item]
+            self._expired(item)
+
+
+class Loop:
+    """Descriptors, each with its handler, and timers."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self.timers: list[Timer] = []
+
+    def watch(self, fd: int, handler: Handler, events: int = IN) -> None:
+        """Call `handler` from now on where `fd` is ready."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def change(self, fd: int, events: int) -> None:
+        """Wait for other events on `fd`."""
+        self._epoll.modify(fd, events)
+
+    def forget(self, fd: int) -> None:
+        """Watch `fd` no more; needed before it is closed where another process has it, too."""
+        if self._handlers.pop(fd, None):
+            self._epoll.unregister(fd)
+
+    def closing(self, fd: int) -> None:
+        """Forget `fd`, whose only copy is about to be closed: the kernel forgets it by itself."""
+        self._handlers.pop(fd, None)
+
+    def turn(self) -> None:
+        """Wait until something is ready or due, and see to it."""
+        handlers = self._handlers
+        for fd, events in self._epoll.poll(self._timeout(), _AT_ONCE):
+            if handler := handlers.get(fd):
+                handler.ready(events)
+        now = time.monotonic()
+        for timer in self.timers:
+            timer.expire(now)
+
+    def _timeout(self) -> float:
+        due = [at for timer in self.timers if (at := timer.due()) is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else -1

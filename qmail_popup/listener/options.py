@@ -1,0 +1,121 @@
+"""The command line of the listener, read once into one value that never changes.
+
+Whatever makes no sense in it is one line and status 2. The environment is the popup's own affair: `settings`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from qmail_popup import VERSION
+from qmail_popup.listener.frames import SLOTS
+
+NAME = "qmail-popup-listener"
+BAD_USAGE = 2
+_MAX_HOSTNAME = 255  # bytes: RFC 1035 section 2.3.4
+_MAX_PORT = 65535
+_MAX_COUNT = 1_000_000
+
+Endpoint = tuple[str, int]
+
+
+class Options(NamedTuple):
+    """What one listener was told."""
+
+    pop3: Sequence[Endpoint]
+    workers: int
+    user: str | None
+    """None where nobody named one."""
+    sessions: int
+    connections: int
+    connections_per_client: int
+    verbose: bool
+    arguments: Sequence[bytes]
+    """Host name, subprogram, and its arguments, as the popup has them."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_USAGE, f"{NAME}: {message}\n")
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the arguments behind the program's name; ends the program where they make no sense."""
+    parser = _parser()
+    told = parser.parse_args(argv)
+    arguments = [os.fsencode(argument) for argument in (told.hostname, told.subprogram, *told.argument)]
+    if len(arguments[0]) > _MAX_HOSTNAME:
+        parser.error(f"the hostname is longer than {_MAX_HOSTNAME} bytes")
+    return Options(
+        told.pop3,
+        told.workers or min(len(os.sched_getaffinity(0)), SLOTS),
+        told.user,
+        told.sessions,
+        told.connections,
+        told.connections_per_client,
+        told.verbose,
+        arguments,
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=NAME,
+        allow_abbrev=False,
+        usage=f"{NAME} [options] hostname subprogram [argument...]",
+        description="Serves POP3 up to the login, and runs subprogram with name, password and timestamp.",
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"{NAME} {VERSION}")
+    add("--pop3", type=_endpoint, action="append", default=[], metavar="HOST:PORT", help="listen here")
+    add("--workers", type=_workers, metavar="N", help="processes that speak POP3 (as many as cores)")
+    add("--user", metavar="NAME", help="who they are (nobody)")
+    add("--sessions", type=_count, default=40, metavar="N", help="subprograms at once (40)")
+    add("--connections", type=_count, default=10_000, metavar="N", help="before their login (10,000)")
+    add("--connections-per-client", type=_count, default=50, metavar="N", help="the same, of one client (50)")
+    add("--verbose", action="store_true", help="log each session, as tcpserver -v does")
+    add("hostname")
+    add("subprogram")
+    add("argument", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _count(text: str) -> int:
+    """Read a number above 0."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[-9:]) and int(text[:7]) <= _MAX_COUNT):
+        raise argparse.ArgumentTypeError(f"no number from 1 to {_MAX_COUNT}: {text!r}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    count = _count(text)
+    if count > SLOTS:
+        raise argparse.ArgumentTypeError(f"more than {SLOTS}: {text}")
+    return count
+
+
+def _endpoint(text: str) -> Endpoint:
+    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port[:6]) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"not HOST:PORT: {text!r}")
+    bare = host.removeprefix("[").removesuffix("]")
+    if ":" in bare and host != f"[{bare}]":
+        raise argparse.ArgumentTypeError(f"an IPv6 address stands in brackets: {text!r}")
+    return bare, int(port)
+
+
+def complain(text: str) -> None:
+    """Write one line to descriptor 2, if that takes it."""
+    try:
+        os.write(2, f"{NAME}: {text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+
+
+def fail(text: str, status: int) -> NoReturn:
+    """End with one line."""
+    complain(text)
+    sys.exit(status)

@@ -1,0 +1,76 @@
+"""How many clients there may be before their login, over all workers, and who has to go for a newcomer.
+
+At the limit of one client its newcomer is sent away. At the limit of all the one that has been silent longest
+has to go, whichever worker has it: a worker asks another by an eventfd(2).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+from qmail_popup.listener.census import Column
+from qmail_popup.listener.connection import Connection
+from qmail_popup.listener.loop import Deadlines, Loop
+from qmail_popup.listener.options import Options
+
+
+class Room:
+    """One worker's part of it."""
+
+    def __init__(  # noqa: PLR0913  the parts that it is given
+        self,
+        loop: Loop,
+        options: Options,
+        column: Column,
+        *,
+        bells: Sequence[int],
+        slot: int,
+        idle: float,
+        timed_out: Callable[[Connection], None],
+        refused: Callable[[Connection], None],
+    ) -> None:
+        """bells: of all workers; slot: which one is ours; idle: seconds that a client may be silent."""
+        self._limit, self._limit_per_client = options.connections, options.connections_per_client
+        self._column, self._bells, self._slot = column, bells, slot
+        self._refused = refused
+        self._silent: Deadlines[Connection] = Deadlines(idle, timed_out)
+        loop.timers.append(self._silent)
+        loop.watch(bells[slot], self)
+
+    def enter(self, connection: Connection) -> bool:
+        """Count a connection; whether its client may have one more."""
+        return self._column.enter(connection.client.ip) <= self._limit_per_client
+
+    def leave(self, connection: Connection) -> None:
+        """Count it no more."""
+        self._silent.drop(connection)
+        self._column.leave(connection.client.ip)
+
+    def heard(self, connection: Connection) -> None:
+        """Note that a client is not silent."""
+        self._silent.set(connection)
+
+    def make(self) -> None:
+        """Have the longest silent connection closed where there are too many."""
+        if self._column.total() <= self._limit:
+            return
+        self.publish()
+        slot = self._column.longest_silent()
+        if slot == self._slot:
+            self._close(1)
+        else:
+            os.eventfd_write(self._bells[slot], 1)
+
+    def publish(self) -> None:
+        """Tell the others how long one's own have been silent."""
+        self._column.tell_silent(self._silent.due())
+
+    def ready(self, _events: int) -> None:
+        """Do what other workers ask for."""
+        self._close(os.eventfd_read(self._bells[self._slot]))
+
+    def _close(self, wanted: int) -> None:
+        for _ in range(wanted):
+            connection = self._silent.first()
+            if connection is None or self._column.total() <= self._limit:
+                return
+            self._refused(connection)

@@ -1,0 +1,1 @@
+"""Tests of the resident form: worker, spawner, and what is between them."""

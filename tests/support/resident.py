@@ -1,0 +1,161 @@
+"""A listener that runs: qmail-popup-listener on a port that the kernel picks, and what can be seen of it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support import descriptors, processes
+from tests.support.waiting import TIMEOUT, until
+
+HOST = "127.0.0.1"
+HOSTNAME = "pop.example.org"
+CHECKOUT_COMMAND = (sys.executable, "-m", "qmail_popup.listener")
+LOGIN = b"USER bob\r\nPASS x\r\n"
+_PORT = re.compile(r"pop3 on [^ ]*:([0-9]+)$", re.MULTILINE)
+
+
+class Listener:
+    """One listener; leaving the context ends it and all that it has started.
+
+    log: a file that descriptor 5 leads to, unless another descriptor was given
+    """
+
+    def __init__(  # noqa: PLR0913  what a listener is started with
+        self,
+        directory: Path,
+        *options: str,
+        subprogram: Sequence[str] = ("/bin/true",),
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = CHECKOUT_COMMAND,
+        log: int | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start it, and wait until it serves."""
+        self.log, self._errors = directory / "log", directory / "errors"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        fds = {
+            0: os.open("/dev/null", os.O_RDONLY),
+            1: os.open("/dev/null", os.O_WRONLY),
+            2: os.open(self._errors, flags, 0o600),
+            5: os.open(self.log, flags, 0o600) if log is None else os.dup(log),
+        }
+        argv = [*command, "--pop3", f"{HOST}:0", *options, HOSTNAME, *subprogram]
+        environ = {"PATH": os.environ["PATH"], **(env or {})}
+        self.process = descriptors.start(argv, fds, env=environ, prepare=prepare)
+        descriptors.close(fds.values())
+        self._family: set[int] = {self.process.pid}
+        until(lambda: bool(_PORT.search(self.errors())) or self.process.poll() is not None)
+        found = _PORT.search(self.errors())
+        assert found, self.errors()
+        self.port = int(found[1])
+        self._family |= set(self.children())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._family |= set(self.children())
+        descriptors.wait(self.process, 0)
+        for pid in self._family:
+            kill(pid)
+
+    def errors(self) -> str:
+        """Return what stands on descriptor 2, without when."""
+        return self._errors.read_text(encoding="latin-1")
+
+    def records(self) -> list[str]:
+        """Return the lines of descriptor 5."""
+        return self.log.read_text(encoding="latin-1").splitlines()
+
+    def wait_for_records(self, count: int) -> list[str]:
+        """Wait until there are as many lines; all of them."""
+        until(lambda: len(self.records()) >= count)
+        return self.records()
+
+    def children(self) -> list[int]:
+        """Return the processes that it has started and that run."""
+        return [pid for pid in processes.children(self.process.pid) if not processes.is_gone(pid)]
+
+    def workers(self) -> list[int]:
+        """Return its workers."""
+        return [pid for pid in self.children() if name_of(pid) == "popup-worker"]
+
+    def spawner(self) -> int:
+        """Return its spawner."""
+        (pid,) = [pid for pid in self.children() if name_of(pid) == "popup-spawner"]
+        return pid
+
+    def connect(self, source: str = HOST) -> socket.socket:
+        """Connect from an address, and read nothing."""
+        peer = socket.create_connection((HOST, self.port), TIMEOUT, (source, 0))
+        peer.settimeout(TIMEOUT)
+        return peer
+
+    def talk(self, said: bytes, source: str = HOST) -> bytes:
+        """Say all at once, half-close, and return all that comes back, the greeting included."""
+        with self.connect(source) as peer:
+            greeting = read_line(peer)
+            peer.sendall(said)
+            peer.shutdown(socket.SHUT_WR)
+            return greeting + read_all(peer)
+
+
+def read_line(peer: socket.socket) -> bytes:
+    """Read one line and nothing behind it; what there is where the connection ends before."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := _receive(peer, 1)):
+        line += byte
+    return line
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """Read to the end."""
+    return b"".join(iter(lambda: _receive(peer, 65536), b""))
+
+
+def _receive(peer: socket.socket, size: int) -> bytes:
+    try:
+        return peer.recv(size)
+    except ConnectionError:
+        return b""
+
+
+def name_of(pid: int) -> str:
+    """Return a process's name, or nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def kill(pid: int) -> None:
+    """Kill a process, if it still runs, and all that it has started."""
+    started = processes.children(pid)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    for child in started:
+        kill(child)
+
+
+def refused(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Start a listener that is expected to end by itself."""
+    return subprocess.run(
+        [*CHECKOUT_COMMAND, *arguments],
+        env={"PATH": os.environ["PATH"], **(env or {})},
+        cwd=descriptors.CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )

@@ -1,0 +1,139 @@
+"""A spawner that runs, and a stand-in for its worker: what a worker that was taken over could send."""
+
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from qmail_popup.listener import processes
+from qmail_popup.listener.addresses import Address
+from qmail_popup.listener.census import Census
+from qmail_popup.listener.control import hand_over
+from qmail_popup.listener.frames import LOGIN, SLOTS, Frame, head
+from qmail_popup.listener.options import parse
+from qmail_popup.listener.rights import sent
+from qmail_popup.listener.spawner import Spawner
+from qmail_popup.settings import Settings
+
+SLOT = 7
+FIRST = 100_000_000 * SLOTS
+_NOWHERE = Address(b"\0" * 16, 1)
+
+
+class StandIn:
+    """The supervisor and a worker of a real spawner; leaving the context ends that."""
+
+    def __init__(
+        self, directory: Path, subprogram: list[str], environ: Mapping[bytes, bytes] | None = None
+    ) -> None:
+        """Start a spawner with its log and its messages in files of `directory`."""
+        self._log, self._errors = directory / "log", directory / "errors"
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        self._open = {5: os.open(self._log, flags, 0o600), 2: os.open(self._errors, flags, 0o600)}
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        options = parse(
+            ["--verbose", "--connections", "3", "--sessions", "1", "pop.example.org", *subprogram]
+        )
+        settings = Settings(options.arguments, {**(environ or {}), b"QMAIL_POPUP_LOGIN_TIMEOUT": b"180"})
+        column = Census(1).column(0)
+
+        def spawn() -> None:
+            for number, fd in self._open.items():
+                os.dup2(fd, number)
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            Spawner(options, settings, {}, control=theirs, column=column, open_files=limits, log=5).run()
+
+        self.pid = processes.fork(spawn, {theirs.fileno(), *self._open.values()}, lambda _error: None)
+        theirs.close()
+        self.worker = self._worker()
+        self.channel = self._connect(SLOT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for pid in (self.pid, self.worker):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.channel.close()
+        self._control.close()
+        for fd in self._open.values():
+            os.close(fd)
+
+    def send(self, frame: Frame, *descriptors: int, name: bytes | None = None) -> None:
+        """Send a frame as a worker does, with as many descriptors as wanted."""
+        parts = [head(frame), frame.name if name is None else name, frame.secret]
+        self.channel.sendmsg(parts, sent(descriptors) if descriptors else [])
+
+    def lines(self) -> list[str]:
+        """Return what the spawner has written to descriptor 2."""
+        return self._errors.read_text().splitlines()
+
+    def records(self) -> list[str]:
+        """Return the lines of descriptor 5."""
+        return self._log.read_text(encoding="latin-1").splitlines()
+
+    def is_ended(self) -> bool:
+        """Whether the worker has been ended."""
+        return os.waitpid(self.worker, os.WNOHANG)[0] == self.worker
+
+    def replace(self, slot: int = SLOT) -> None:
+        """Have another worker take the place of one that was ended."""
+        self.channel.close()
+        self.worker = self._worker()
+        self.channel = self._connect(slot)
+
+    @staticmethod
+    def _worker() -> int:
+        pid = os.fork()
+        if not pid:
+            os.closerange(3, 4096)
+            signal.pause()
+            os._exit(0)
+        return pid
+
+    def _connect(self, slot: int) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process = os.pidfd_open(self.worker)
+        with theirs:
+            assert hand_over(self._control, slot, [theirs.fileno(), process])
+        os.close(process)
+        return ours
+
+
+def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401  any field's
+    """Return a login that is good, but for `changes`."""
+    now = time.monotonic_ns()
+    good = Frame(
+        kind=LOGIN,
+        word=0,
+        number=number,
+        trace=b"t" * 16,
+        span=b"s" * 8,
+        origin=time.time_ns() - now,
+        start=now - 2,
+        greeted=now - 1,
+        reached=now,
+        client=_NOWHERE,
+        local=_NOWHERE,
+        name=b"bob",
+        secret=bytearray(b"x"),
+    )
+    return good._replace(**changes)
+
+
+def client() -> tuple[socket.socket, socket.socket]:
+    """Return a client's connection: its own end, and the one that a worker has accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    return near, far
