@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tests.conformance.phrases import (
     DONE,
+    FAILED,
     GIVEN,
     LOGIN,
     OK,
@@ -17,6 +18,7 @@ from tests.conformance.phrases import (
 from tests.conformance.vector import Vector
 
 _LONGEST = 4096
+_MEBIBYTE = 1 << 20
 _STAMPED = "+OK {stamp}\r\n"
 
 
@@ -99,8 +101,58 @@ def _handed_over() -> Iterator[Vector]:
             )
 
 
+def _endless() -> Iterator[Vector]:
+    """Yield lines about the mebibyte behind which nobody waits for their end."""
+    lines = {
+        "a mebibyte and LF is a line that is too long": ("n" * _MEBIBYTE + "\nNOOP\n", TOO_LONG + DONE),
+        "a mebibyte and one byte ends the session without a reply": ("n" * (_MEBIBYTE + 1) + "\nNOOP\n", ""),
+        "a mebibyte behind USER and a NUL": ("USER bob\n\0" + "n" * _MEBIBYTE + "\n", DONE),
+    }
+    for name, (text, replies) in lines.items():
+        yield Vector(name=name, steps=told(text), out=OK + replies, exit=1)
+    yield Vector(
+        name="a line beyond a mebibyte ends the session though the client waits",
+        steps=[["read", OK], ["send", "n" * (_MEBIBYTE + 1)]],
+        out=OK,
+        exit=1,
+    )
+
+
+def _login_timeouts() -> Iterator[Vector]:
+    """Yield times to log in, which no activity makes longer, and which end with the login."""
+    yield Vector(
+        name="QMAIL_POPUP_LOGIN_TIMEOUT ends a session as an idle one ends, though it is not idle",
+        env={"QMAIL_POPUP_LOGIN_TIMEOUT": "1"},
+        steps=[["read", OK], ["send", "NOOP\r\n"], ["read", DONE], ["send", "USER bob\r\n"], ["read", DONE]],
+        out=OK + DONE * 2,
+        exit=1,
+    )
+    yield Vector(
+        name="QMAIL_POPUP_LOGIN_TIMEOUT is over once a login is handed on",
+        env={"QMAIL_POPUP_LOGIN_TIMEOUT": "1"},
+        do="slow:1",
+        steps=told(LOGIN),
+        out=OK + DONE + FAILED,
+        fd3=GIVEN,
+        log=record("Reject"),
+        exit=1,
+    )
+    for value in ("0", "", "soon", "-1"):
+        yield Vector(
+            name=f"QMAIL_POPUP_LOGIN_TIMEOUT={value!r} is none",
+            env={"QMAIL_POPUP_LOGIN_TIMEOUT": value, "QMAIL_POPUP_TIMEOUT": "2"},
+            steps=told("NOOP\r\n" + LOGIN),
+            out=OK + DONE * 2,
+            fd3=GIVEN,
+            log=record(),
+            exit=0,
+        )
+
+
 VECTORS = [
     *_replies(),
+    *_endless(),
+    *_login_timeouts(),
     *_lengths(),
     *_handed_over(),
     Vector(

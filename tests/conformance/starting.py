@@ -29,6 +29,15 @@ VECTORS = [
         sub_argv=[],
     ),
     Vector(
+        name="--check with one argument behind it is a hostname",
+        argv=["--check", "/probe"],
+        steps=told(LOGIN),
+        out=OK + DONE,
+        fd3="bob\0x\0<{pid}.{time}@--check>\0",
+        log=record(),
+        sub_argv=[],
+    ),
+    Vector(
         name="a hostname is bytes, in the greeting and on descriptor 3",
         argv=[_ODD, "/probe"],
         env={"POP3AUTH": "apop"},
