@@ -173,7 +173,7 @@ def _mirror(told: Settings, _environ: Environ) -> Iterator[str]:
 def _refusals(told: Settings, _environ: Environ) -> Iterator[str]:
     named, _mistake = reasons.parse(told.exits)
     meanings = reasons.statuses(told.subprogram[0], named)
-    yield f'exit statuses: {written(meanings)}; {os.fsdecode(EXITS)}="..." changes them'
+    yield f'exit statuses: {os.fsdecode(EXITS)}="{written(meanings)}"'
     yield f"later than {told.refusal_seconds} s after the credentials: session, whatever the status"
     for name in reasons.COLUMNS:
         if not told.exits and any(name in argument for argument in told.subprogram[1:]):
