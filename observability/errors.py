@@ -1,5 +1,33 @@
-"""What ends the sidecar before it serves."""
+"""What goes wrong, in words for a person: what ends the sidecar, and what is logged once while it lasts."""
+
+import os
+from collections.abc import Callable
+
+Log = Callable[[str, str], None]  # level (info, warning or error) and message
 
 
 class UnusableError(Exception):
     """Something that the operator named cannot be used; the message says why, in one line."""
+
+
+class Errors:
+    """What is wrong now, by what it concerns: logged once, when it begins or changes."""
+
+    def __init__(self, log: Log) -> None:
+        """Nothing is wrong."""
+        self._log = log
+        self._known: dict[str, str] = {}
+
+    def note(self, name: str, error: str) -> None:
+        """Log an error of that name, unless it is known; an empty one: it is over."""
+        if error and self._known.get(name) != error:
+            self._log("warning", error)
+        self._known[name] = error
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong in one line, for a person: no number of errno, and its file where it has one."""
+    reason = getattr(error, "strerror", None)
+    if not (isinstance(error, OSError) and isinstance(reason, str)):
+        return " ".join(str(error).split()) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason

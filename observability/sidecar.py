@@ -1,98 +1,178 @@
-"""The loop: what came in is committed, then acknowledged, then shown.
+"""The loop: what came in is committed, then acknowledged, then shown. Sidecar and pusher both run it.
 
-Owns the order of things and nothing else: arrivals from socket and spool, one transaction, then all that
-may follow it. While the store cannot take a batch, nothing is acknowledged and nothing more is read;
+Owns the order of things and nothing else: arrivals from a receiver and from the spool, one transaction, then
+all that may follow it. While the store cannot take a batch, nothing is acknowledged and nothing more is read;
 popups that wait too long leave their events in the spool, and /metrics goes on showing what is committed.
-Every tick the spool is taken, the store synced, and the chores are done.
+At every tick the spool is drained, the store synced, and each periodic task done. A sink or a task that fails
+fails alone: it is logged once, what a sink missed is counted, and all the others go on.
 """
 
 import select
+import signal
+import socket
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
-from observability.arrivals.connections import Intake
 from observability.arrivals.parsing import Arrival, Event, Malformed
-from observability.arrivals.spool import Spool
-from observability.log.messages import Log
+from observability.errors import Errors, Log, UnusableError, describe
 from observability.store.database import Store
+from observability.store.families import Series
 
 TICK_SECONDS = 0.75  # the store is to be synced at least once a second, the spool drained every two
 STOPPING_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 
-Sink = Callable[[Sequence[Event]], None]
+
+class Receiver(Protocol):
+    """Where the loop waits, and from whom it may get something for it."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was there at the last look."""
+
+    def arrivals(self, timeout: float) -> list[Arrival]:
+        """Return what has come, after `timeout` seconds at the most."""
+
+    def acknowledge(self) -> None:
+        """Tell that what it brought last is committed."""
+
+
+class Drain(Protocol):
+    """The spool: itself, or in its thread."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether there is more without waiting."""
+
+    @property
+    def error(self) -> str:
+        """What kept the latest drain from being complete."""
+
+    @property
+    def notice(self) -> str:
+        """What the latest drain did beside draining."""
+
+    def begin(self) -> None:
+        """Start a drain, if none is under way."""
+
+    def arrivals(self) -> list[Arrival]:
+        """Return the next piece."""
+
+    def settle(self) -> float | None:
+        """Remove what was committed; after a complete drain return when that began."""
+
+    def lost_bytes(self) -> int | None:
+        """Return how many events could not be left there; None where that is not to be seen."""
+
+
+class Sink(NamedTuple):
+    """What is shown to whom; missed: the series that counts the events which it could not take."""
+
+    name: str
+    take: Callable[[Sequence[Event]], None]
+    missed: Series
 
 
 class Parts(NamedTuple):
     """What the loop puts together."""
 
-    intake: Intake
-    spool: Spool
+    receiver: Receiver
+    spool: Drain
     store: Store
-    say: Log
+    log: Log
     sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
-    chores: Sequence[Callable[[], None]] = ()  # called at every tick
+    tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by their names, called at every tick
 
 
-class Sidecar:
-    """The loop over its parts, until stop is readable."""
+class Loop:
+    """The loop over its parts."""
 
-    def __init__(self, parts: Parts, stop: int, clock: Callable[[], float]) -> None:
-        """Prepare. stop: a descriptor; clock: monotonic seconds."""
-        self._parts, self._clock = parts, clock
-        self._stop = select.poll()
-        self._stop.register(stop, select.POLLIN)
+    def __init__(
+        self,
+        parts: Parts,
+        is_over: Callable[[float], bool],
+        clock: Callable[[], float],
+        interval: float = TICK_SECONDS,
+    ) -> None:
+        """Prepare.
+
+        is_over: whether to end, known after so many seconds at most; clock: monotonic seconds;
+        interval: between ticks
+        """
+        self._parts, self._is_over, self._clock, self._interval = parts, is_over, clock, interval
+        self._errors = Errors(parts.log)
         self._batch: list[Arrival] = []
+        self._missed: Counter[Series] = Counter()  # not yet in the store
         self._next_tick = clock()
         self._malformed = self._met = ""
-        self._troubles: dict[str, str] = {}
 
-    def run(self) -> bool:
-        """Serve until told to stop; False where the last events could not be committed."""
-        while not self._stopped():
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something waits that cannot be counted now."""
+        return bool(self._batch or self._parts.spool.error)
+
+    def run(self) -> None:
+        """Serve until it is over."""
+        while not self._is_over(0):
             self.step()
-        return self._finish()
 
     def step(self) -> None:
         """Take what is there, or wait for it, and see it through."""
         if self._clock() >= self._next_tick:
             self._tick()
-        parts = self._parts
-        patience = 0.0 if parts.spool.is_draining else max(0.0, self._next_tick - self._clock())
-        self._batch = parts.intake.arrivals(patience) + parts.spool.arrivals()
-        while not self._committed() and not self._stopped(_RETRY_SECONDS):
-            pass
+        spool = self._parts.spool
+        timeout = 0.0 if spool.is_draining else max(0.0, self._next_tick - self._clock())
+        self._batch = self._parts.receiver.arrivals(timeout) + spool.arrivals()
+        while not self._is_committed() and not self._is_over(_RETRY_SECONDS):
+            if self._clock() >= self._next_tick:
+                self._tick()
 
-    def _finish(self) -> bool:
-        """Commit and acknowledge what was sent by now; who is still connected will use the spool."""
+    def log_stuck(self) -> None:
+        """Log what the latest drain met: nobody here will see whether it is over in a moment."""
+        self._errors.note("spool", self._parts.spool.error)
+
+    def finish(self) -> bool:
+        """Commit and acknowledge what was sent by now; False where that could not be."""
         deadline = self._clock() + STOPPING_SECONDS
-        self._parts.intake.stop_listening()
-        done = self._committed()
-        while not (done and self._parts.intake.is_idle) and self._clock() < deadline:
+        done = self._is_committed()
+        while not (done and self._parts.receiver.is_idle) and self._clock() < deadline:
             if done:
-                self._batch = self._parts.intake.arrivals(0)
+                self._batch = self._parts.receiver.arrivals(0)
             else:
                 time.sleep(_RETRY_SECONDS)
-            done = self._committed()
+            done = self._is_committed()
+        self._attempt("missed", self._count_missed)
         return done
 
-    def _committed(self) -> bool:
+    def _is_committed(self) -> bool:
         """Commit the batch and do what follows; False where the store cannot take it now."""
         try:
             counted = self._parts.store.commit(self._batch) if self._batch else []
         except sqlite3.Error as error:
-            self._trouble("store", f"cannot commit, nothing is acknowledged: {error}")
+            self._errors.note("store", f"cannot commit: {error}")
             return False
-        self._trouble("store", "")
+        if self._batch:
+            self._errors.note("store", "")
         self._note_malformed()
         self._batch = []
-        self._parts.intake.acknowledge()
+        self._parts.receiver.acknowledge()
         self._settle()
         for sink in self._parts.sinks if counted else ():
-            sink(counted)
+            self._show(sink, counted)
         return True
+
+    def _show(self, sink: Sink, counted: Sequence[Event]) -> None:
+        try:
+            sink.take(counted)
+            self._errors.note(sink.name, "")
+        except Exception as error:  # noqa: BLE001  the boundary: what is counted does not depend on who is told
+            self._missed[sink.missed] += len(counted)
+            self._errors.note(sink.name, f"{sink.name}: {describe(error)}")
 
     def _settle(self) -> None:
         """Let go of what was drained, and of the identities that cannot come back by the spool any more."""
@@ -101,41 +181,63 @@ class Sidecar:
             self._attempt("identities", lambda: self._parts.store.drained(began))
 
     def _tick(self) -> None:
-        self._next_tick = self._clock() + TICK_SECONDS
+        self._next_tick = self._clock() + self._interval
         store, spool = self._parts.store, self._parts.spool
-        self._note_spool(spool.trouble)
+        self._note_spool(spool.error)
+        self._errors.note("set aside", spool.notice)
         spool.begin()
         if (lost := spool.lost_bytes()) is not None:
             self._attempt("lost", lambda: store.lost(lost))
+        self._attempt("missed", self._count_missed)
         self._attempt("sync", store.sync)
-        self._trouble("events", self._malformed)
+        self._errors.note("events", self._malformed)
         self._malformed = ""
-        for chore in self._parts.chores:
-            chore()
+        for name, task in self._parts.tasks.items():
+            self._attempt(name, task)
 
-    def _attempt(self, name: str, work: Callable[[], None]) -> None:
+    def _attempt(self, name: str, work: Callable[[], object]) -> None:
         """Do what the next tick can do as well."""
         try:
             work()
-            self._trouble(name, "")
+            self._errors.note(name, "")
+        except UnusableError:
+            raise
         except sqlite3.Error as error:
-            self._trouble(name, f"the store: {error}")
+            self._errors.note("store", f"cannot commit: {error}")
+        except Exception as error:  # noqa: BLE001  the boundary: one task that fails stops no other
+            self._errors.note(name, f"{name}: {describe(error)}")
 
-    def _note_spool(self, trouble: str) -> None:
-        """Say what the latest drain met, if the one before met it too: a writer in flight is gone by then."""
-        self._trouble("spool", trouble if trouble == self._met else "")
-        self._met = trouble
+    def _count_missed(self) -> None:
+        if self._missed:
+            self._parts.store.count(self._missed)
+            self._missed.clear()
+
+    def _note_spool(self, error: str) -> None:
+        """Log what the latest drain met, if the one before met it too: a writer in flight is gone by then."""
+        self._errors.note("spool", error if error == self._met else "")
+        self._met = error
 
     def _note_malformed(self) -> None:
         for _, what in self._batch:
             if isinstance(what, Malformed):
                 self._malformed = f"an event was malformed: {what.reason}"
 
-    def _trouble(self, name: str, text: str) -> None:
-        """Say what is wrong, once; or nothing, where it is over."""
-        if text and self._troubles.get(name) != text:
-            self._parts.say("warning", text)
-        self._troubles[name] = text
 
-    def _stopped(self, patience: float = 0) -> bool:
-        return bool(self._stop.poll(patience * 1000))
+@contextmanager
+def stop_signals() -> Iterator[int]:
+    """Give a descriptor that is readable once SIGTERM or SIGINT came."""
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.settimeout(0)
+        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        yield reading.fileno()
+        signal.set_wakeup_fd(-1)
+
+
+def stopped(descriptor: int) -> Callable[[float], bool]:
+    """Return what tells whether a descriptor has become readable, after so many seconds at most."""
+    stop = select.poll()
+    stop.register(descriptor, select.POLLIN)
+    return lambda timeout: bool(stop.poll(timeout * 1000))

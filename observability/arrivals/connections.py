@@ -12,15 +12,15 @@ import socket
 from collections.abc import Callable
 
 from observability.arrivals.listener import BACKLOG
-from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, parse
+from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, Read, parse
 from observability.event import LIMIT, SEPARATOR
 
 ACKNOWLEDGEMENT = b"\n"
 STRANGER_SECONDS = 10.0  # a popup says hello right after connecting
-CONNECTIONS_MOST = 16384
+MAX_CONNECTIONS = 16384
 
 _AT_ONCE = 512  # connections, and accepts, in one step
-_PARKED_MOST = BACKLOG + 1
+_MAX_PARKED = BACKLOG + 1
 _PAUSE_SECONDS = 0.1  # where a limit is reached, others park in the backlog
 
 
@@ -39,14 +39,19 @@ class Intake:
     """All connections of one listening socket."""
 
     def __init__(
-        self, listener: socket.socket, wake: int, clock: Callable[[], float], most: int = CONNECTIONS_MOST
+        self,
+        listener: socket.socket,
+        wake: int,
+        clock: Callable[[], float],
+        limit: int = MAX_CONNECTIONS,
+        read: Read = parse,
     ) -> None:
         """Serve listener.
 
         wake: a descriptor that ends the wait when it is readable; clock: monotonic seconds;
-        most: how many connections may be open at a time
+        limit: how many connections may be open at a time
         """
-        self._clock, self._most = clock, most
+        self._clock, self._limit, self._read_block = clock, limit, read
         self._paused_until = 0.0  # 0: not paused
         self._open: dict[int, _Connection] = {}
         self._strangers: dict[int, float] = {}  # who said nothing yet, oldest first: until when it may
@@ -75,6 +80,10 @@ class Intake:
         self._listener = listener
         self._resume()
 
+    def watch(self, wake: int) -> None:
+        """End the wait, too, at each piece of news on a descriptor; nobody has to read it."""
+        self._poll.register(wake, select.EPOLLIN | select.EPOLLET)
+
     def move(self, listener: socket.socket) -> None:
         """Accept from listener instead, and before that who is parked at the old one."""
         self._close_listener()
@@ -87,7 +96,7 @@ class Intake:
 
     def arrivals(self, timeout: float) -> list[Arrival]:
         """Wait for timeout seconds at most; what has come, a bounded piece of it."""
-        ready = self._poll.poll(self._patience(timeout), _AT_ONCE)
+        ready = self._poll.poll(self._until_resumed(timeout), _AT_ONCE)
         self.is_idle = not ready
         for fd, _ in ready:
             if fd == self._listener.fileno():
@@ -118,7 +127,7 @@ class Intake:
 
     def _close_listener(self) -> None:
         if not self._paused_until:
-            self._accept(_PARKED_MOST)
+            self._accept(_MAX_PARKED)
         if not self._paused_until:
             # Closing does not do that where a service manager has the socket open, too.
             self._poll.unregister(self._listener)
@@ -126,7 +135,7 @@ class Intake:
         self._paused_until = 0.0
         self.is_idle = False  # who was parked has not been looked at
 
-    def _patience(self, timeout: float) -> float:
+    def _until_resumed(self, timeout: float) -> float:
         if self._paused_until and self._clock() >= self._paused_until:
             self._resume()
         return min(timeout, _PAUSE_SECONDS) if self._paused_until else timeout
@@ -139,9 +148,9 @@ class Intake:
         self._poll.unregister(self._listener)
         self._paused_until = self._clock() + _PAUSE_SECONDS
 
-    def _accept(self, most: int = _AT_ONCE) -> None:
-        for _ in range(most):
-            if len(self._open) >= self._most:
+    def _accept(self, limit: int = _AT_ONCE) -> None:
+        for _ in range(limit):
+            if len(self._open) >= self._limit:
                 self._pause()
                 return
             try:
@@ -185,7 +194,7 @@ class Intake:
 
     def _block(self, connection: _Connection, block: bytes) -> bool:
         """Take one block; True where it was the last: an event, or nothing that makes sense."""
-        what = parse(block)
+        what = self._read_block(block)
         if isinstance(what, Malformed):
             pass
         elif connection.hello and connection.hello.trace != what.trace:

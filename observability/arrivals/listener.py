@@ -8,15 +8,18 @@ path that nothing but a stale socket of ours may stand on. Tells systemd that th
 import contextlib
 import errno
 import os
+import resource
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from observability.errors import UnusableError
+from observability.arrivals.paths import Identity, Lost, identity
+from observability.errors import UnusableError, describe
 
 BACKLOG = 4096  # Linux caps it at net.core.somaxconn, 4,096 where nobody changed that
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
+_OTHER_DESCRIPTORS = 128  # beside popups' connections
 _NO_OTHERS = 0o117  # leaves 0660: root and the popups' group
 
 
@@ -27,7 +30,7 @@ def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     try:
         listener = socket.socket(fileno=_FIRST_HANDED_OVER)
     except OSError as error:
-        raise UnusableError(f"LISTEN_FDS is set, but descriptor 3 is no socket: {error.strerror}") from error
+        raise UnusableError(f"LISTEN_FDS is set, but descriptor 3 is no socket: {describe(error)}") from error
     if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise UnusableError(
             "LISTEN_FDS hands over a socket that is no Unix stream socket, or does not listen"
@@ -36,37 +39,51 @@ def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     return listener
 
 
-class Door:
+class Listener:
     """A socket at a path of our own: 0660, and its directory 0750 where that has to be made."""
 
     def __init__(self, path: Path) -> None:
         """Listen at path; UnusableError where that cannot be."""
         self._path = path
-        self.listener, self._inode = _listen(path)
+        self.socket, self._identity = _listen(path)
 
-    def renewed(self) -> socket.socket | None:
-        """Listen anew, where somebody has removed the socket; None where nobody has."""
-        if os.path.lexists(self._path):
+    def keep(self, move: Callable[[socket.socket], None]) -> Lost | None:
+        """See that the socket is at its path; `move` is given the new one where it had to be made again."""
+        if identity(self._path) == self._identity:
             return None
-        with contextlib.suppress(UnusableError):
-            self.listener, self._inode = _listen(self._path)
-            return self.listener
-        return None
+        try:
+            self.socket, self._identity = _listen(self._path)
+        except UnusableError as error:
+            return Lost(f"the socket was removed or replaced: {error}", is_mended=False)
+        move(self.socket)
+        return Lost(f"the socket {self._path} had been removed; there is a new one", is_mended=True)
 
     def close(self) -> None:
         """Take the socket away, unless it is somebody else's by now."""
         with contextlib.suppress(OSError):
-            if self._path.lstat().st_ino == self._inode:
+            if identity(self._path) == self._identity:
                 self._path.unlink()
 
 
-def _listen(path: Path) -> tuple[socket.socket, int]:
+def connections_allowed(limit: int) -> int:
+    """Return how many popups may be connected at a time, at most limit; UnusableError where that is none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, limit + _OTHER_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted <= _OTHER_DESCRIPTORS:
+        raise UnusableError(
+            f"the limit of open files leaves none for popups: it has to be over {_OTHER_DESCRIPTORS}"
+        )
+    return min(limit, wanted - _OTHER_DESCRIPTORS)
+
+
+def _listen(path: Path) -> tuple[socket.socket, Identity | None]:
     try:
         if not path.parent.exists():
             path.parent.mkdir(mode=0o750)
             path.parent.chmod(0o750)  # whatever the umask
         _clear(path)
-        return _bind(path), path.lstat().st_ino
+        return _bind(path), identity(path)
     except OSError as error:
         raise UnusableError(f"cannot listen on {path}: {error.strerror or error}") from error
 

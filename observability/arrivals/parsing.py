@@ -12,12 +12,14 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from observability import event
+from qmail_popup import reasons
 
 SOCKET = "socket"
 SPOOL = "spool"
 KILLED = "killed"
 
 RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
+REFUSAL_SECONDS = 10.0  # longer than that after the credentials no checker refuses them
 
 # Its writer sees to it that address and host hold no space and the host no colon, and cuts each at 255 bytes,
 # a name too, with "..." behind it. So nothing that a client chose can end a field early.
@@ -99,11 +101,6 @@ class Event(NamedTuple):
         return (self.tls or "").lower().partition("v")[2] or None
 
     @property
-    def refusal(self) -> str | None:
-        """Why a login was refused, where that is known."""
-        return event.TLS_REQUIRED if self.record and self.record.method == "Any" else self.reason
-
-    @property
     def duration(self) -> float | None:
         """Seconds from the session's start to its end."""
         return _seconds(self.start, self.ended_at)
@@ -114,6 +111,10 @@ class Event(NamedTuple):
         return _seconds(self.credentials, self.ended_at if self.exited is None else self.exited)
 
 
+Read = Callable[[bytes], Event | Malformed]
+"""Reads one block, without the NULs that follow its last entry."""
+
+
 class Arrival(NamedTuple):
     """What came in, and which way."""
 
@@ -121,8 +122,11 @@ class Arrival(NamedTuple):
     what: Event | Malformed
 
 
-def parse(block: bytes) -> Event | Malformed:
-    """Read one block, without the NULs that follow its last entry; what is wrong with it, if anything is."""
+def parse(block: bytes, refusal_seconds: float = REFUSAL_SECONDS) -> Event | Malformed:
+    """Read one block; what is wrong with it, if anything is.
+
+    refusal_seconds: after which a refusal, by a popup that gives no reason, was the end of a session
+    """
     if len(block) > event.LIMIT - len(event.SEPARATOR):
         return Malformed("too long")
     entries = block.split(b"\0")
@@ -134,7 +138,10 @@ def parse(block: bytes) -> Event | Malformed:
         return Malformed("an entry without =")
     if len(fields) != len(entries):
         return Malformed("a name that comes twice")
-    return _read(fields, block) if event.FIRST in entries else Malformed("no version, or another one")
+    if event.FIRST not in entries:
+        return Malformed("no version, or another one")
+    what = _read(fields, block)
+    return what if isinstance(what, Malformed) else _with_reason(what, refusal_seconds)
 
 
 def parse_record(line: bytes) -> Record | None:
@@ -169,6 +176,18 @@ def _readers() -> dict[bytes, tuple[Callable[[bytes], object], Callable[[bytes],
     }
     readers[event.RECORD] = (_RECORD, parse_record)
     return readers
+
+
+def _with_reason(what: Event, refusal_seconds: float) -> Event:
+    """Return an event that says why a login was refused, as a popup of this version would say it."""
+    if what.reason or not what.record or what.record.result != "rejected":
+        return what
+    if what.record.method == "Any":
+        return what._replace(reason=event.TLS_REQUIRED)
+    late = (what.auth_duration or 0) > refusal_seconds
+    if what.status is None and what.signal is None and not late:
+        return what._replace(reason=reasons.CREDENTIALS)
+    return what._replace(reason=reasons.reason(what.status, what.signal, late=late))
 
 
 def _anything(_value: bytes) -> bool:

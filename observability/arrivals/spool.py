@@ -14,10 +14,15 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from observability.arrivals.parsing import SPOOL, Arrival, Event, Malformed, parse
+from observability.arrivals.directory import Directory
+from observability.arrivals.parsing import SPOOL, Arrival, Event, Malformed, Read, parse
+from observability.arrivals.paths import Lost
+from observability.errors import describe
 from observability.event import LIMIT, SEPARATOR
 
-TAKEN_MOST = 100  # files, of which all but one were left behind
+MAX_TAKEN = 100  # files, of which all but one were left behind
+MAX_FILES = 1000  # to be drained: popups, too, go no further than that
+MAX_BYTES = 128 * 1024 * 1024  # of all files; popups stop at half of it
 
 _TAKEN = "taken."
 _PIECE = 65536  # bytes: some 150 events
@@ -28,24 +33,28 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Spool:
     """The spool directory, and the drain of it that is under way."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float], read: Read = parse) -> None:
         """Empty directory, which may be missing. clock: monotonic seconds."""
-        self._directory, self._clock = directory, clock
+        self._directory, self._clock, self._read = directory, clock, read
+        self._place = Directory(directory)
         self._waiting: list[Path] = []
         self._reading: _File | None = None
         self._finished: list[_File] = []
         self._began = 0.0
         self.is_draining = False
-        self.trouble = ""  # what kept the latest drain from being complete
+        self.error = ""  # what kept the latest drain from being complete
+        self.notice = ""  # what the latest drain did beside draining
+        self.drains = 0  # how many there were
 
     def begin(self) -> None:
         """Start a drain, if none is under way."""
         if self.is_draining:
             return
-        self.is_draining, self.trouble, self._began = True, "", self._clock()
+        self.is_draining, self._began = True, self._clock()
+        self.error = self.notice = ""
         try:
             self._take()
-            self._waiting = sorted(self._taken())
+            self._waiting = self._drainable(self._taken())
         except OSError as error:
             self._note(error)
 
@@ -79,7 +88,8 @@ class Spool:
         if not self.is_draining or self._waiting or self._reading:
             return None
         self.is_draining = False
-        return None if self.trouble else self._began
+        self.drains += 1
+        return None if self.error else self._began
 
     def waiting_bytes(self) -> int:
         """Return the size of all that waits, taken or not."""
@@ -87,15 +97,13 @@ class Spool:
             return sum(map(_size, (self._directory / "spool", *self._taken())))
         return 0
 
-    def lost_bytes(self) -> int | None:
-        """Return the size of `lost`: a byte for each event that a popup could not leave here.
+    def keep(self) -> Lost | None:
+        """See that the directory is where it was, or there at all. OSError."""
+        return self._place.keep()
 
-        None where it is not to be seen, which is not the same as nothing lost: it may come back.
-        """
-        with contextlib.suppress(OSError):
-            if status := _status(self._directory / "lost"):
-                return status.st_size
-        return None
+    def lost_bytes(self) -> int | None:
+        """Return how many events `lost` tells of; None where it is not to be seen."""
+        return self._place.lost_bytes()
 
     def close(self) -> None:
         """Leave the rest where it is."""
@@ -111,29 +119,49 @@ class Spool:
             return []
         return [path for name in names if _status(path := self._directory / name)]
 
+    def _drainable(self, files: list[Path]) -> list[Path]:
+        """Return those to drain, smaller ones first; what no popup can have left is set aside."""
+        sizes = sorted((_size(path), path) for path in files)
+        total, kept = 0, 0
+        for size, _ in sizes[:MAX_FILES]:
+            total += size
+            if total > MAX_BYTES:
+                break
+            kept += 1
+        if others := [path for _, path in sizes[kept:]]:
+            self._set_aside(others)
+        return [path for _, path in reversed(sizes[:kept])]
+
+    def _set_aside(self, files: list[Path]) -> None:
+        aside = self._directory / f"aside.{os.urandom(8).hex()}"
+        aside.mkdir(0o700)
+        for path in files:
+            path.rename(aside / path.name)
+        self.notice = f"{len(files)} files of the spool, too large or too many, were moved to {aside}"
+
     def _take(self) -> None:
         spool = self._directory / "spool"
         # What cannot be drained piles up in one file then, and not in another one at each tick.
-        if _size(spool) and len(self._taken()) < TAKEN_MOST:
+        if _size(spool) and len(self._taken()) < MAX_TAKEN:
             spool.rename(self._directory / f"{_TAKEN}{os.urandom(8).hex()}")
 
     def _open(self, path: Path) -> "_File | None":
         try:
-            return _File(path)
+            return _File(path, self._read)
         except BlockingIOError:
-            self.trouble = f"cannot drain {path}: a writer is in flight"
+            self.error = f"cannot drain {path}: a writer is in flight"
         except OSError as error:
             self._note(error)
         return None
 
     def _note(self, error: OSError) -> None:
-        self.trouble = f"cannot drain {self._directory}: {error}"
+        self.error = f"cannot drain the spool: {describe(error)}"
 
 
 class _File:
     """One file that was taken away: open, and locked against writers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Read) -> None:
         self.path = path
         self._fd = os.open(path, _READ)
         try:
@@ -143,7 +171,7 @@ class _File:
         except OSError:
             self.close()
             raise
-        self._pieces = _pieces(self._fd)
+        self._pieces = _pieces(self._fd, read)
 
     def piece(self) -> list[Arrival] | None:
         """Return the next events; None at the end."""
@@ -154,24 +182,26 @@ class _File:
         os.close(self._fd)
 
 
-def _pieces(fd: int) -> Iterator[list[Arrival]]:
+def _pieces(fd: int, read: Read) -> Iterator[list[Arrival]]:
     rest = b""
     while data := os.read(fd, _PIECE):
         *blocks, rest = (rest + data).split(SEPARATOR)
         if len(rest) > LIMIT:
             rest = _OVERLONG + rest[-1:]  # which may be the first NUL of a separator
-        yield _events(blocks)
-    if last := _events([rest]):
+        yield _events(blocks, read)
+    if last := _events([rest], read):
         yield last
 
 
-def _events(blocks: list[bytes]) -> list[Arrival]:
+def _events(blocks: list[bytes], read: Read) -> list[Arrival]:
     # A run of more than two NULs leaves one at the edge of a block, or a block of nothing.
-    return [Arrival(SPOOL, _event(block)) for block in (block.strip(b"\0") for block in blocks) if block]
+    return [
+        Arrival(SPOOL, _event(block, read)) for block in (block.strip(b"\0") for block in blocks) if block
+    ]
 
 
-def _event(block: bytes) -> Event | Malformed:
-    what = parse(block)
+def _event(block: bytes, read: Read) -> Event | Malformed:
+    what = read(block)
     if isinstance(what, Event) and what.is_hello:
         return Malformed("a hello in the spool")
     return what

@@ -17,7 +17,6 @@ from pythonjsonlogger.json import JsonFormatter
 MAX_WAITING = 16 * 1024 * 1024  # bytes
 
 Fields = Mapping[str, object]
-Log = Callable[[str, str], None]  # level (info, warning or error) and message
 
 _MESSAGE_NAMES = ("timestamp", "level", "message")
 
@@ -87,29 +86,6 @@ class Messages:
         """Log it; level: info, warning or error."""
         fields = {"timestamp": timestamp(self._clock()), "level": level, "message": message}
         self._stream.put(f"{self._render(fields)}\n".encode())
-
-
-class Errors:
-    """What is wrong now, by what it concerns: logged once, when it begins or changes."""
-
-    def __init__(self, log: Log) -> None:
-        """Nothing is wrong."""
-        self._log = log
-        self._known: dict[str, str] = {}
-
-    def note(self, name: str, error: str) -> None:
-        """Log an error of that name, unless it is known; an empty one: it is over."""
-        if error and self._known.get(name) != error:
-            self._log("warning", error)
-        self._known[name] = error
-
-
-def describe(error: Exception) -> str:
-    """Return what went wrong in one line, for a person: no number of errno, and its file where it has one."""
-    reason = getattr(error, "strerror", None)
-    if not (isinstance(error, OSError) and isinstance(reason, str)):
-        return " ".join(str(error).split()) or type(error).__name__
-    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
 
 
 def json_line(names: Sequence[str]) -> Callable[[Fields], str]:

@@ -9,8 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from observability.log.messages import Errors, Log
-from observability.store.families import Series
+from observability.errors import Errors, Log
+from observability.store.families import PATHS_LOST, Series
 
 
 class Report(NamedTuple):
@@ -50,3 +50,7 @@ class Reports:
         for report in taken:
             self._waiting.popleft()
             self._errors.note(report.name, report.error)
+
+    def put_path(self, label: str, error: str, is_lost: bool) -> None:  # noqa: FBT001  as Watch reports it
+        """Have what became of a path in use counted and logged; in any thread."""
+        self.put(Report(label, error, {(PATHS_LOST.name, label): 1} if is_lost else {}))

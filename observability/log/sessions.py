@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from observability.arrivals.parsing import KILLED, Event
-from observability.log.messages import Errors, Fields, Log, Stream, describe, json_line, timestamp
+from observability.errors import Errors, Log, describe
+from observability.log.messages import Fields, Stream, json_line, timestamp
 from observability.privacy import Privacy
 
 _LOSING = "lines of the JSON log are lost: nobody reads it, or it cannot be written"
@@ -99,7 +100,7 @@ _ALWAYS: dict[str, Callable[[Event], object]] = {
     "auth_duration": _auth_duration,
 }
 _WHERE_KNOWN: dict[str, Callable[[Event], object]] = {
-    "reason": lambda event: event.refusal,
+    "reason": lambda event: event.reason,
     "tls.protocol.version": lambda event: event.tls_version,
     "tls.cipher": lambda event: event.cipher,
     "server.address": lambda event: event.local_ip,

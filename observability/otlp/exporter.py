@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Event
-from observability.log.messages import Log, Stream
+from observability.errors import Log
+from observability.log.messages import Stream
 from observability.otlp.sampling import Sampler, spans_in
 from observability.privacy import Privacy
 from observability.store.families import Series

@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from observability.log.messages import Log, Messages, Stream
+from observability.errors import Log
+from observability.log.messages import Messages, Stream
 from observability.otlp.exporter import FLUSH_SECONDS, NAME, Books, Setup, Snapshot, signal_endpoint
 from observability.otlp.metrics import Counters
 from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import h11
 
-from observability.errors import UnusableError
-from observability.log.messages import describe
+from observability.errors import UnusableError, describe
 from observability.options import TLS
 from observability.prometheus.pages import METRICS, Answer
 

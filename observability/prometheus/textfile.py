@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from observability.errors import UnusableError
-from observability.log.messages import describe
+from observability.errors import UnusableError, describe
 from observability.log.reports import Report
 from observability.store.families import PATHS_LOST, TEXTFILE_WRITES, Series
 

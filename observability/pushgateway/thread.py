@@ -7,7 +7,7 @@ from the reports. Nothing that goes wrong with one push ends the thread.
 import threading
 from collections.abc import Callable
 
-from observability.log.messages import describe
+from observability.errors import describe
 from observability.log.reports import Report
 from observability.pushgateway.push import Pushing, Result
 from observability.store.families import PUSHED

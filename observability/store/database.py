@@ -12,11 +12,14 @@ could come back by the spool no more.
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Arrival, Event
+from observability.errors import UnusableError
 from observability.store import families, schema
 from observability.store.families import Series
 from observability.store.identities import Batch, Exemplar
@@ -36,6 +39,7 @@ _FORGET = (
     f"CREATE TABLE recent {IDENTITIES}",
 )
 _ADD = "INSERT INTO series VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NO_MARKS: Mapping[str, float] = MappingProxyType({})
 _MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
 
@@ -46,6 +50,11 @@ class Clocks(NamedTuple):
     time: Callable[[], float]
     monotonic: Callable[[], float]
     boot: str
+
+
+def clocks() -> Clocks:
+    """Return those of this machine."""
+    return Clocks(time.time, time.monotonic, _BOOT.read_text().strip() if _BOOT.exists() else "")
 
 
 class Committed(NamedTuple):
@@ -63,6 +72,7 @@ class Store:
         """Own database, which schema.py made ready."""
         self._database, self._clocks = database, clocks
         self._unsynced = self._in_doubt = False
+        self._failed = 0  # commits, not yet in the file
         if not self._mark("born"):
             self._begin()
         self.born = float(self._mark("born"))  # seconds since 1970: since when it counts
@@ -73,6 +83,11 @@ class Store:
                 self._begin_hour()
         # From here on nobody waits for a lock: the next try comes soon enough.
         database.execute("PRAGMA busy_timeout = 0").fetchall()
+
+    @property
+    def takes_commits(self) -> bool:
+        """Whether the latest one succeeded; read in any thread."""
+        return not self._failed
 
     def commit(self, arrivals: Sequence[Arrival]) -> list[Event]:
         """Count arrivals, all of them or none; return what was new."""
@@ -122,6 +137,24 @@ class Store:
             ):  # somebody reads an older state, and SQLite has synced no more than that
                 self._sync_log()
             self._unsynced = False
+
+    def move(self, path: Path) -> None:
+        """Copy everything to path, where nothing is, and go on there; OSError, sqlite3.Error.
+
+        UnusableError where the copy cannot be used, and neither can the file that was open.
+        """
+        aside = path.with_name(f"{path.name}.new")
+        aside.unlink(missing_ok=True)
+        os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(aside)) as copy:
+            self._database.backup(copy)
+        self._database.close()  # before anything is at its path again: it would remove what stands beside it
+        try:
+            schema.put(aside, path)
+        except OSError as error:
+            raise UnusableError(f"cannot rename {aside}, which is the store, to {path}: {error}") from error
+        self._database = schema.open_file(path, 0)
+        self._unsynced = self._in_doubt = False
 
     def close(self) -> None:
         """Write everything back into the one file."""
@@ -173,18 +206,30 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what is done inside, or undo it. After a failure the file is asked what it holds."""
-        if self._in_doubt:
-            self.committed = self._load()._replace(exemplars=self.committed.exemplars)
-        self._in_doubt = True
-        self._database.execute("BEGIN IMMEDIATE")
         try:
+            if self._in_doubt:
+                self.committed = self._load()._replace(exemplars=self.committed.exemplars)
+                self._publish(self._failures(), {}, self.committed.last_event)
+            self._in_doubt = True
+            self._database.execute("BEGIN IMMEDIATE")
             yield
+            self._add(self._failures())
             self._database.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                self._note_failure()
             raise
-        self._in_doubt, self._unsynced = False, True
+        self._in_doubt, self._unsynced, self._failed = False, True, 0
+
+    def _note_failure(self) -> None:
+        """Show one more commit that failed; the next that succeeds writes all of them down."""
+        self._failed += 1
+        self._publish({(families.COMMITS_FAILED.name,): 1}, {}, self.committed.last_event)
+
+    def _failures(self) -> Mapping[Series, float]:
+        return {(families.COMMITS_FAILED.name,): self._failed} if self._failed else {}
 
     def _publish(
         self, increments: Mapping[Series, float], exemplars: Mapping[Series, Exemplar], last: float

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event, Record
+from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event
 from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
+from qmail_popup import reasons
 
 OVER = "+Inf"
 SUM = "sum"
@@ -198,13 +199,9 @@ def of_record(event: Event) -> Iterator[Increment]:
         return
     yield (ATTEMPTS.name, record.result, record.method, record.protocol), 1, 1
     if record.result == "rejected":
-        yield (FAILURES.name, _reason(event, record), record.method, record.protocol), 1, None
+        yield (FAILURES.name, event.reason or reasons.CREDENTIALS, record.method, record.protocol), 1, None
         yield from _observed(REJECTED, (record.protocol,), event.auth_duration)
     yield from _exits(event)
-
-
-def _reason(event: Event, record: Record) -> str:
-    return TLS_REQUIRED if record.method == "Any" else event.reason or "credentials"
 
 
 def _exits(event: Event) -> Iterator[Increment]:

@@ -1,91 +1,159 @@
-"""Who holds the store: one store has one writer.
+"""Who holds the store, and who empties the spool: one lock for each.
 
-Owns the file STATE.lock and the flock(2) on it, which the kernel gives back however its holder dies. The
-holder leaves its role and its process number in it, so that who comes second can say who was first (and a
-sidecar can tell a pusher from another sidecar).
+Owns STATE.lock and DIR/pusher.lock, which the kernel gives back however their holders die. The store's is a
+record lock (fcntl(2)), of which the kernel tells whose it is: a sidecar locks one byte and a pusher two, so
+that a sidecar knows whom it may ask to hand over. The spool's is flock(2), which belongs to the open file:
+the popup that starts a pusher has taken it already and hands it over as descriptor 0, and a sidecar holds it
+too, so that popups which know of no sidecar start no pusher beside it.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
+import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from observability.errors import UnusableError
+from observability.arrivals.paths import Lost, is_at
+from observability.errors import UnusableError, describe
 
-SIDECAR = "sidecar"
-PUSHER = "pusher"
+SIDECAR, PUSHER = "sidecar", "pusher"
 HAND_OVER_SECONDS = 5.0  # for a pusher that is asked to
-_NOTE_MOST = 64  # bytes
-_NOTE_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
+_BYTES = {SIDECAR: 1, PUSHER: 2}
+_FLOCK = struct.Struct("hhlli4x")  # struct flock: type, whence, start, length, pid
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOR_POPUPS = 0o660  # of other users, whatever the umask
 
 
-@contextmanager
-def claimed(state: Path, role: str, patience: float = HAND_OVER_SECONDS) -> Iterator[None]:
-    """Hold the store at state for role; UnusableError, which names the holder, where somebody else does.
+class Holder(NamedTuple):
+    """Who has a store's lock."""
+
+    role: str
+    pid: int  # 0 where it is not to be seen from here
+
+
+class StoreLock:
+    """The lock of one store, held until it is closed.
 
     The file stays behind: two could hold a lock on one name if it were taken away.
     """
-    try:
-        fd = os.open(f"{state}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise UnusableError(f"cannot lock the store {state}: {error}") from error
-    try:
-        _lock(fd, state, role, time.monotonic() + patience)
-        note = f"{role} {os.getpid()}\n".encode()
-        os.pwrite(fd, note, 0)
-        os.ftruncate(fd, len(note))
-        yield
-    finally:
-        os.close(fd)
+
+    def __init__(self, state: Path, role: str, timeout: float = HAND_OVER_SECONDS) -> None:
+        """Take it for role; UnusableError, which names the holder, where somebody else has it.
+
+        timeout: seconds that a pusher has to hand over, where a sidecar asks it
+        """
+        self._state, self._role = state, role
+        self._path = Path(f"{state}.lock")
+        self._fd = self._opened()
+        try:
+            self._take(time.monotonic() + timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def keep(self) -> Lost | None:
+        """See that it is the one at its path; UnusableError where somebody else has that one by now."""
+        if is_at(self._path, self._fd):
+            return None
+        before, self._fd = self._fd, self._opened()
+        os.close(before)
+        self._take(0)
+        return Lost(f"{self._path} had been removed or replaced; there is a new one", is_mended=True)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self._path, _FLAGS, 0o600)
+        except OSError as error:
+            raise UnusableError(f"cannot lock the store {self._state}: {describe(error)}") from error
+
+    def _take(self, deadline: float) -> None:
+        """Take the lock; a sidecar asks a pusher for it, and again where another pusher was faster."""
+        while not self._is_taken():
+            holder = self._holder()
+            if holder is None:  # it has just let go
+                continue
+            if self._role != SIDECAR or holder.role != PUSHER or time.monotonic() > deadline:
+                pid = holder.pid or "?"
+                raise UnusableError(f"the store {self._state} is held by another {holder.role} ({pid})")
+            self._ask(holder)
+            time.sleep(_LOOK_SECONDS)
+
+    def _is_taken(self) -> bool:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _BYTES[self._role])
+        except (BlockingIOError, PermissionError):  # POSIX allows either
+            return False
+        return True
+
+    def _holder(self) -> Holder | None:
+        """Return who has it, as the kernel knows; None where nobody has."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, length, pid = _FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_GETLK, asked))
+        if kind == fcntl.F_UNLCK:
+            return None
+        return Holder(PUSHER if length == _BYTES[PUSHER] else SIDECAR, max(0, pid))
+
+    def _ask(self, holder: Holder) -> None:
+        """Ask a pusher to end; nobody else, should its process number be somebody else's by now."""
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to ask: the deadline will tell
+            process = os.pidfd_open(holder.pid)
+            try:
+                if self._holder() == holder:
+                    signal.pidfd_send_signal(process, signal.SIGTERM)
+            finally:
+                os.close(process)
 
 
-def _lock(fd: int, state: Path, role: str, deadline: float) -> None:
-    """Take the lock; a sidecar asks a pusher for it, and again where another pusher was faster."""
-    noted = min(deadline, time.monotonic() + _NOTE_SECONDS)
-    while not _is_taken(fd):
-        holder, pid = _noted(fd)
-        if not _holds(pid, os.fstat(fd).st_ino) and time.monotonic() < noted:
-            pass  # who has just taken it has not yet noted that
-        elif role != SIDECAR or holder != PUSHER or time.monotonic() > deadline:
-            raise UnusableError(f"the store {state} is held by another {holder or SIDECAR} ({pid or '?'})")
-        else:
-            _ask(pid, fd)
-        time.sleep(_LOOK_SECONDS)
+class PusherLock:
+    """The lock of one spool directory. Its methods may raise OSError."""
 
+    def __init__(self, spool: Path) -> None:
+        """Name it; handed over or not, it has to be taken."""
+        self._path = spool / "pusher.lock"
+        self._fd: int | None = 0 if is_at(self._path, 0) else None
+        self._is_held = False
 
-def _is_taken(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def take(self) -> bool:
+        """Take it, if nobody else has; whether it is ours."""
+        if self._is_held:
+            return True
+        if self._fd is None:
+            self._fd = os.open(self._path, _FLAGS, _FOR_POPUPS)
+            with contextlib.suppress(PermissionError):  # somebody else's, who has seen to it
+                os.fchmod(self._fd, _FOR_POPUPS)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._is_held = True
+        return True
 
+    def keep(self) -> Lost | None:
+        """Take it if nobody else has, and see that it is the one at its path."""
+        is_lost = self._fd is not None and not is_at(self._path, self._fd)
+        if is_lost:
+            self.close()
+        self.take()
+        if not is_lost:
+            return None
+        return Lost(f"{self._path} had been removed or replaced; there is a new one", is_mended=True)
 
-def _noted(fd: int) -> tuple[str, str]:
-    holder, _, pid = os.pread(fd, _NOTE_MOST, 0).decode(errors="replace").strip().partition(" ")
-    return holder, pid
+    def release(self) -> None:
+        """Let somebody else have it."""
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._is_held = False
 
-
-def _ask(pid: str, fd: int) -> None:
-    """Ask a pusher to end; nobody, where the note is an old one and its process is something else by now."""
-    try:
-        process = os.pidfd_open(int(pid))
-    except (ValueError, OSError):
-        return
-    try:
-        if _holds(pid, os.fstat(fd).st_ino):
-            signal.pidfd_send_signal(process, signal.SIGTERM)
-    except OSError:  # gone meanwhile; or not ours to ask, and then the deadline will tell
-        pass
-    finally:
-        os.close(process)
-
-
-def _holds(pid: str, inode: int) -> bool:
-    """Whether the kernel says that a process holds a flock(2) on a file; see proc_locks(5)."""
-    locks = map(str.split, Path("/proc/locks").read_text().splitlines())
-    return any("FLOCK" in lock and pid in lock and lock[-3].endswith(f":{inode}") for lock in locks)
+    def close(self) -> None:
+        """Let go of it, and of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd, self._is_held = None, False

@@ -81,6 +81,13 @@ def set_aside(path: Path, suffix: str) -> Path:
     return aside
 
 
+def put(file: Path, path: Path) -> None:
+    """Rename a whole store to path, where nothing but what belonged to another one is."""
+    for companion in _COMPANIONS[1:]:
+        path.with_name(path.name + companion).unlink(missing_ok=True)
+    file.rename(path)
+
+
 @cache
 def row(series: Series) -> tuple[str, str]:
     """Return a series as it stands in the file: its family, and its labels."""

@@ -4,7 +4,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from observability.store.pusher_lock import Turn
+from observability.store.locks import PusherLock
 from tests.bench.cost import RUNS, measure
 
 COST_MOST = 1.05
@@ -12,8 +12,11 @@ COST_MOST = 1.05
 
 def run(prefix: Path) -> list[str]:
     """Measure the product that is installed at `prefix`; return a line for each figure."""
-    with tempfile.TemporaryDirectory(prefix="bench-spool-") as scratch, closing(Turn(Path(scratch))) as turn:
-        if not turn.taken():
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-spool-") as scratch,
+        closing(PusherLock(Path(scratch))) as turn,
+    ):
+        if not turn.take():
             raise RuntimeError("somebody else has the turn")
         environ = {"QMAIL_POPUP_PUSHGATEWAY": "http://127.0.0.1:9091", "QMAIL_POPUP_SPOOL": scratch}
         cost = measure(prefix / "bin/qmail-popup", {"on": environ})

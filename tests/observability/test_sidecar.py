@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from observability.arrivals.spool import TAKEN_MOST
+from observability.arrivals.spool import MAX_TAKEN
 from observability.event import build
 from observability.sidecar import TICK_SECONDS
 from tests.support.sidecar import (
@@ -28,6 +30,7 @@ from tests.support.sidecar import (
     fields,
     hello_of,
     leave,
+    refused,
     spooled,
 )
 
@@ -54,7 +57,7 @@ def test_what_waits_in_the_spool_is_counted(sidecar: RunningSidecar) -> None:
     leave(sidecar, build(fields()), build(fields(REJECTED)))
     assert sidecar.reaches(2, "telemetry_events_total", source="spool")
     assert sidecar.reaches(0, "telemetry_spool_bytes")
-    assert eventually(lambda: ["pusher.lock"] == [path.name for path in sidecar.spool.iterdir()])
+    assert eventually(lambda: {"lost", "pusher.lock"} == {path.name for path in sidecar.spool.iterdir()})
 
 
 def test_a_killed_session_is_counted_at_once(sidecar: RunningSidecar) -> None:
@@ -175,16 +178,67 @@ def test_lost_events_are_counted(sidecar: RunningSidecar) -> None:
     assert sidecar.reaches(4, "telemetry_events_dropped_total", reason="spool_full")
 
 
-def test_a_spool_that_goes_and_comes_back_loses_nothing_anew(sidecar: RunningSidecar) -> None:
-    """What was lost before was counted, and an event that the directory holds is counted when it is there."""
-    (sidecar.spool / "lost").write_bytes(b"...")
-    assert sidecar.reaches(3, "telemetry_events_dropped_total", reason="spool_full")
-    away = sidecar.spool.rename(sidecar.spool.with_name("away"))
-    (away / "spool").write_bytes(spooled(build(fields())))
-    time.sleep(2 * TICK_SECONDS)  # it has looked, and found nothing
-    away.rename(sidecar.spool)
+def test_a_spool_that_is_removed_is_made_again(sidecar: RunningSidecar) -> None:
+    """It is counted and logged once, and events that come after it count."""
+    shutil.rmtree(sidecar.spool)
+    assert sidecar.reaches(1, "telemetry_paths_lost_total", path="spool")
+    leave(sidecar, build(fields()))
     assert sidecar.reaches(1, "sessions_total", **SESSION)
-    assert 3 == sidecar.value("telemetry_events_dropped_total", reason="spool_full")
+    assert 1 == sidecar.said.count(f"the spool {sidecar.spool} had been removed")
+    assert 0o42770 == sidecar.spool.stat().st_mode
+
+
+def test_a_state_directory_that_is_removed_is_made_again(sidecar: RunningSidecar, tmp_path: Path) -> None:
+    """All that was counted is there after a kill, and is counted no second time."""
+    told = build(fields())
+    assert deliver(sidecar.socket, told)
+    for file in tmp_path.glob("state.sqlite*"):
+        file.unlink()
+    for path in ("state", "store_lock"):
+        assert sidecar.reaches(1, "telemetry_paths_lost_total", path=path)
+    assert deliver(sidecar.socket, build(fields()))
+    assert "another sidecar" in refused(tmp_path, "--socket", str(tmp_path / "other.sock")).stderr
+    sidecar.kill()
+    with RunningSidecar(tmp_path) as after:
+        assert deliver(after.socket, told)
+        assert 2 == after.value("sessions_total", **SESSION)
+
+
+def test_a_state_that_is_replaced_ends_the_sidecar(sidecar: RunningSidecar) -> None:
+    """With one line and status 1; what stands there is left as it is."""
+    sidecar.state.unlink()
+    sidecar.state.write_bytes(b"another")
+    assert 1 == sidecar.process.wait(DEADLINE_SECONDS)
+    assert 1 == sidecar.said.count(f"something else stands where the store {sidecar.state} was")
+    assert b"another" == sidecar.state.read_bytes()
+
+
+def test_a_pusher_lock_that_is_removed_is_made_again(sidecar: RunningSidecar) -> None:
+    """So no popup starts a pusher beside the sidecar."""
+    (sidecar.spool / "pusher.lock").unlink()
+    assert sidecar.reaches(1, "telemetry_paths_lost_total", path="pusher_lock")
+    with (sidecar.spool / "pusher.lock").open("rb") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_another_file_at_the_path_of_the_socket_is_told(sidecar: RunningSidecar, *, is_mended: bool) -> None:
+    """A socket that nobody serves gives way to a new one; anything else is left as it is, and told once."""
+    sidecar.socket.unlink()
+    if is_mended:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(sidecar.socket))
+    else:
+        sidecar.socket.write_bytes(b"in the way")
+    assert sidecar.reaches(1, "telemetry_paths_lost_total", path="socket")
+    if not is_mended:
+        time.sleep(2 * TICK_SECONDS)  # it has looked again
+        assert b"in the way" == sidecar.socket.read_bytes()
+        assert 1 == sidecar.value("telemetry_paths_lost_total", path="socket")
+        assert 1 == sidecar.said.count("is no socket")
+        sidecar.socket.unlink()
+        assert eventually(sidecar.socket.exists)
+    assert b"\n" == deliver(sidecar.socket, build(fields()))
 
 
 def test_a_spool_that_cannot_be_used_is_said_and_the_socket_served(tmp_path: Path) -> None:
@@ -211,14 +265,14 @@ def test_what_keeps_a_drain_from_being_complete_is_said(sidecar: RunningSidecar)
 
 def test_what_cannot_be_drained_does_not_pile_up(sidecar: RunningSidecar) -> None:
     """With a hundred files that are left behind, the next events stay in one."""
-    held = [(sidecar.spool / f"taken.{number}").open("xb") for number in range(TAKEN_MOST)]
+    held = [(sidecar.spool / f"taken.{number}").open("xb") for number in range(MAX_TAKEN)]
     for file in held:
         file.write(b"x")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_SH)
     leave(sidecar, build(fields()))
     time.sleep(3 * TICK_SECONDS)
-    assert TAKEN_MOST + 1 == len(list(sidecar.spool.glob("taken.*"))) + (sidecar.spool / "spool").exists()
+    assert MAX_TAKEN + 1 == len(list(sidecar.spool.glob("taken.*"))) + (sidecar.spool / "spool").exists()
     for file in held:
         file.close()
     assert sidecar.reaches(1, "sessions_total", **SESSION)

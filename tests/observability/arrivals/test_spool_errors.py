@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from observability.arrivals.parsing import SPOOL, Arrival
-from observability.arrivals.spool import Spool
+from observability.arrivals.spool import MAX_FILES, Spool
 from observability.event import build
+from observability.spoolfile import MAX_SPOOL
 from tests.support.arrivals import Clock, reasons
 from tests.support.child import run
 from tests.support.programs import need_root
@@ -60,12 +62,12 @@ def test_a_writer_in_flight_is_waited_for(spool: Spool, directory: Path) -> None
     with path.open("ab") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         assert ([], None) == drained(spool)
-        assert "in flight" in spool.trouble
+        assert "in flight" in spool.error
         writer.write(spooled(build(fields())))
     arrivals, began = drained(spool)
     assert [SPOOL, SPOOL] == reasons(arrivals)
     assert began is not None
-    assert "" == spool.trouble
+    assert "" == spool.error
 
 
 def _link(path: Path) -> None:
@@ -95,13 +97,13 @@ def test_a_directory_that_is_missing_has_nothing_in_it(tmp_path: Path, clock: Cl
     assert (0, None) == (spool.waiting_bytes(), spool.lost_bytes())
 
 
-def test_a_directory_that_is_none_is_trouble(tmp_path: Path, clock: Clock) -> None:
+def test_a_directory_that_is_none_is_an_error(tmp_path: Path, clock: Clock) -> None:
     """Then the drain is not complete, and the reason is told."""
     path = tmp_path / "file"
     path.touch()
     spool = Spool(path, clock)
     assert ([], None) == drained(spool)
-    assert "Not a directory" in spool.trouble
+    assert "Not a directory" in spool.error
     assert (0, None) == (spool.waiting_bytes(), spool.lost_bytes())
 
 
@@ -119,10 +121,10 @@ def test_what_another_drained_meanwhile_is_left_to_it(
 
     monkeypatch.setattr(fcntl, "flock", late)
     assert ([], None) == drained(spool)
-    assert "another process has drained it" in spool.trouble
+    assert "another process has drained it" in spool.error
 
 
-def test_what_another_removed_meanwhile_is_trouble(spool: Spool, directory: Path) -> None:
+def test_what_another_removed_meanwhile_is_an_error(spool: Spool, directory: Path) -> None:
     """It was counted here, and it is gone: but by whose doing, and what came in its place, nobody knows."""
     (directory / "spool").write_bytes(spooled(build(fields())))
     spool.begin()
@@ -132,10 +134,12 @@ def test_what_another_removed_meanwhile_is_trouble(spool: Spool, directory: Path
         taken.unlink()
     assert spool.settle() is None
     assert not spool.is_draining
-    assert "No such file" in spool.trouble
+    assert "No such file" in spool.error
 
 
-def test_a_disk_that_fails_is_trouble(spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_is_an_error(
+    spool: Spool, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file stays, and the lock on it goes: the next drain reads it from its beginning."""
     (directory / "spool").write_bytes(spooled(build(fields())))
 
@@ -145,11 +149,11 @@ def test_a_disk_that_fails_is_trouble(spool: Spool, directory: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", failing)
         assert ([], None) == drained(spool)
-    assert os.strerror(errno.EIO) in spool.trouble
+    assert os.strerror(errno.EIO) in spool.error
     assert [SPOOL] == reasons(drained(spool)[0])
 
 
-def test_a_directory_that_may_only_be_listed_is_trouble() -> None:
+def test_a_directory_that_may_only_be_listed_is_an_error() -> None:
     """What is in it is not to be seen, so nobody knows whether all was drained."""
     need_root()
     with tempfile.TemporaryDirectory(prefix="shared-") as scratch:
@@ -165,3 +169,83 @@ def _drained_as(user: int, directory: Path) -> tuple[float | None, int]:
     os.setuid(user)
     with closing(Spool(directory, time.monotonic)) as spool:
         return drained(spool)[1], spool.waiting_bytes()
+
+
+def test_what_is_too_large_is_set_aside(spool: Spool, directory: Path) -> None:
+    """A sparse file of a terabyte is read by nobody, is told, and holds up nothing beside it."""
+    (directory / "taken.1").write_bytes(spooled(build(fields())))
+    with (directory / "taken.z").open("xb") as file:
+        file.truncate(1 << 40)
+    arrivals, began = drained(spool)
+    assert [SPOOL] == reasons(arrivals)
+    assert began is not None
+    (aside,) = directory.iterdir()
+    assert [aside / "taken.z"] == list(aside.iterdir())
+    assert f"1 files of the spool, too large or too many, were moved to {aside}" == spool.notice
+    assert 0 == spool.waiting_bytes()
+
+
+def test_a_spool_that_is_too_large_is_set_aside(spool: Spool, directory: Path) -> None:
+    """Popups stop at 64 MiB: what is twice as large was written by somebody else."""
+    with (directory / "spool").open("xb") as file:
+        file.truncate(2 * MAX_SPOOL + 1)
+    assert [] == drained(spool)[0]
+    assert spool.notice
+    assert 0 == spool.waiting_bytes()
+
+
+def test_too_many_files_are_set_aside(spool: Spool, directory: Path) -> None:
+    """Sixty thousand links to one file keep nobody busy for days; popups may use the directory again."""
+    (directory / "taken.event").write_bytes(spooled(build(fields())))
+    (directory / "link").write_bytes(spooled(build(fields())) * 10)
+    for number in range(3000):
+        (directory / f"taken.{number}").hardlink_to(directory / "link")
+    arrivals, _ = drained(spool)
+    assert 1 + 10 * (MAX_FILES - 1) == len(arrivals)
+    assert spool.notice.startswith("2001 files")
+    assert {"link", "aside"} == {path.name.partition(".")[0] for path in directory.iterdir()}
+
+
+def test_the_directory_and_lost_are_made(tmp_path: Path, clock: Clock) -> None:
+    """Root and the popups' group share both, and a byte keeps a place in `lost` that stands for no event."""
+    directory = tmp_path / "made"
+    with closing(Spool(directory, clock)) as spool:
+        assert spool.keep() is None
+        assert spool.keep() is None
+        assert [0o42770, 0o100660] == [path.stat().st_mode for path in (directory, directory / "lost")]
+        assert (1, 0) == ((directory / "lost").stat().st_size, spool.lost_bytes())
+        with (directory / "lost").open("ab") as file:
+            file.write(b"..")
+        assert 2 == spool.lost_bytes()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_directory_that_is_removed_is_made_again(
+    spool: Spool, directory: Path, *, is_replaced: bool
+) -> None:
+    """That is told, once, and what comes after it is counted."""
+    spool.keep()
+    shutil.rmtree(directory)
+    if is_replaced:
+        directory.mkdir()
+    lost = spool.keep()
+    assert lost
+    assert (True, True) == (lost.is_mended, str(directory) in lost.message)
+    assert spool.keep() is None
+    (directory / "spool").write_bytes(spooled(build(fields())))
+    assert [SPOOL] == reasons(drained(spool)[0])
+
+
+def test_a_directory_that_cannot_be_made_again_is_told(spool: Spool, directory: Path) -> None:
+    """For as long as that is so."""
+    spool.keep()
+    shutil.rmtree(directory)
+    directory.write_bytes(b"in the way")
+    for _ in range(2):
+        lost = spool.keep()
+        assert lost
+        assert (False, True) == (lost.is_mended, str(directory) in lost.message)
+    directory.unlink()
+    lost = spool.keep()
+    assert lost
+    assert lost.is_mended

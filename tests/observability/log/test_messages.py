@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.log.messages import Errors, Messages, Stream, describe
+from observability.errors import Errors, describe
+from observability.log.messages import Messages, Stream
 from tests.support.sidecar import CHECKOUT, DEADLINE_SECONDS
 
 

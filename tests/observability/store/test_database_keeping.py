@@ -24,6 +24,7 @@ from tests.support.stores import (
 )
 
 HOUR = 3600.0
+COMMITS_FAILED = ("telemetry_commits_failed",)
 
 
 @pytest.fixture
@@ -58,10 +59,26 @@ def test_a_locked_store_takes_nothing_and_then_everything(path: Path, store: Sto
         for _ in range(2):
             with pytest.raises(sqlite3.OperationalError):
                 store.commit([Arrival(SOCKET, told)])
-        assert {} == values(store)
+        assert {COMMITS_FAILED: 2} == values(store)
         other.execute("ROLLBACK")
     assert [told] == store.commit([Arrival(SOCKET, told)])
     assert 1 == store.committed.values[SESSION]
+
+
+def test_commits_that_failed_are_counted(path: Path, time: Time) -> None:
+    """Shown at once, and in the store with the next commit, whatever that is of."""
+    with opened(path, time.clocks()) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for count in (1, 2, 3):
+            with pytest.raises(sqlite3.OperationalError):
+                store.count({("telemetry_pushes", "ok"): 1})
+            assert {COMMITS_FAILED: count} == values(store)
+        other.execute("ROLLBACK")
+        store.count({("telemetry_pushes", "ok"): 1})
+        assert {COMMITS_FAILED: 3, ("telemetry_pushes", "ok"): 1} == values(store)
+    with opened(path, time.clocks()) as store:
+        store.count({("telemetry_pushes", "ok"): 1})
+        assert {COMMITS_FAILED: 3, ("telemetry_pushes", "ok"): 2} == values(store)
 
 
 def test_a_full_disk_takes_nothing_and_then_everything(path: Path, time: Time) -> None:
@@ -73,7 +90,7 @@ def test_a_full_disk_takes_nothing_and_then_everything(path: Path, time: Time) -
         database.execute(f"PRAGMA max_page_count = {pages + 2}").fetchall()
         with pytest.raises(sqlite3.OperationalError, match="full"):
             store.commit([Arrival(SOCKET, what) for what in told])
-        assert {} == values(store)
+        assert {COMMITS_FAILED: 1} == values(store)
         database.execute("PRAGMA max_page_count = 100000").fetchall()
         assert told == store.commit([Arrival(SOCKET, what) for what in told])
         assert 300 == store.committed.values[SESSION]

@@ -1,4 +1,4 @@
-"""Whose turn it is to empty a spool."""
+"""The pusher lock: who empties a spool."""
 
 import os
 from contextlib import closing
@@ -6,44 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from observability.store.pusher_lock import Turn
+from observability.store.locks import PusherLock
 from tests.support.child import run
 
 
-def test_one_has_the_turn(tmp_path: Path) -> None:
+def test_one_has_the_lock(tmp_path: Path) -> None:
     """Who has it keeps it until it is given up, or its holder is gone."""
-    with closing(Turn(tmp_path)) as second:
-        with closing(Turn(tmp_path)) as first:
-            assert first.taken()
-            assert first.taken()
-            assert not second.taken()
-            first.give_up()
-            assert second.taken()
-            second.give_up()
-            assert first.taken()
-        assert second.taken()
+    with closing(PusherLock(tmp_path)) as second:
+        with closing(PusherLock(tmp_path)) as first:
+            assert first.take()
+            assert first.take()
+            assert not second.take()
+            first.release()
+            assert second.take()
+            second.release()
+            assert first.take()
+        assert second.take()
 
 
 def test_it_is_there_for_popups_of_other_users(tmp_path: Path) -> None:
     """Whatever the umask, the group may lock the file."""
     before = os.umask(0o077)
-    with closing(Turn(tmp_path)) as turn:
-        assert turn.taken()
+    with closing(PusherLock(tmp_path)) as turn:
+        assert turn.take()
     os.umask(before)
     assert 0o660 == (tmp_path / "pusher.lock").stat().st_mode & 0o777
 
 
-def test_a_turn_is_handed_over_as_descriptor_0(tmp_path: Path) -> None:
-    """Who is started with the locked file has the turn, and can give it up for good."""
+def test_the_lock_is_handed_over_as_descriptor_0(tmp_path: Path) -> None:
+    """Who is started with the locked file has the lock, and can give it up for good."""
 
     def is_ours() -> tuple[bool, bool]:
-        with closing(Turn(tmp_path)) as turn:
-            ours = turn.taken()
-            turn.give_up()
-        return ours, Turn(tmp_path).taken()
+        with closing(PusherLock(tmp_path)) as turn:
+            ours = turn.take()
+            turn.release()
+        return ours, PusherLock(tmp_path).take()
 
-    with closing(Turn(tmp_path)) as turn:
-        assert turn.taken()
+    with closing(PusherLock(tmp_path)) as turn:
+        assert turn.take()
         lock = os.open(f"/proc/self/fd/{_descriptor(tmp_path)}", os.O_RDWR)
         assert (False, False) == run(is_ours, {0: lock})  # another open file, however it came about
         os.close(lock)
@@ -67,17 +67,31 @@ def _target(fd: str) -> str:
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     """Who may write to the spool may not have us open something else."""
     (tmp_path / "pusher.lock").symlink_to(tmp_path / "elsewhere")
-    with closing(Turn(tmp_path)) as turn, pytest.raises(OSError, match="symbolic"):
-        turn.taken()
+    with closing(PusherLock(tmp_path)) as turn, pytest.raises(OSError, match="symbolic"):
+        turn.take()
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_sidecar_goes_on_without(tmp_path: Path) -> None:
-    """Where there is no spool there is no turn to keep, until there is one."""
+def test_where_there_is_no_spool_there_is_no_lock(tmp_path: Path) -> None:
+    """Which is told, until there is one."""
     spool = tmp_path / "spool"
-    with closing(Turn(spool)) as turn:
-        turn.keep()
+    with closing(PusherLock(spool)) as lock:
+        with pytest.raises(FileNotFoundError):
+            lock.keep()
         spool.mkdir()
-        turn.keep()
-        with closing(Turn(spool)) as other:
-            assert not other.taken()
+        assert lock.keep() is None
+        with closing(PusherLock(spool)) as other:
+            assert not other.take()
+
+
+def test_a_lock_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    """Told once; and popups meet it, as before."""
+    with closing(PusherLock(tmp_path)) as lock:
+        assert lock.keep() is None
+        (tmp_path / "pusher.lock").unlink()
+        lost = lock.keep()
+        assert lost
+        assert (True, True) == (lost.is_mended, "pusher.lock" in lost.message)
+        assert lock.keep() is None
+        with closing(PusherLock(tmp_path)) as other:
+            assert not other.take()

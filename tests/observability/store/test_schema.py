@@ -12,7 +12,6 @@ from observability.arrivals.parsing import SOCKET, Arrival
 from observability.errors import UnusableError
 from observability.store import schema
 from observability.store.database import Clocks, Store
-from observability.store.locks import SIDECAR, claimed
 from tests.support.stores import (
     SESSION,
     Time,
@@ -147,24 +146,6 @@ def test_a_store_that_is_set_aside_keeps_all_it_held(path: Path, time: Time) -> 
     with opened(aside, time.clocks()) as found, opened(path, time.clocks()) as begun:
         assert 1 == found.committed.values[SESSION]
         assert {} == values(begun)
-
-
-def test_one_store_has_one_holder(path: Path) -> None:
-    """Who comes second is told who was first, until that one lets go."""
-    with (
-        claimed(path, SIDECAR),
-        pytest.raises(UnusableError, match=r"another sidecar \([0-9]+\)"),
-        claimed(path, "x"),
-    ):
-        pytest.fail("two hold it")
-    with claimed(path, "pusher"):
-        assert path.with_name("state.sqlite.lock").read_text().startswith("pusher ")
-
-
-def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """Without its directory there is nothing to hold."""
-    with pytest.raises(UnusableError, match="cannot lock"), claimed(tmp_path / "missing" / "state", SIDECAR):
-        pytest.fail("held")
 
 
 VERSION_1 = """

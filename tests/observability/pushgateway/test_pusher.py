@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -120,11 +121,11 @@ def test_a_sidecar_takes_over(tmp_path: Path, installed: Path, gateway: Pushgate
         assert starts == host.starts()
 
 
-def _is_free(lock: Path) -> bool:
+def _is_free(lock: Path, take: Callable[[BinaryIO, int], None] = fcntl.flock) -> bool:
     """Whether nobody holds a lock on the file."""
-    with lock.open("rb") as file:
+    with lock.open("rb+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True
@@ -231,7 +232,9 @@ def test_an_event_that_comes_when_it_is_about_to_end(
         host.run_without("hurry-to-end", *parts)
         host.sessions(1)
         until(lambda: attempts(gateway) == 1)
-        until(lambda: _is_free(Path(f"{host.state}.lock")))  # it has left the store, and still has its turn
+        until(
+            lambda: _is_free(Path(f"{host.state}.lock"), fcntl.lockf)
+        )  # it has left the store, and still has its turn
         assert not _is_free(host.spool / "pusher.lock")
         host.sessions(1)
         (host.spool / "let-go").touch()

@@ -1,0 +1,218 @@
+"""The pusher, `--once`: counts and pushes what popups left on a host without a sidecar, and soon ends.
+
+Owns its own life. While it has the pusher lock it runs the sidecar's loop over the spool and the gateway, for
+as long as events come; then it closes the store, lets the lock go, and looks at the spool once more: a popup
+leaves its event first and tries for the lock after that, so one of the two sees the other. All that it does
+is as safe against kill -9 as the store is, so SIGTERM simply ends it, and a sidecar takes over. It starts no
+thread and opens no port: it may have to live in 64 MB. Why it could not work stands in DIR/pusher.error,
+where popups look.
+"""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from observability.arrivals.parsing import Arrival, parse
+from observability.arrivals.paths import Watch
+from observability.arrivals.spool import Spool
+from observability.errors import Log, UnusableError, describe
+from observability.log.reports import Reports
+from observability.prometheus import collector as metrics
+from observability.pushgateway.group import of_host
+from observability.pushgateway.push import Pushing, Result
+from observability.settings import Settings
+from observability.sidecar import TICK_SECONDS, Loop, Parts
+from observability.store import schema
+from observability.store.database import Clocks, Store
+from observability.store.families import PUSHED, Series
+from observability.store.locks import PUSHER, PusherLock, StoreLock
+from observability.store.presence import Presence
+from qmail_popup import VERSION
+
+MAX_FAILURES = 20
+_LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
+_ERROR = "pusher.error"
+_ERROR_MODE = 0o640
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def run(settings: Settings, clocks: Clocks, log: Log) -> None:
+    """Push until nothing new comes; UnusableError where that cannot be, or another is at work."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # also where it was ignored: a sidecar may be waiting
+    try:
+        with closing(PusherLock(settings.spool)) as lock:
+            if not lock.take():
+                raise UnusableError(f"a pusher or a sidecar is at work on {settings.spool}")
+            while True:
+                is_stuck = _serve(settings, clocks, log, lock)
+                lock.release()
+                if is_stuck or not _waiting(settings.spool) or not lock.take():
+                    break
+    except (OSError, sqlite3.Error) as error:
+        raise UnusableError(f"cannot go on: {describe(error)}") from error
+    with contextlib.suppress(OSError):
+        (settings.spool / _ERROR).unlink(missing_ok=True)
+
+
+def note_error(spool: Path, message: str) -> None:
+    """Leave one line for popups, which start no pusher while that is new; nothing where it cannot be."""
+    with contextlib.suppress(OSError):
+        aside = spool / f"{_ERROR}.{os.getpid()}"
+        fd = os.open(aside, _NEW, _ERROR_MODE)
+        os.fchmod(fd, _ERROR_MODE)  # whatever the umask
+        os.write(fd, f"{message}\n".encode(errors="backslashreplace"))
+        os.close(fd)
+        aside.rename(spool / _ERROR)
+
+
+def drop_privileges(spool: Path) -> None:
+    """Become the spool directory's owner, where this is root; UnusableError."""
+    if os.geteuid() != 0:
+        return
+    try:
+        owner = spool.stat()
+        os.setgroups([])
+        os.setgid(owner.st_gid)  # to which the files in it belong
+        os.setuid(owner.st_uid)
+    except OSError as error:
+        raise UnusableError(f"cannot become the owner of the spool: {describe(error)}") from error
+
+
+def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bool:
+    """Be the store's writer until nothing new comes; whether something was left that cannot be drained."""
+    group = of_host(settings)
+    read = partial(parse, refusal_seconds=settings.refusal_seconds)
+    with (
+        closing(StoreLock(settings.state, PUSHER)) as store_lock,
+        closing(Store(schema.open_file(settings.state, _LOCKED_SECONDS), clocks)) as store,
+        closing(Spool(settings.spool, clocks.monotonic, read)) as spool,
+        closing(Pushing(group, _body(settings, store), clocks.monotonic)) as pushing,
+    ):
+        reports = Reports(store.count, log)
+        keeps = {
+            "spool": spool.keep,
+            "pusher_lock": lock.keep,
+            "state": Presence(settings.state, store).keep,
+            "store_lock": store_lock.keep,
+        }
+        pushes = _Pushes(
+            interval=settings.push_interval,
+            store=store,
+            spool=spool,
+            pushing=pushing,
+            clock=clocks.monotonic,
+            log=log,
+        )
+        tasks = {
+            "pushes": pushes.count,
+            "paths": Watch(keeps, reports.put_path).look,
+            "reports": reports.take,
+        }
+        loop = Loop(
+            Parts(pushes, spool, store, log, tasks=tasks),
+            pushes.is_over,
+            clocks.monotonic,
+            min(TICK_SECONDS, settings.push_interval),
+        )
+        loop.run()
+        loop.log_stuck()
+        with contextlib.suppress(sqlite3.Error):
+            pushes.count()  # of the last push
+        return loop.is_stuck
+
+
+def _body(settings: Settings, store: Store) -> Callable[[], bytes]:
+    """Return what makes the text to push: all but how many sessions there are, which nobody here knows."""
+    sources = metrics.Sources(
+        committed=lambda: store.committed,
+        active=None,
+        spool_bytes=lambda: _waiting(settings.spool),
+        sessions_limit=settings.sessions_limit,
+        version=VERSION,
+    )
+    return lambda: metrics.exposition(sources)
+
+
+def _waiting(directory: Path) -> int:
+    with closing(Spool(directory, time.monotonic)) as spool:
+        return spool.waiting_bytes()
+
+
+class _Pushes:
+    """The pushes, as the loop's receiver: nothing comes from there, but it waits for the gateway's answer."""
+
+    is_idle = True
+
+    def __init__(  # noqa: PLR0913  what it decides by
+        self,
+        *,
+        interval: float,
+        store: Store,
+        spool: Spool,
+        pushing: Pushing,
+        clock: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._interval, self._store, self._spool = interval, store, spool
+        self._pushing, self._clock, self._log = pushing, clock, log
+        self._due = clock()
+        self._drains = 0  # how many there had been at the last push
+        self._is_news = True  # what the last push has not got; at the start, what a predecessor left
+        self._failures = 0
+        self._shown = store.committed
+        self._error = ""  # of the spool
+        self._counted: Counter[Series] = Counter()  # not yet in the store
+
+    def arrivals(self, timeout: float) -> list[Arrival]:
+        """Wait for the gateway's answer, or for the next thing to do."""
+        if self._pushing.is_idle:
+            time.sleep(max(0.0, timeout))
+        elif result := self._pushing.go_on(timeout):
+            self._note(result)
+        return []
+
+    def acknowledge(self) -> None:
+        """Tell nobody: the spool's files are removed."""
+
+    def is_over(self, timeout: float) -> bool:
+        """Push, where that is due after a drain; whether the last push held all, or none is taken."""
+        time.sleep(timeout)
+        is_drained = not self._spool.is_draining and self._spool.drains > self._drains
+        if self._clock() < self._due or not self._pushing.is_idle or not is_drained:
+            return False
+        self._look()
+        if not self._is_news or self._failures >= MAX_FAILURES:
+            return True
+        self._is_news = False
+        self._drains, self._due = self._spool.drains, self._clock() + self._interval
+        self._pushing.begin()
+        return False
+
+    def count(self) -> None:
+        """Count what became of pushes; that alone is no news, or there would be no end."""
+        self._is_news |= self._store.committed is not self._shown
+        if self._counted:
+            self._store.count(self._counted)
+            self._counted.clear()
+        self._shown = self._store.committed
+
+    def _look(self) -> None:
+        """See whether there is something that the last push did not hold, or that the next one may hold."""
+        error, self._error = self._error, self._spool.error
+        may_come = bool(self._error) and self._error != error  # as a writer in flight does
+        self._is_news |= may_come or self._store.committed is not self._shown
+        self._shown = self._store.committed
+
+    def _note(self, result: Result) -> None:
+        self._counted[PUSHED[not result.error]] += 1
+        self._failures = self._failures + 1 if result.error else 0
+        self._is_news |= bool(result.error)
+        if result.error:
+            self._log("warning", result.error)

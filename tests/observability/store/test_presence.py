@@ -1,0 +1,95 @@
+"""The store's file: what becomes of it when somebody removes or replaces it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from observability.arrivals.parsing import SOCKET, SPOOL, Arrival
+from observability.errors import UnusableError
+from observability.store.database import Store
+from observability.store.presence import Presence
+from tests.support.stores import SESSION, Time, event, opened, values
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the store of a test stands, in a directory of its own."""
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state" / "state.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    """Give a new store."""
+    with opened(path, Time().clocks()) as store:
+        yield store
+
+
+def _all_files(path: Path) -> None:
+    for file in path.parent.iterdir():
+        file.unlink()
+
+
+def _directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("remove", [Path.unlink, _all_files, _directory])
+def test_a_store_that_is_removed_is_put_there_again(
+    path: Path, store: Store, remove: Callable[[Path], None]
+) -> None:
+    """With all it held, identities included, and what comes after that is added there."""
+    told = event()
+    store.commit([Arrival(SOCKET, told)])
+    presence = Presence(path, store)
+    assert presence.keep() is None
+    remove(path)
+    lost = presence.keep()
+    assert lost
+    assert (True, True) == (lost.is_mended, str(path) in lost.message)
+    assert presence.keep() is None
+    assert [] == store.commit([Arrival(SPOOL, told)])
+    store.commit([Arrival(SOCKET, event())])
+    store.sync()
+    expected = values(store)
+    store.close()
+    assert 0o600 == path.stat().st_mode & 0o777
+    with opened(path, Time().clocks()) as found:
+        assert expected == values(found)
+        assert 2 == found.committed.values[SESSION]
+        assert [] == found.commit([Arrival(SPOOL, told)])
+
+
+def test_a_store_that_is_replaced_ends_it(path: Path, store: Store) -> None:
+    """What stands there is left as it is, and so is what stands beside it."""
+    store.commit([Arrival(SOCKET, event())])
+    presence = Presence(path, store)
+    path.unlink()
+    path.write_bytes(b"another")
+    Path(f"{path}-wal").unlink()
+    Path(f"{path}-wal").write_bytes(b"another's")
+    with pytest.raises(UnusableError, match=f"something else .* {path}"):
+        presence.keep()
+    store.close()
+    assert (b"another", b"another's") == (path.read_bytes(), Path(f"{path}-wal").read_bytes())
+
+
+def test_a_store_that_cannot_be_put_there_is_told_and_counts_on(path: Path, store: Store) -> None:
+    """Until it can: nothing is lost that was counted in between."""
+    presence = Presence(path, store)
+    _directory(path)
+    path.parent.write_bytes(b"in the way")
+    for _ in range(2):
+        lost = presence.keep()
+        assert lost
+        assert (False, True) == (lost.is_mended, str(path) in lost.message)
+        store.commit([Arrival(SOCKET, event())])
+    path.parent.unlink()
+    lost = presence.keep()
+    assert lost
+    assert lost.is_mended
+    store.close()
+    with opened(path, Time().clocks()) as found:
+        assert 2 == found.committed.values[SESSION]
