@@ -25,9 +25,10 @@ from observability.log.messages import Messages, Stream
 from observability.log.reports import Reports
 from observability.log.sessions import SessionLog
 from observability.otlp import exporter as otlp
+from observability.otlp.frames import Setup
 from observability.otlp.sampling import sampler
 from observability.privacy import Privacy, load_key
-from observability.prometheus.collector import Sources, exposition, registry
+from observability.prometheus.collector import Sources, exposition, gauges, registry
 from observability.prometheus.endpoint import Endpoint
 from observability.prometheus.pages import Pages
 from observability.prometheus.textfile import Textfile, TextfileThread
@@ -113,7 +114,7 @@ def _sidecar(
     _start_pushes(settings, partial(exposition, sources), reports, stack)
     watch = Watch({**keeps, **keep_socket}, reports.put_path)
     tasks: dict[str, Callable[[], object]] = {"paths": watch.look, "reports": reports.take}
-    sinks = _sinks(settings, (store, intake, log), tasks, stack)
+    sinks = _sinks(settings, (store, sources, log), tasks, stack)
     endpoint = stack.enter_context(closing(_endpoint(settings, store, sources)))
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     return intake, Loop(Parts(intake, spool, store, log, sinks, tasks), stopped(stop), time.monotonic)
@@ -172,19 +173,19 @@ def _intake(
 
 def _sinks(
     settings: Settings,
-    sources: tuple[Store, Intake, Messages],
+    parts: tuple[Store, Sources, Messages],
     tasks: dict[str, Callable[[], object]],
     stack: ExitStack,
 ) -> list[Sink]:
     """Return who is shown what was counted; tasks gets what they do at every tick."""
-    store, intake, log = sources
+    store, sources, log = parts
     privacy, sinks = _privacy(settings), []
     # They end first, so that the last push tells what became of their last lines and spans.
     if session_log := _session_log(settings, store, privacy, log):
         stack.enter_context(closing(session_log))
         sinks.append(Sink("the JSON log", session_log, (LOG_LINES_LOST.name,)))
         tasks["the JSON log"] = session_log.tick
-    if exporter := _exporter(settings, (store, intake, privacy, log)):
+    if exporter := _exporter(settings, (store, sources, privacy, log)):
         stack.enter_context(closing(exporter))
         sinks.append(Sink("the exporter of spans", exporter, (SPANS_DROPPED.name,)))
         tasks["the exporter of spans"] = exporter.tick
@@ -206,28 +207,29 @@ def _session_log(settings: Settings, store: Store, privacy: Privacy, log: Messag
     return SessionLog(Stream(1, _LAST_WORDS_SECONDS), privacy, time.time, count, log)
 
 
-def _exporter(settings: Settings, sources: tuple[Store, Intake, Privacy, Messages]) -> otlp.Exporter | None:
+def _exporter(settings: Settings, parts: tuple[Store, Sources, Privacy, Messages]) -> otlp.Exporter | None:
     """Start the exporter, where spans or metrics are wanted."""
-    store, intake, privacy, log = sources
+    store, sources, privacy, log = parts
     if not (settings.otlp_spans or settings.otlp_metrics):
         return None
-    setup = otlp.Setup(
+    setup = Setup(
         endpoint=settings.otlp,
-        counters=settings.otlp_metrics,
+        metrics=settings.otlp_metrics,
         privacy=privacy,
         instance=settings.instance,
         version=VERSION,
         born=int(store.born * 1e9),
         json=settings.json_log,
+        refusal_seconds=settings.refusal_seconds,
     )
-    parts = otlp.Parts(
+    used = otlp.Parts(
         keeps=sampler(settings.sample_accepted) if settings.otlp_spans else lambda _: False,
-        book=lambda dropped: store.count({(SPANS_DROPPED.name,): dropped}),
-        snapshot=lambda: otlp.Snapshot(store.committed.values, intake.active),
+        count_dropped=lambda dropped: store.count({(SPANS_DROPPED.name,): dropped}),
+        values=lambda: {**store.committed.values, **gauges(sources)},
         log=log,
         clock=time.monotonic,
     )
-    return otlp.Exporter(setup, parts)
+    return otlp.Exporter(setup, used)
 
 
 def _endpoint(settings: Settings, store: Store, sources: Sources) -> Endpoint:

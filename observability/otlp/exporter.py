@@ -1,6 +1,6 @@
-"""OpenTelemetry at arm's length: what was counted goes to a process of its own, and the books are kept here.
+"""OpenTelemetry in a process of its own: what was counted goes there, and what became of it is counted here.
 
-The SDK runs in that process (exporting.py) and not in a thread of this one, where the intake would have to
+The SDK runs in that process (process.py) and not in a thread of this one, where the intake would have to
 get the interpreter's lock back from it after each system call: of a flood of events, on two cores, 4,050 a
 second were acknowledged so, and 5,700 to 11,900 this way. Nothing here waits for the exporter. What it has
 no room for is dropped here, before anything was made of it, and counted; what it had in hand when it died is
@@ -8,25 +8,24 @@ counted as dropped too, and a new one is started a while later.
 """
 
 import contextlib
-import pickle
 import select
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Event
-from observability.errors import Log
+from observability.errors import Log, describe
 from observability.log.messages import Stream
+from observability.otlp import frames
+from observability.otlp.frames import Setup, Values
 from observability.otlp.sampling import Sampler, spans_in
-from observability.privacy import Privacy
-from observability.store.families import Series
 
 NAME = "qmail-popup"
-IN_HAND_MOST = 65_536  # spans: as many on the way to the exporter as in its queue
+MAX_IN_HAND = 65_536  # spans: as many on the way to the exporter as in its queue
 FLUSH_SECONDS = 1.5  # that the exporter takes to get the rest out once it is told to stop
 _HAND_OVER_SECONDS = 0.5  # that it may take before, to get the rest in
 _RESTART_SECONDS = 30.0
@@ -41,45 +40,26 @@ def signal_endpoint(base: str | None, signal: str) -> str | None:
     return f"{base.removesuffix('/')}/v1/{signal}" if base else None
 
 
-class Setup(NamedTuple):
-    """What the exporter is told first; the environment tells the rest, by OpenTelemetry's own variables."""
-
-    endpoint: str | None  # a base, as OTEL_EXPORTER_OTLP_ENDPOINT is; it goes before the environment
-    counters: bool
-    privacy: Privacy
-    instance: str
-    version: str
-    born: int  # nanoseconds since 1970: since when the counters count
-    json: bool  # how it is to speak on stderr
-
-
-class Snapshot(NamedTuple):
-    """The totals of one moment."""
-
-    values: Mapping[Series, float]
-    active: int
-
-
-class Books(NamedTuple):
+class SpanCounts(NamedTuple):
     """What the exporter did with the spans that it was given so far."""
 
     exported: int = 0
     dropped: int = 0
 
-    def after(self, number: int, dropped: int) -> "Books":
-        """Return the books after so many spans more, and so many dropped among them."""
-        return Books(self.exported + number - dropped, self.dropped + dropped)
+    def after(self, number: int, dropped: int) -> "SpanCounts":
+        """Return the counts after so many spans more, and so many dropped among them."""
+        return SpanCounts(self.exported + number - dropped, self.dropped + dropped)
 
 
 class Parts(NamedTuple):
     """What an exporter is used with."""
 
     keeps: Sampler
-    book: Callable[[int], None]  # so many spans more were dropped; may raise sqlite3.Error
-    snapshot: Callable[[], Snapshot]
+    count_dropped: Callable[[int], None]  # so many spans more were dropped; may raise sqlite3.Error
+    values: Callable[[], Values]
     log: Log
     clock: Callable[[], float]  # monotonic seconds
-    most: int = IN_HAND_MOST
+    max_in_hand: int = MAX_IN_HAND
 
 
 class Exporter:
@@ -89,102 +69,100 @@ class Exporter:
         """Start it."""
         self._setup, self._parts = setup, parts
         self._process: _Process | None = None
-        self._lost = self._booked = 0  # spans: not given to a process that lives, and those in the store
+        self._lost = self._counted = 0  # spans: not given to a process that lives, and those in the store
         self._start()
 
     def __call__(self, counted: Sequence[Event]) -> None:
         """Hand on what was counted just now, as far as it is to be told."""
         kept = [event for event in counted if self._parts.keeps(event)]
-        if spans := sum(map(spans_in, kept)):
-            self._give(kept, spans)
+        if (spans := sum(map(spans_in, kept))) and not (
+            self._process and self._process.give_events(kept, spans)
+        ):
+            self._lost += spans
 
     def tick(self) -> None:
-        """Hear what became of it, hand the totals on, book what was dropped; start anew where that is due."""
+        """Hear what became of it, hand the values on, count drops; start another where that is due."""
         if self._process and not self._process.hear():
             self._parts.log("warning", "the exporter of spans has died")
             self._let_go()
         if not self._process and self._parts.clock() >= self._next_start:
             self._start()
-        self._tell_totals()
-        self._book()
+        self._give_values()
+        self._count()
 
     def close(self) -> None:
-        """Have it flush, for FLUSH_SECONDS and a little more at most, and book what is left."""
-        self._tell_totals()
+        """Have it flush, for FLUSH_SECONDS and a little more at most, and count what is left."""
+        self._give_values()
         if self._process:
             self._process.finish()
             self._let_go()
-        self._book()
+        self._count()
 
     def _start(self) -> None:
         self._next_start = self._parts.clock() + _RESTART_SECONDS
         try:
-            self._process = _Process(self._setup, self._parts.most)
+            self._process = _Process(self._setup, self._parts.max_in_hand)
         except OSError as error:
-            self._parts.log("warning", f"cannot start the exporter of spans: {error}")
+            self._parts.log("warning", f"cannot start the exporter of spans: {describe(error)}")
 
     def _let_go(self) -> None:
         if self._process:
-            self._lost += self._process.given - self._process.books.exported
+            self._lost += self._process.given - self._process.counts.exported
             self._process.close()
         self._process = None
 
-    def _tell_totals(self) -> None:
-        if self._setup.counters:
-            self._give(self._parts.snapshot(), 0)
+    def _give_values(self) -> None:
+        if self._setup.metrics and self._process:
+            self._process.give_values(self._parts.values())
 
-    def _give(self, frame: object, spans: int) -> None:
-        if not (self._process and self._process.give(frame, spans)):
-            self._lost += spans
-
-    def _book(self) -> None:
-        dropped = self._lost + (self._process.books.dropped if self._process else 0)
-        if dropped == self._booked:
+    def _count(self) -> None:
+        dropped = self._lost + (self._process.counts.dropped if self._process else 0)
+        if dropped == self._counted:
             return
-        with contextlib.suppress(sqlite3.Error):  # the loop has said so; at the next tick
-            self._parts.book(dropped - self._booked)
-            self._booked = dropped
+        with contextlib.suppress(sqlite3.Error):  # the loop has told of it; at the next tick
+            self._parts.count_dropped(dropped - self._counted)
+            self._counted = dropped
 
 
 class _Process:
     """One exporter: what it was given, and what it reports."""
 
-    def __init__(self, setup: Setup, most: int) -> None:
+    def __init__(self, setup: Setup, max_in_hand: int) -> None:
         """Start it, to have so many spans in hand at the most; OSError where that cannot be."""
-        self._most = most
+        self._max_in_hand = max_in_hand
         self._line, theirs = socket.socketpair()
         command = [sys.executable, "-IS", "-c", _RUN, *sys.path]
         with theirs:
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         self._stream = Stream(self._line.fileno(), _HAND_OVER_SECONDS)
-        self._stream.put(pickle.dumps(setup))
+        self._stream.put(frames.of_setup(setup))
         self._heard = b""
-        self.given, self.books = 0, Books()
+        self.given, self.counts = 0, SpanCounts()
 
-    def give(self, frame: object, spans: int) -> bool:
-        """Hand a frame on that makes so many spans; False where there is no room for it."""
-        if spans and not self._has_room(spans):
-            return False
-        data = pickle.dumps(frame)
-        # The exporter leaves what makes spans as it is until it has room for them.
-        if not self._stream.put(pickle.dumps(data) if spans else data):
+    def give_events(self, events: Sequence[Event], spans: int) -> bool:
+        """Hand on events that make so many spans; False where there is no room for them."""
+        if not (self._has_room(spans) and self._stream.put(frames.of_events(events))):
             return False
         self.given += spans
         return True
 
+    def give_values(self, values: Values) -> None:
+        """Hand on the values of all series; they are in the next frame again, should there be no room."""
+        self._stream.put(frames.of_values(values))
+
     def _has_room(self, spans: int) -> bool:
         """Whether it keeps up, well before anything is made of what it could not take."""
-        if self.given - sum(self.books) + spans > self._most:
+        if self.given - sum(self.counts) + spans > self._max_in_hand:
             self.hear()
-        return self.given - sum(self.books) + spans <= self._most
+        return self.given - sum(self.counts) + spans <= self._max_in_hand
 
     def hear(self) -> bool:
-        """Take what it has reported; False where it is gone."""
+        """Take what it has reported; False where it has ended."""
         try:
             while data := self._line.recv(_REPORTS, socket.MSG_DONTWAIT):
                 *reports, self._heard = (self._heard + data).split(b"\n")
                 if reports:
-                    self.books = Books(*map(int, reports[-1].split()))
+                    self.counts = SpanCounts(*map(int, reports[-1].split()))
         except BlockingIOError:
             return True
         except OSError:

@@ -1,114 +1,146 @@
-"""The store's totals as OpenTelemetry's counters.
+"""The store's values as OpenTelemetry's metrics.
 
-Owns their names and how they leave. Nothing is counted here: the SDK observes, at each of its intervals,
-what the sidecar told last. To OTLP a start time that changes is a reset to 0, so counters start at the birth
-of the store and not, as the SDK has it, with the process; and they are cumulative whatever the environment
-prefers, for after a start the difference to "before" would be everything.
+Owns their names, and when they leave. Nothing is counted here: at each interval the values that the sidecar
+told last are sent, always cumulative, for after a start the difference to "before" would be everything. To
+OTLP a start time that changes is a reset to 0, so all count from the birth of the store and not, as the SDK's
+instruments have it, of the process; and the SDK has no instrument that observes a histogram. So of the SDK
+this uses the data model and the exporter.
+
+Prometheus' OTLP receiver makes the names of /metrics out of these: dots become underscores, a unit becomes
+the end of the name (s: seconds, By: bytes; one in braces nothing), and a counter ends in _total.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
     Metric,
-    MetricExportResult,
     MetricsData,
-    PeriodicExportingMetricReader,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
     Sum,
 )
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from observability.otlp.exporter import NAME, Setup, Snapshot, signal_endpoint
+from observability.otlp.exporter import NAME, signal_endpoint
+from observability.otlp.frames import Setup, Values
 from observability.otlp.session import session
 from observability.store import families
+from observability.store.families import Family, Labels
 
-COUNTERS = {
-    "qmail_popup.auth.attempts": (families.ATTEMPTS, "{attempt}"),
-    "qmail_popup.sessions": (families.SESSIONS, "{session}"),
-    "qmail_popup.subprogram.exits": (families.EXITS, "{exit}"),
-    "qmail_popup.tls.sessions": (families.TLS, "{session}"),
-}
-ACTIVE = "qmail_popup.sessions.active"
+INTERVAL = 60.0  # seconds, as the SDK has it
 
-_CUMULATIVE: dict[type, AggregationTemporality] = {ObservableCounter: AggregationTemporality.CUMULATIVE}
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+_ENDINGS = {"s": "_seconds", "By": "_bytes"}  # which a receiver adds for the unit
 
-Observe = Callable[[CallbackOptions], Iterable[Observation]]
+# Nobody keeps the extremes. OTLP may leave them out, which the SDK's types do not say.
+_UNKNOWN: Any = None
+
+Rows = Mapping[Labels, float]
 
 
-class Counters:
-    """The latest totals, and the SDK that sends them each minute (or OTEL_METRIC_EXPORT_INTERVAL)."""
+class OtlpMetrics:
+    """The latest values, and the thread that sends them each minute (or OTEL_METRIC_EXPORT_INTERVAL)."""
 
     def __init__(self, setup: Setup, resource: Resource) -> None:
-        """Send, once there are totals, to the endpoint of setup or to where the environment says."""
-        self._latest: Snapshot | None = None
-        exporter = _FromBirth(setup.born, signal_endpoint(setup.endpoint, "metrics"))
-        reader = PeriodicExportingMetricReader(exporter)
-        self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-        meter = self._provider.get_meter(NAME, setup.version)
-        for name, (family, unit) in COUNTERS.items():
-            meter.create_observable_counter(name, [self._observer(family)], unit, family.help)
-        meter.create_observable_gauge(ACTIVE, [self._active], "{session}", "Connections now.")
+        """Send, once there are values, to the endpoint of setup or to where the environment names."""
+        self._born, self._resource = setup.born, resource
+        self._scope = InstrumentationScope(NAME, setup.version)
+        self._latest: Values = {}
+        self._exporter = OTLPMetricExporter(
+            endpoint=signal_endpoint(setup.endpoint, "metrics"), session=session()
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
 
-    def take(self, snapshot: Snapshot) -> None:
-        """Show these totals from now on."""
-        self._latest = snapshot
+    def take(self, values: Values) -> None:
+        """Send these from now on."""
+        self._latest = values
 
     def close(self) -> None:
         """Send the latest once more."""
-        self._provider.shutdown()
+        self._stopping.set()
+        self._thread.join()
+        self._exporter.shutdown()
 
-    def _observer(self, family: families.Family) -> Observe:
-        def observe(_options: CallbackOptions) -> Iterable[Observation]:
-            for (name, *labels), value in self._latest.values.items() if self._latest else ():
-                if name == family.name:
-                    yield Observation(value, dict(zip(family.labels, labels, strict=True)))
+    def _run(self) -> None:
+        interval = _interval(os.environ)
+        while not self._stopping.wait(interval):
+            self._send()
+        self._send()
 
-        return observe
-
-    def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._latest.active)] if self._latest else []
-
-
-class _FromBirth(OTLPMetricExporter):
-    """The SDK's own exporter, but for the start time."""
-
-    def __init__(self, born: int, endpoint: str | None) -> None:
-        super().__init__(endpoint=endpoint, preferred_temporality=_CUMULATIVE, session=session())
-        self._born = born
-
-    def export(
-        self,
-        metrics_data: MetricsData,
-        timeout_millis: float | None = 10_000,
-        **kwargs: Any,  # noqa: ANN401  whatever the SDK adds
-    ) -> MetricExportResult:
-        """Export, as counted since the store's birth."""
-        return super().export(_since(self._born, metrics_data), timeout_millis or 10_000, **kwargs)
+    def _send(self) -> None:
+        if self._latest:
+            metrics = list(metrics_of(self._latest, self._born, time.time_ns()))
+            scope = ScopeMetrics(self._scope, metrics, schema_url="")
+            self._exporter.export(MetricsData([ResourceMetrics(self._resource, [scope], schema_url="")]))
 
 
-def _since(born: int, data: MetricsData) -> MetricsData:
-    return replace(
-        data,
-        resource_metrics=[
-            replace(
-                resource,
-                scope_metrics=[
-                    replace(scope, metrics=[_dated(born, metric) for metric in scope.metrics])
-                    for scope in resource.scope_metrics
-                ],
-            )
-            for resource in data.resource_metrics
-        ],
-    )
+def name_of(family: Family) -> str:
+    """Return a family's name in OpenTelemetry: no unit in it, and no _total."""
+    return f"qmail_popup.{family.name.removesuffix(_ENDINGS.get(family.unit, '')).replace('_', '.')}"
 
 
-def _dated(born: int, metric: Metric) -> Metric:
-    if not isinstance(metric.data, Sum):
-        return metric  # a gauge has no beginning
-    points = [replace(point, start_time_unix_nano=born) for point in metric.data.data_points]
-    return replace(metric, data=replace(metric.data, data_points=points))
+def metrics_of(values: Values, born: int, now: int) -> Iterator[Metric]:
+    """Yield all families that have values. born, now: nanoseconds since 1970."""
+    rows: dict[str, dict[Labels, float]] = {}
+    for (name, *labels), value in values.items():
+        rows.setdefault(name, {})[tuple(labels)] = value
+    for makers, make in (
+        (families.COUNTERS, _sum),
+        (families.HISTOGRAMS, _histogram),
+        (families.GAUGES, _gauge),
+    ):
+        for family in makers:
+            if found := rows.get(family.name):
+                yield Metric(name_of(family), family.help, family.unit, make(family, found, born, now))
+
+
+def _sum(family: Family, rows: Rows, born: int, now: int) -> Sum:
+    points = [NumberDataPoint(_attributes(family, labels), born, now, rows[labels]) for labels in rows]
+    return Sum(points, _CUMULATIVE, is_monotonic=True)
+
+
+def _gauge(family: Family, rows: Rows, _born: int, now: int) -> Gauge:
+    # A gauge has no beginning.
+    return Gauge([NumberDataPoint(_attributes(family, labels), 0, now, rows[labels]) for labels in rows])
+
+
+def _histogram(family: Family, rows: Rows, born: int, now: int) -> Histogram:
+    return Histogram(list(_histogram_points(family, rows, born, now)), _CUMULATIVE)
+
+
+def _histogram_points(family: Family, rows: Rows, born: int, now: int) -> Iterable[HistogramDataPoint]:
+    for labels in dict.fromkeys(row[:-1] for row in rows):
+        counts = [int(rows.get((*labels, bound), 0)) for bound in (*family.buckets, families.OVER)]
+        yield HistogramDataPoint(
+            attributes=_attributes(family, labels),
+            start_time_unix_nano=born,
+            time_unix_nano=now,
+            count=sum(counts),
+            sum=rows.get((*labels, families.SUM), 0),
+            bucket_counts=counts,
+            explicit_bounds=[float(bound) for bound in family.buckets],
+            min=_UNKNOWN,
+            max=_UNKNOWN,
+        )
+
+
+def _attributes(family: Family, labels: Labels) -> dict[str, str]:
+    return dict(zip(family.labels, labels, strict=True))
+
+
+def _interval(environ: Mapping[str, str]) -> float:
+    asked = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    return int(asked) / 1000 if asked.isdecimal() and int(asked) else INTERVAL

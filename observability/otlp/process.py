@@ -1,15 +1,14 @@
 """The exporter: the process in which OpenTelemetry's SDK does its work.
 
-Owns the SDK's setting up and its end. otlp.py starts it with a socket as descriptor 0: frames come in,
-pickled by our own other half and by nobody else, and books go out, a line each. It ends when the sidecar
-does, however that comes about, and at most FLUSH_SECONDS later, whatever a collector does.
+Owns the SDK's setting up and its end. exporter.py starts it with a socket as descriptor 0: frames come in,
+and counts of spans go out, a line each. It ends when the sidecar does, however that comes about, and at most
+FLUSH_SECONDS later, whatever a collector does.
 """
 
 import contextlib
 import gc
 import logging
 import os
-import pickle
 import select
 import signal
 import socket
@@ -17,24 +16,28 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from functools import partial
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from observability.errors import Log
 from observability.log.messages import Messages, Stream
-from observability.otlp.exporter import FLUSH_SECONDS, NAME, Books, Setup, Snapshot, signal_endpoint
-from observability.otlp.metrics import Counters
+from observability.otlp import frames
+from observability.otlp.exporter import FLUSH_SECONDS, NAME, SpanCounts, signal_endpoint
+from observability.otlp.frames import Setup
+from observability.otlp.metrics import OtlpMetrics
 from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of
 from observability.otlp.spans import Spans
 
 _NICENESS = 5  # where there is one core for all, the intake comes first
-_MOMENT_MILLISECONDS = 20
-_WAY_OUT_SECONDS = 0.2  # of FLUSH_SECONDS
+_LOOK_MILLISECONDS = 20
+_EXIT_SECONDS = 0.2  # of FLUSH_SECONDS
 _LOG_AGAIN_SECONDS = 60.0
 _HEADERS_READER = "opentelemetry.util.re"
 _VALUES_BEFORE_A_LOOK = 20_000  # spans hold no cycles, and many values
+
+Frame = tuple[bytes, bytes]
 
 
 def main() -> None:
@@ -45,10 +48,10 @@ def main() -> None:
     os.nice(_NICENESS)
     _trust_the_system()
     with socket.socket(fileno=0) as line:
-        frames = _frames(line.makefile("rb"))
-        setup = next(frames, None)
-        if isinstance(setup, Setup):
-            _export(setup, frames, line)
+        received = _received(line)
+        kind, content = next(received, (b"", b""))
+        if kind == frames.SETUP:
+            _export(frames.setup_in(content), received, line)
     os._exit(0)
 
 
@@ -59,12 +62,15 @@ def _trust_the_system() -> None:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", place)
 
 
-def _export(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
-    stderr = Stream(2, _WAY_OUT_SECONDS)
+def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> None:
+    stderr = Stream(2, _EXIT_SECONDS)
     log = Messages(stderr, time.time, as_json=setup.json)
 
     def give_up(error: BaseException | None) -> None:
-        log("error", f"spans and counters cannot be exported: {_one_line(str(error))}")
+        log(
+            "error",
+            f"spans and metrics cannot be exported: {cause_of(error) if error else 'no reason given'}",
+        )
         stderr.close()
         os._exit(1)
 
@@ -72,33 +78,35 @@ def _export(setup: Setup, frames: Iterable[object], line: socket.socket) -> None
     # No thread, of ours or the SDK's, is missed in silence: the sidecar starts another process.
     threading.excepthook = lambda told: give_up(told.exc_value)
     try:
-        _work(setup, frames, line)
+        _work(setup, received, line)
     except Exception as error:  # noqa: BLE001  the boundary, as for threads
         give_up(error)
     stderr.close()
 
 
-def _work(setup: Setup, frames: Iterable[object], line: socket.socket) -> None:
+def _work(setup: Setup, received: Iterable[Frame], line: socket.socket) -> None:
     """Take frames in until there are no more, then get out what waits."""
     resource = resource_of(setup)
     spans = Spans(resource, InstrumentationScope(NAME, setup.version), setup.privacy)
     exporter = CountedExporter(signal_endpoint(setup.endpoint, "traces"), _reporter(line))
-    queue = SpanQueue(spans, exporter, size_of(os.environ), _end_of(line))
-    takers: dict[type, Callable[[Any], None]] = {bytes: queue.put}
+    read = partial(frames.events_in, refusal_seconds=setup.refusal_seconds)
+    queue = SpanQueue(spans, exporter, size_of(os.environ), read, _end_of(line))
+    # What makes spans is left as it is until there is room for them.
+    takers: dict[bytes, Callable[[bytes], None]] = {frames.EVENTS: queue.put}
     closers = [queue.close]
-    if setup.counters:
-        counters = Counters(setup, resource)
-        takers[Snapshot] = counters.take
-        closers.append(counters.close)
+    if setup.metrics:
+        metrics = OtlpMetrics(setup, resource)
+        takers[frames.VALUES] = lambda content: metrics.take(frames.values_in(content))
+        closers.append(metrics.close)
     gc.freeze()
     gc.set_threshold(_VALUES_BEFORE_A_LOOK)
-    for frame in frames:
-        takers[type(frame)](frame)
+    for kind, content in received:
+        takers[kind](content)
     _flush(closers)
 
 
 class _SdkLog(logging.Handler):
-    """What the SDK has to say, each thing now and then: a collector that is down is told of once a minute."""
+    """What the SDK logs, each thing now and then: a collector that is down is told of once a minute."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
@@ -111,8 +119,7 @@ class _SdkLog(logging.Handler):
         if now - self._logged.get(record.msg, -_LOG_AGAIN_SECONDS) >= _LOG_AGAIN_SECONDS:
             self._logged[record.msg] = now
             # What this one adds are the headers, and so credentials.
-            told = str(record.msg) if record.name == _HEADERS_READER else record.getMessage()
-            self._log(record.levelname.lower(), f"OpenTelemetry: {_one_line(told)}")
+            self._log(record.levelname.lower(), f"OpenTelemetry: {_text_of(record)}")
 
 
 def resource_of(setup: Setup) -> Resource:
@@ -126,19 +133,18 @@ def resource_of(setup: Setup) -> Resource:
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
-def _frames(stream: BinaryIO) -> Iterator[object]:
-    """Yield what comes in until the sidecar has ended, which may be in the middle of a frame."""
-    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
-        while True:
-            yield pickle.load(stream)  # noqa: S301  from our other half
+def _received(line: socket.socket) -> Iterator[Frame]:
+    """Yield what comes in until the sidecar has ended."""
+    with contextlib.suppress(OSError):
+        yield from frames.read(line.makefile("rb"))
 
 
-def _reporter(line: socket.socket) -> Callable[[Books], None]:
-    """Return what tells the books; each report holds all of them, so it does not matter if one is lost."""
+def _reporter(line: socket.socket) -> Callable[[SpanCounts], None]:
+    """Return what tells the counts; each report holds all of them, so it does not matter if one is lost."""
 
-    def report(books: Books) -> None:
+    def report(counts: SpanCounts) -> None:
         with contextlib.suppress(OSError):
-            line.send(b"%d %d\n" % books, socket.MSG_DONTWAIT)
+            line.send(b"%d %d\n" % counts, socket.MSG_DONTWAIT)
 
     return report
 
@@ -147,13 +153,13 @@ def _end_of(line: socket.socket) -> IsOver:
     """Return what waits a moment for the sidecar to end, or to say that this was all."""
     end = select.poll()
     end.register(line, select.POLLRDHUP)
-    return lambda: bool(end.poll(_MOMENT_MILLISECONDS))
+    return lambda: bool(end.poll(_LOOK_MILLISECONDS))
 
 
 def _flush(closers: Sequence[Callable[[], None]]) -> None:
     """Close all, each in a thread of its own: the SDK's own limits are none, or ten seconds."""
     threads = [threading.Thread(target=close, daemon=True) for close in closers]
-    deadline = time.monotonic() + FLUSH_SECONDS - _WAY_OUT_SECONDS
+    deadline = time.monotonic() + FLUSH_SECONDS - _EXIT_SECONDS
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -166,5 +172,26 @@ def _listen_to_the_sdk(log: Log) -> None:
     logging.getLogger().addHandler(_SdkLog(log))
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _text_of(record: logging.LogRecord) -> str:
+    """Return a message in one line, with each error in it cut to its cause."""
+    if record.name == _HEADERS_READER:
+        # What this one adds are the headers, and so credentials.
+        return " ".join(str(record.msg).split())
+    if isinstance(record.args, tuple):
+        record.args = tuple(cause_of(arg) if isinstance(arg, Exception) else arg for arg in record.args)
+    return " ".join(record.getMessage().split())
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is behind an error: of a chain that libraries wrapped around it, the innermost link."""
+    inner = _wrapped(error)
+    if inner:
+        return cause_of(inner)
+    reason = getattr(error, "strerror", None) if isinstance(error, OSError) else None
+    return reason or " ".join(str(error).split()).rpartition(": ")[2] or type(error).__name__
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return the error that this one was made of: as Python has it, or requests and urllib3."""
+    found = (error.__cause__, getattr(error, "reason", None), *error.args, error.__context__)
+    return next((one for one in found if isinstance(one, BaseException) and one is not error), None)

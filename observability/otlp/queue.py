@@ -1,14 +1,14 @@
-"""The queue of spans before the SDK's exporter, with books that do not miss one.
+"""The queue of spans before the SDK's exporter, with counts that do not miss one.
 
 Owns what happens to a span between its event and the collector's answer. The SDK's queue would let the
-oldest go and not count them. So it never overflows: who fills it waits while it is full, and otlp.py drops
-what would be too much in hand, before anything was made of it.
+oldest go and not count them. So it never overflows: who fills it waits while it is full, and exporter.py
+drops what would be too much in hand, before anything was made of it.
 """
 
 import contextlib
 import os
-import pickle
 import queue
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -20,34 +20,40 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from observability.arrivals.parsing import Event
-from observability.otlp.exporter import Books
+from observability.otlp.exporter import SpanCounts
 from observability.otlp.sampling import spans_in
 from observability.otlp.session import session
 from observability.otlp.spans import Spans
 
 QUEUE = 32768  # spans: a burst of 20,000 overran the SDK's own 2,048
-BATCH_MOST = 512  # spans, as the SDK has it
+MAX_BATCH = 512  # spans, as the SDK has it
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
-_SESSION_MOST = 2  # spans
+_MAX_OF_SESSION = 2  # spans
 
+_ALL = sys.maxsize  # of a batch, whatever its size
+
+Read = Callable[[bytes], list[Event]]
 IsOver = Callable[[], bool]
 
 
 def size_of(environ: Mapping[str, str]) -> int:
     """Return how many spans may wait, as OTEL_BSP_MAX_QUEUE_SIZE has it."""
     asked = environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
-    return max(int(asked), _SESSION_MOST) if asked.isdecimal() else QUEUE
+    return max(int(asked), _MAX_OF_SESSION) if asked.isdecimal() else QUEUE
 
 
 class SpanQueue:
     """The SDK's batch processor, and who fills it, in a thread of its own."""
 
-    def __init__(self, spans: Spans, exporter: "CountedExporter", size: int, is_over: IsOver) -> None:
-        """Export what spans makes; is_over is asked while there is no room in the queue."""
-        self._spans, self._exporter, self._size, self._is_over = spans, exporter, size, is_over
+    def __init__(
+        self, spans: Spans, exporter: "CountedExporter", size: int, read: Read, is_over: IsOver
+    ) -> None:
+        """Export what spans makes of what read finds; is_over is asked while the queue has no room."""
+        self._spans, self._exporter, self._size = spans, exporter, size
+        self._read, self._is_over = read, is_over
         self._submitted = 0
         # The SDK refuses a batch that is larger than the queue; one that the environment names is as it says.
-        batch = None if _BATCH in os.environ else min(BATCH_MOST, size)
+        batch = None if _BATCH in os.environ else min(MAX_BATCH, size)
         self._processor = BatchSpanProcessor(exporter, max_queue_size=size, max_export_batch_size=batch)
         self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # as they came, which is smallest
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
@@ -65,7 +71,7 @@ class SpanQueue:
 
     def _run(self) -> None:
         while events := self._waiting.get():
-            for event in pickle.loads(events):  # noqa: S301  from our other half
+            for event in self._read(events):
                 self._take(event)
 
     def _take(self, event: Event) -> None:
@@ -81,12 +87,12 @@ class SpanQueue:
 class CountedExporter(SpanExporter):
     """The SDK's own, counted: taken from the queue, and what became of it."""
 
-    def __init__(self, endpoint: str | None, report: Callable[[Books], None]) -> None:
-        """Export to endpoint, or where the environment says; report the books after each batch."""
+    def __init__(self, endpoint: str | None, report: Callable[[SpanCounts], None]) -> None:
+        """Export to endpoint, or where the environment says; report the counts after each batch."""
         self._report = report
         self._inner = OTLPSpanExporter(endpoint=endpoint, session=session(self._answered))
         self._refused = 0
-        self._books = Books()
+        self._counts = SpanCounts()
         self.taken = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -97,13 +103,13 @@ class CountedExporter(SpanExporter):
             result = self._inner.export(spans)
         finally:
             refused = self._refused if result is SpanExportResult.SUCCESS else len(spans)
-            self._books = self._books.after(len(spans), min(refused, len(spans)))
-            self._report(self._books)
+            self._counts = self._counts.after(len(spans), min(refused, len(spans)))
+            self._report(self._counts)
         return result
 
     def _answered(self, status: int, body: bytes) -> None:
         """Look at what the SDK does not: redirections, which it takes for success, and partial successes."""
-        self._refused = QUEUE if status >= HTTPStatus.MULTIPLE_CHOICES else 0
+        self._refused = _ALL if status >= HTTPStatus.MULTIPLE_CHOICES else 0
         with contextlib.suppress(DecodeError):
             told = ExportTraceServiceResponse.FromString(body)
             self._refused += max(0, told.partial_success.rejected_spans)

@@ -2,7 +2,7 @@
 
 Owns names, attributes and status. The spans are built after the fact, with the event's own times and
 identities, so that what the subprogram did under its TRACEPARENT hangs below the span that is sent here. What
-may be told of a person is privacy.py's business, and getting spans out is exporting.py's, which alone loads
+may be told of a person is privacy.py's business, and getting spans out is process.py's, which alone loads
 this module.
 """
 
@@ -23,6 +23,7 @@ SESSION, SUBPROGRAM = "POP3 session", "subprogram"
 Attributes = dict[str, str | int]
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_FAILURES = ("temporary", "misuse", "crashed")  # of the reasons for a refusal
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
@@ -81,12 +82,9 @@ def _context(event: Event, span: str) -> SpanContext:
 
 
 def _failure(event: Event) -> Attributes:
-    """Say what failed on our side; a refused login is its client's mistake, as a 4xx of HTTP is."""
-    if event.signal is not None:
-        return {"error.type": "crash"}
-    if event.status == 111:  # noqa: PLR2004  checkpassword's temporary problem
-        return {"error.type": "111"}
-    return {"error.type": event.error} if event.error else {}
+    """Return what failed on our side; a refused login is its client's mistake, as a 4xx of HTTP is."""
+    failure = event.reason if event.reason in _FAILURES else event.error
+    return {"error.type": failure} if failure else {}
 
 
 def _attributes(event: Event) -> Attributes:
@@ -99,9 +97,8 @@ def _network_type(event: Event) -> str | None:
     return ("ipv6" if ":" in address else "ipv4") if address else None
 
 
-def _tls(part: int) -> Callable[[Event], str | None]:
-    """Return what tells a part of, e.g., TLSv1.3: 0 for tls, 2 for 1.3."""
-    return lambda event: (event.tls or "").lower().partition("v")[part] or None
+def _tls_name(event: Event) -> str | None:
+    return (event.tls or "").lower().partition("v")[0] or None
 
 
 _ATTRIBUTES: dict[str, Callable[[Event], str | int | None]] = {
@@ -111,12 +108,13 @@ _ATTRIBUTES: dict[str, Callable[[Event], str | int | None]] = {
     "network.protocol.name": lambda _: "pop3",
     "network.transport": lambda _: "tcp",
     "network.type": _network_type,
-    "tls.protocol.name": _tls(0),
-    "tls.protocol.version": _tls(2),
+    "tls.protocol.name": _tls_name,
+    "tls.protocol.version": lambda event: event.tls_version,
     "tls.cipher": lambda event: event.cipher,
     "process.pid": lambda event: event.pid,
     "qmail_popup.auth.result": lambda event: event.record.result if event.record else None,
     "qmail_popup.auth.method": lambda event: event.record.method if event.record else None,
     "qmail_popup.protocol": lambda event: event.protocol,
     "qmail_popup.ended": lambda event: event.ended,
+    "qmail_popup.auth.reason": lambda event: event.reason,
 }

@@ -47,7 +47,10 @@ class SidecarCollector(Collector):
             yield _counter(family, rows[family.name], committed.exemplars)
         for family in families.HISTOGRAMS:
             yield _histogram(family, rows[family.name], committed.exemplars)
-        yield from self._gauges(committed)
+        looked_up = _by_family(gauges(self._sources))
+        for family in families.GAUGES:
+            if family.name in looked_up:
+                yield _gauge(family, looked_up[family.name])
 
     def describe(self) -> Iterator[Metric]:
         """Yield all families without a sample, so that each can be asked for by its name."""
@@ -60,15 +63,19 @@ class SidecarCollector(Collector):
             for family in group:
                 yield kind(PREFIX + family.name, family.help)
 
-    def _gauges(self, committed: Committed) -> Iterator[Metric]:
-        sources = self._sources
-        if sources.active:
-            yield _gauge(families.ACTIVE, sources.active())
-        if sources.sessions_limit is not None:
-            yield _gauge(families.SESSIONS_LIMIT, sources.sessions_limit)
-        yield _gauge(families.SPOOL_BYTES, sources.spool_bytes())
-        yield _gauge(families.LAST_EVENT, committed.last_event)
-        yield _gauge(families.BUILD, 1, (sources.version, platform.python_version()))
+
+def gauges(sources: Sources) -> dict[Series, float]:
+    """Return what is not counted but looked up: the series of families.GAUGES that are known here."""
+    found: dict[Series, float] = {
+        (families.SPOOL_BYTES.name,): sources.spool_bytes(),
+        (families.LAST_EVENT.name,): sources.committed().last_event,
+        (families.BUILD.name, sources.version, platform.python_version()): 1,
+    }
+    if sources.active:
+        found[families.ACTIVE.name,] = sources.active()
+    if sources.sessions_limit is not None:
+        found[families.SESSIONS_LIMIT.name,] = sources.sessions_limit
+    return found
 
 
 def registry(sources: Sources) -> CollectorRegistry:
@@ -97,9 +104,10 @@ def _by_family(values: Mapping[Series, float]) -> dict[str, dict[Labels, float]]
     return rows
 
 
-def _gauge(family: Family, value: float, labels: Labels = ()) -> Metric:
+def _gauge(family: Family, rows: Mapping[Labels, float]) -> Metric:
     metric = GaugeMetricFamily(PREFIX + family.name, family.help, labels=family.labels)
-    metric.add_metric(labels, value)
+    for labels, value in rows.items():
+        metric.add_metric(labels, value)
     return metric
 
 

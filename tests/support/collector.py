@@ -1,11 +1,13 @@
 """A receiver of OTLP over HTTP: decodes what came over the wire, and misbehaves as a test wants it to."""
 
+import contextlib
 import gzip
 import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -19,6 +21,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.authority import Authority
+from tests.support.processes import children
+from tests.support.waiting import until
 
 _PIECE = 65536
 
@@ -103,7 +107,7 @@ class Collector:
         return [span for body in self._taken(path) for span in _spans(body)]
 
     def points(self) -> list[Points]:
-        """Return each export of counters that it took."""
+        """Return the counters and gauges of each export that it took."""
         return [_points(body) for body in self._taken("/v1/metrics")]
 
     def _taken(self, path: str) -> Iterator[bytes]:
@@ -149,6 +153,18 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: an exporter that was killed is what some tests are about."""
 
 
+def await_exporter(sidecar: int) -> None:
+    """Wait until the exporter that a process started is at work: that takes longer than the end may take."""
+    until(lambda: any(map(_is_at_work, children(sidecar))))
+
+
+def _is_at_work(exporter: int) -> bool:
+    """Whether it has its threads: for stderr, for its queue, and the SDK's."""
+    with contextlib.suppress(OSError):
+        return len(list(Path(f"/proc/{exporter}/task").iterdir())) > 3
+    return False
+
+
 def attributes(sent: Iterable[KeyValue]) -> Attributes:
     """Return attributes by name; one that came twice, or of another type, fails the test."""
     told: Attributes = {}
@@ -177,6 +193,7 @@ def _points(body: bytes) -> Points:
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
+        if not metric.HasField("histogram")
     }
 
 

@@ -14,7 +14,6 @@ import posix
 import runpy
 import select
 import sys
-import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -191,20 +190,6 @@ def _hurry_to_end() -> None:
     _replace(fcntl, "flock", locking)
 
 
-def _hurry_to_lock() -> None:
-    """Have a popup wait for DIR/let-go between opening DIR/spool and locking it; no alarm ends it."""
-    lock = fcntl.flock
-
-    def locking(fd: int, operation: int) -> None:
-        directory = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
-        while not os.path.exists(f"{directory}/let-go"):
-            time.sleep(0.01)
-        lock(fd, operation)
-
-    _replace(fcntl, "flock", locking)
-    _replace(sys.modules["_signal"], "setitimer", lambda *_: None)
-
-
 def _last_look() -> None:
     """Let a pusher see nothing in the spool that it does not drain."""
     from observability.arrivals.spool import Spool
@@ -243,7 +228,6 @@ PARTS: dict[str, Callable[[], None]] = {
     "second-look": _second_look,
     "one-push-at-a-time": _one_push_at_a_time,
     "hurry-to-end": _hurry_to_end,
-    "hurry-to-lock": _hurry_to_lock,
     "last-look": _last_look,
 }
 

@@ -1,4 +1,4 @@
-"""The exporter's process and the books of what it was given, against collectors of all tempers."""
+"""The exporter's process and the counts of what it was given, against collectors of all tempers."""
 
 import os
 import signal
@@ -13,10 +13,11 @@ import pytest
 
 from observability.arrivals.parsing import Event, parse
 from observability.event import build
-from observability.otlp.exporter import IN_HAND_MOST, Exporter, Parts, Setup, Snapshot, signal_endpoint
+from observability.otlp.exporter import MAX_IN_HAND, Exporter, Parts, signal_endpoint
+from observability.otlp.frames import Setup, Values
 from observability.otlp.sampling import sampler
 from observability.privacy import Privacy
-from tests.support.collector import Collector
+from tests.support.collector import Collector, await_exporter
 from tests.support.sidecar import REJECTED, eventually, fields
 
 STOP_MOST_SECONDS = 3.0
@@ -46,37 +47,48 @@ def events(number: int, changes: Mapping[str, bytes | None] | None = None) -> li
 
 
 class Trial:
-    """An exporter, what it booked as dropped, and what it had to say."""
+    """An exporter, what it counted as dropped, and what it logged."""
 
     def __init__(
-        self, endpoint: str | None, *, counters: bool = False, accepted: float = 1.0, most: int = IN_HAND_MOST
+        self, endpoint: str | None, *, metrics: bool = False, accepted: float = 1.0, most: int = MAX_IN_HAND
     ) -> None:
-        self.booked, self.now, self.totals = 0, 0.0, Snapshot({}, 0)
-        self.said: list[str] = []
+        self.dropped, self.now = 0, 0.0
+        self.values: Values = {}
+        self.logged: list[str] = []
         self.store_fails = False
-        setup = Setup(endpoint, counters, Privacy("off", "off", b""), "here", "1.2.3", BORN, json=False)
-        parts = Parts(sampler(accepted), self.book, lambda: self.totals, self.say, lambda: self.now, most)
+        setup = Setup(
+            endpoint,
+            metrics,
+            Privacy("off", "off", b""),
+            "here",
+            "1.2.3",
+            BORN,
+            json=False,
+            refusal_seconds=10.0,
+        )
+        parts = Parts(sampler(accepted), self.count, lambda: self.values, self.log, lambda: self.now, most)
         self.exporter = Exporter(setup, parts)
+        await_exporter(os.getpid())
 
-    def book(self, dropped: int) -> None:
+    def count(self, dropped: int) -> None:
         """Do what the store does, or fail as it does."""
         if self.store_fails:
             raise sqlite3.OperationalError
         assert dropped > 0
-        self.booked += dropped
+        self.dropped += dropped
 
-    def say(self, _level: str, text: str) -> None:
+    def log(self, _level: str, text: str) -> None:
         """Note a message."""
-        self.said.append(text)
+        self.logged.append(text)
 
     def drops(self, expected: int) -> bool:
-        """Whether so many are booked, given time, and not more."""
+        """Whether so many are counted, given time, and not more."""
 
         def looked() -> bool:
             self.exporter.tick()
-            return self.booked >= expected
+            return self.dropped >= expected
 
-        return eventually(looked) and expected == self.booked
+        return eventually(looked) and expected == self.dropped
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +167,7 @@ def test_a_small_queue_makes_small_batches(collector: Collector, monkeypatch: py
     with Trial(collector.url) as trial:
         trial.exporter(events(100))
         assert arrives(collector, 200)
-    assert 0 == trial.booked
+    assert 0 == trial.dropped
 
 
 def test_an_answer_without_an_end_takes_no_memory(collector: Collector) -> None:
@@ -171,7 +183,7 @@ def test_an_answer_without_an_end_takes_no_memory(collector: Collector) -> None:
             trial.exporter(events(10))
         assert arrives(collector, 440)
         assert resident(child()) - before < 20_000
-    assert 0 == trial.booked
+    assert 0 == trial.dropped
 
 
 def resident(pid: int) -> int:
@@ -185,18 +197,18 @@ def test_what_waits_is_flushed_at_the_end(collector: Collector, monkeypatch: pyt
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
     with Trial(collector.url) as trial:
         trial.exporter(events(20))
-    assert (40, 0) == (len(collector.spans()), trial.booked)
+    assert (40, 0) == (len(collector.spans()), trial.dropped)
 
 
 def test_sessions_that_are_not_kept_are_not_sent(collector: Collector) -> None:
     """And that is no drop: somebody wanted it."""
     with Trial(collector.url, accepted=0.0) as trial:
         trial.exporter([*events(20), *events(3, REJECTED)])
-    assert (6, 0) == (len(collector.spans()), trial.booked)
+    assert (6, 0) == (len(collector.spans()), trial.dropped)
 
 
 @pytest.mark.parametrize("status", [302, 400, 429, 503])
-def test_what_a_collector_refuses_is_booked(
+def test_what_a_collector_refuses_is_counted(
     status: int, collector: Collector, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Whether the SDK tries again or not; and it is told of once, in one line."""
@@ -211,7 +223,22 @@ def test_what_a_collector_refuses_is_booked(
     assert all(line.startswith("qmail-popup-sidecar: OpenTelemetry: ") for line in said)
 
 
-def test_what_a_collector_takes_in_part_is_booked(collector: Collector) -> None:
+def test_a_batch_larger_than_the_usual_queue_that_is_refused_is_counted_in_whole(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redirection refuses every span of it, however many there are."""
+    collector.status = 302
+    for name in ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "40000")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    with Trial(collector.url) as trial:
+        for _ in range(20):
+            trial.exporter(events(1) * 1000)
+        assert trial.drops(40_000)
+
+
+def test_what_a_collector_takes_in_part_is_counted(collector: Collector) -> None:
     """An answer of 200 may refuse spans as well."""
     collector.refuses = 3
     with Trial(collector.url) as trial:
@@ -243,7 +270,7 @@ def test_a_collector_that_never_answers(collector: Collector, monkeypatch: pytes
         assert trial.drops(1800)
         trial.exporter(events(10))
         assert arrives(collector, 220)
-    assert 1800 == trial.booked
+    assert 1800 == trial.dropped
 
 
 @pytest.mark.parametrize("number", [20, 200], ids=["all in its queue", "some on the way"])
@@ -257,11 +284,11 @@ def test_an_end_while_the_queue_is_full(
     with Trial(collector.url) as trial:
         trial.exporter(events(number))
         assert eventually(lambda: bool(collector.waiting))
-    assert 2 * number == trial.booked
+    assert 2 * number == trial.dropped
 
 
 def test_an_exporter_that_dies(collector: Collector) -> None:
-    """What it had in hand is booked, so is what comes meanwhile, and another one starts a while later."""
+    """What it had in hand is counted, so is what comes meanwhile, and another one starts a while later."""
     collector.gate.clear()
     with Trial(collector.url) as trial:
         trial.exporter(events(1))
@@ -271,27 +298,28 @@ def test_an_exporter_that_dies(collector: Collector) -> None:
         assert trial.drops(12)
         trial.exporter(events(2))
         assert trial.drops(16)
-        assert ["the exporter of spans has died"] == trial.said
+        assert ["the exporter of spans has died"] == trial.logged
         collector.gate.set()
         trial.now += 60
         trial.exporter.tick()
+        await_exporter(os.getpid())
         last = events(3)
         trial.exporter(last)
-    assert 16 == trial.booked
+    assert 16 == trial.dropped
     assert {event.identity for event in last} <= {span.span.trace_id for span in collector.spans()}
 
 
 def test_an_exporter_that_does_not_read(collector: Collector) -> None:
-    """What is on the way to it is bounded, nothing waits, and all of it is booked at the end."""
+    """What is on the way to it is bounded, nothing waits, and all of it is counted at the end."""
     many = events(500)
     with Trial(collector.url) as trial:
         os.kill(child(), signal.SIGSTOP)  # at once: of what it has sent it may not have told yet
-        for _ in range(60):
+        for _ in range(80):
             trial.exporter(many)
         trial.exporter.tick()
-        before = trial.booked
-        assert 0 < before < 60_000
-    assert 60_000 == trial.booked
+        before = trial.dropped
+        assert 0 < before < 80_000
+    assert 80_000 == trial.dropped
 
 
 def test_signals_of_a_service_manager_do_not_end_it(collector: Collector) -> None:
@@ -306,7 +334,7 @@ def test_signals_of_a_service_manager_do_not_end_it(collector: Collector) -> Non
         assert trial.drops(0)
 
 
-def test_books_wait_for_the_store(collector: Collector) -> None:
+def test_counts_wait_for_the_store(collector: Collector) -> None:
     """While it cannot be written nothing is forgotten."""
     collector.status = 400
     with Trial(collector.url) as trial:
@@ -318,34 +346,29 @@ def test_books_wait_for_the_store(collector: Collector) -> None:
         assert trial.drops(2)
 
 
-def test_counters_are_those_of_the_sidecar(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_are_the_values_of_the_sidecar(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     """As told last, cumulative whatever the environment prefers, and since the birth of the store."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
-    key = ("auth_attempts", "rejected", "User", "POP3")
-    with Trial(collector.url, counters=True) as trial:
+    series = ("auth_attempts", "rejected", "User", "POP3")
+    with Trial(collector.url, metrics=True) as trial:
         for value in (5, 7):
-            trial.totals = Snapshot(
-                {key: value, ("sessions", "quit", "POP3S"): 3, ("telemetry_pushes", "ok"): 9}, 4
-            )
+            trial.values = {series: value, ("sessions", "quit", "POP3S"): 3, ("sessions_active",): 4}
             trial.exporter.tick()
             assert eventually(lambda: bool(collector.points()) and _attempts(collector) == value)  # noqa: B023
-        trial.totals = trial.totals._replace(values={key: 8})
+        trial.values = {series: 8}
     assert 8 == _attempts(collector)
     first = next(points for points in collector.points() if "qmail_popup.sessions" in points)
     assert {frozenset({("ended", "quit"), ("protocol", "POP3S")}): (3, BORN)} == first["qmail_popup.sessions"]
     assert {frozenset(): (4, 0)} == first["qmail_popup.sessions.active"]
-    assert {
-        "qmail_popup.auth.attempts",
-        "qmail_popup.sessions",
-        "qmail_popup.sessions.active",
-    } == first.keys()
+    names = {"qmail_popup.auth.attempts", "qmail_popup.sessions", "qmail_popup.sessions.active"}
+    assert names == first.keys()
     assert {BORN} == {
         point.start for points in collector.points() for point in points["qmail_popup.auth.attempts"].values()
     }
 
 
-def test_counters_do_not_wait_for_spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_do_not_wait_for_spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where both have collectors of their own, and that of the spans never answers."""
     for name, value in {
         **SMALL,
@@ -356,10 +379,10 @@ def test_counters_do_not_wait_for_spans(collector: Collector, monkeypatch: pytes
     with Collector() as mute:
         mute.gate.clear()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{mute.url}/v1/traces")
-        with Trial(None, counters=True) as trial:
+        with Trial(None, metrics=True) as trial:
             trial.exporter(events(500))
             assert eventually(lambda: bool(mute.waiting))
-            trial.totals = Snapshot({("auth_attempts", "rejected", "User", "POP3"): 5}, 0)
+            trial.values = {("auth_attempts", "rejected", "User", "POP3"): 5}
             trial.exporter.tick()
             assert eventually(lambda: bool(collector.points()) and _attempts(collector) == 5)
 

@@ -9,7 +9,7 @@ import pytest
 
 from observability.event import build
 from tests.support import authority
-from tests.support.collector import Collector
+from tests.support.collector import Collector, await_exporter
 from tests.support.keeper import Keeper
 from tests.support.processes import children, is_gone
 from tests.support.sidecar import (
@@ -103,11 +103,13 @@ def test_tls_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     made = authority.make(tmp_path)
     with Collector(made) as collector:
         with RunningSidecar(tmp_path, "--otlp", collector.url, environ=QUICK) as sidecar:
+            await_exporter(sidecar.process.pid)
             assert deliver(sidecar.socket, build(fields()))
             assert 0 == sidecar.stop()
         assert [] == collector.spans()
         told = {**QUICK, "SSL_CERT_FILE": str(made.ca)}
         with RunningSidecar(tmp_path, "--otlp", collector.url, environ=told) as sidecar:
+            await_exporter(sidecar.process.pid)
             assert deliver(sidecar.socket, build(fields()))
             assert 0 == sidecar.stop()
         assert 2 == len(collector.spans())
@@ -141,6 +143,7 @@ def test_a_part_of_the_accepted_and_all_others(tmp_path: Path, collector: Collec
     options = ("--otlp", collector.url, "--sample-accepted", "0.5")
     low, high, high_refused = b"1" * 16 + b"7" * 16, b"2" * 16 + b"9" * 16, b"3" * 16 + b"9" * 16
     with RunningSidecar(tmp_path, *options) as sidecar:
+        await_exporter(sidecar.process.pid)
         for trace, changes in ((low, {}), (high, {}), (high_refused, REJECTED)):
             assert deliver(sidecar.socket, build(fields({**changes, "TRACE": trace})))
         assert 0 == sidecar.value("telemetry_spans_dropped_total")
@@ -153,6 +156,7 @@ def test_a_killed_session_has_no_span_until_its_event_comes(tmp_path: Path, coll
     """Nobody knows when it ended; a duplicate of an event has no second one."""
     told = fields()
     with RunningSidecar(tmp_path, "--otlp", collector.url, environ=QUICK) as sidecar:
+        await_exporter(sidecar.process.pid)
         connect(sidecar.socket, hello_of(told)).close()
         assert sidecar.reaches(1, "sessions_total", ended="killed", protocol="POP3")
         for _ in range(2):
@@ -199,6 +203,7 @@ def test_the_installed_sidecar_has_all_that_it_takes(
     program = [str(installed / "bin/qmail-popup-sidecar")]
     with Keeper(tmp_path, program, cwd=Path("/")) as keeper:
         keeper.start("--otlp", collector.url)
+        await_exporter(keeper.pid)
         assert deliver(keeper.socket, build(fields()))
         assert 0 == keeper.stop()
     assert 2 == len(collector.spans())

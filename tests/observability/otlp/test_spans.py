@@ -103,13 +103,25 @@ def test_tls_is_told_as_conventions_have_it() -> None:
     [
         ({}, None),
         (REJECTED, None),
-        ({**REJECTED, "STATUS": b"2"}, None),
-        ({**REJECTED, "STATUS": b"111"}, "111"),
-        ({**REJECTED, "ENDED": b"crashed", "STATUS": None, "SIGNAL": b"11"}, "crash"),
+        ({**REJECTED, "REASON": b"credentials"}, None),
+        ({**REJECTED, "REASON": b"session", "STATUS": None, "SIGNAL": b"13"}, None),
+        ({**REJECTED, "REASON": b"misuse", "STATUS": b"2"}, "misuse"),
+        ({**REJECTED, "REASON": b"temporary", "STATUS": b"111"}, "temporary"),
+        ({**REJECTED, "REASON": b"crashed", "STATUS": None, "SIGNAL": b"11"}, "crashed"),
         ({"ENDED": b"timeout"}, None),
         ({"ENDED": b"tls_failed"}, None),
     ],
-    ids=["accepted", "refused", "misuse", "trouble", "crash", "timeout", "handshake"],
+    ids=[
+        "accepted",
+        "older popup",
+        "refused",
+        "session",
+        "misuse",
+        "temporary",
+        "crashed",
+        "timeout",
+        "handshake",
+    ],
 )
 def test_only_what_failed_on_our_side_is_an_error(
     changes: dict[str, bytes | None], error: str | None
@@ -119,6 +131,13 @@ def test_only_what_failed_on_our_side_is_an_error(
     for span in made(changes):
         assert status is span.status.status_code
         assert error == (span.attributes or {}).get("error.type")
+
+
+def test_why_a_login_was_refused_is_told() -> None:
+    """By the record's own words where it was refused in the clear."""
+    assert "session" == attributes({**REJECTED, "REASON": b"session"})["qmail_popup.auth.reason"]
+    clear = {"RECORD": RECORD.replace(b"Accept::AUTH::User", b"Reject::STLS::Any"), "ENDED": b"tls_required"}
+    assert "tls_required" == attributes(clear)["qmail_popup.auth.reason"]
 
 
 @pytest.mark.parametrize("word", ["fork", "pipe", "control"])

@@ -113,19 +113,19 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize(
-    ("subprogram", "ended", "result", "error"),
+    ("subprogram", "ended", "result", "reason"),
     [
         (ACCEPTS, "accepted", "accepted", ""),
-        (REFUSES, "rejected", "rejected", ""),
-        (shell("exit 2"), "rejected", "rejected", ""),
-        (shell("exit 111"), "rejected", "rejected", "111"),
-        (("/does/not/exist",), "rejected", "rejected", "111"),
-        (shell("kill -SEGV $$"), "crashed", "rejected", "crash"),
+        (REFUSES, "rejected", "rejected", "credentials"),
+        (shell("exit 2"), "rejected", "rejected", "misuse"),
+        (shell("exit 111"), "rejected", "rejected", "temporary"),
+        (("/does/not/exist",), "rejected", "rejected", "temporary"),
+        (shell("kill -SEGV $$"), "crashed", "rejected", "crashed"),
     ],
-    ids=["accepted", "refused", "misuse", "trouble", "missing", "crash"],
+    ids=["accepted", "refused", "misuse", "temporary", "missing", "crashed"],
 )
 def test_a_login_is_a_trace(
-    stage: Stage, subprogram: tuple[str, ...], ended: str, result: str, error: str
+    stage: Stage, subprogram: tuple[str, ...], ended: str, result: str, reason: str
 ) -> None:
     """Every attribute, time, status and parent is what the record and the session's surroundings say."""
     story = stage.session(subprogram)
@@ -139,8 +139,10 @@ def test_a_login_is_a_trace(
         "qmail_popup.ended": ended,
         "user.name": "bob",
     }
+    error = reason if reason in ("temporary", "misuse", "crashed") else ""
     failed = {"error.type": error} if error else {}
-    assert told | failed == session.attributes
+    refused = {"qmail_popup.auth.reason": reason} if reason else {}
+    assert told | refused | failed == session.attributes
     assert failed == subspan.attributes
     assert f"pid {story.pid} {result.title()[:6]}::AUTH::User P:POP3 S:192.0.2.7:".encode() in story.record
     assert story.record.endswith(b" ?~ 'bob'\n")
@@ -212,7 +214,11 @@ def test_refused_before_tls(stage: Stage) -> None:
     """The word unknown in the record is no user."""
     story = stage.session(ACCEPTS, b"USER bob\r\n", {"UCSPITLS": "!"})
     (session,) = stage.trace(story, 1).values()
-    login = {"qmail_popup.auth.result": "rejected", "qmail_popup.auth.method": "Any"}
+    login = {
+        "qmail_popup.auth.result": "rejected",
+        "qmail_popup.auth.method": "Any",
+        "qmail_popup.auth.reason": "tls_required",
+    }
     rest = {"process.pid": story.pid, "qmail_popup.ended": "tls_required"}
     assert CONSTANT | login | rest == session.attributes
     assert Status.STATUS_CODE_UNSET == session.span.status.code
