@@ -14,23 +14,21 @@ Steps = Sequence[tuple[float | None, str]]
 NO_MATTER: Steps = ((None, CALM),)
 ALWAYS_GOOD: Steps = ((None, GOOD),)
 NONE_IS_GOOD: Steps = ((None, GOOD), (1, BAD))
-REFUSED_SHARE: Steps = ((None, GOOD), (0.2, ODD), (0.5, BAD))
+FAILED_SHARE: Steps = ((None, GOOD), (0.2, ODD), (0.5, BAD))
 USED_SHARE: Steps = ((None, GOOD), (0.6, ODD), (0.8, BAD))
 TIMES_USUAL: Steps = ((None, GOOD), (2, ODD), (3, BAD))
 SPOOLED_BYTES: Steps = ((None, GOOD), (1, ODD), (48 * 1024 * 1024, BAD))
 
 _LINES = {
     "accepted": GOOD,
-    "refused": BAD,
-    "dropped out": ODD,
     "failed": ODD,
     "spike": BAD,
     "usual": "text",
     "open": CALM,
     "allowed": BAD,
     "all hosts": BAD,
-    "half": CALM,
-    "95 of 100": ODD,
+    "p50": CALM,
+    "p95": ODD,
     "up": GOOD,
     "down": BAD,
 }
@@ -52,7 +50,17 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
         "refused": "dark-yellow",
         "other": "text",
     },
-    "{{reason}}": {"duplicate": CALM, "malformed": BAD, "spool_full": WORST},
+    "{{reason}}": {
+        "credentials": ODD,
+        "session": "light-blue",
+        "temporary": BAD,
+        "misuse": "dark-red",
+        "crashed": WORST,
+        "tls_required": "dark-orange",
+        "duplicate": CALM,
+        "malformed": BAD,
+        "spool_full": WORST,
+    },
     "{{source}}": {"socket": GOOD, "spool": ODD, "log": CALM},
     "{{result}}": {"ok": GOOD, "failed": BAD},
     "{{method}} accepted": {"User accepted": GOOD, "Apop accepted": "dark-green"},

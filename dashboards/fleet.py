@@ -5,28 +5,31 @@ Owns its queries and words, in the order in which an operator reads.
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from dashboards.colours import GOOD, REFUSED_SHARE, USED_SHARE
+from dashboards.colours import FAILED_SHARE, GOOD, USED_SHARE
 from dashboards.frame import frame
-from dashboards.panels import Row, alerts, columns, number, shared_out, stacked, timelines
+from dashboards.panels import Row, alerts, shared_out, stacked, stat, table, timeseries
 from dashboards.promql import (
     ACCEPTED,
     ATTEMPTS,
-    REFUSED,
+    BROKEN,
+    FAILED,
+    FAILURES,
     REJECTED,
     SESSIONS,
-    a_minute,
     grown,
     quantile,
     series,
+    ten_minutes,
     top,
 )
 
-_LOGINS = a_minute(ATTEMPTS, ACCEPTED)
-_REFUSALS = a_minute(*REFUSED)
-_DROPPED_OUT = f"clamp_min({a_minute(ATTEMPTS, REJECTED)} - {_REFUSALS}, 0)"
-_RATIO = f"{_REFUSALS} / ({a_minute(ATTEMPTS)} > 0)"
-_RATIO_OF_HOST = f"{a_minute(*REFUSED, by='instance')} / ({a_minute(ATTEMPTS, by='instance')} > 0)"
-_REFUSED_ABOUT = "refused within 10 s: a wrong password, or a checker that fails"
+_LOGINS = ten_minutes(ATTEMPTS, ACCEPTED)
+_FAILURES = ten_minutes(FAILURES, FAILED)
+_RATIO = f"{_FAILURES} / ({ten_minutes(ATTEMPTS)} > 0)"
+_RATIO_OF_HOST = (
+    f"{ten_minutes(FAILURES, FAILED, by='instance')} / ({ten_minutes(ATTEMPTS, by='instance')} > 0)"
+)
+_FAILED_ABOUT = "refused for wrong credentials"
 
 _OPEN = series("qmail_popup_sessions_active")
 _ALLOWED = series("qmail_popup_sessions_limit")
@@ -48,22 +51,22 @@ def _now() -> Row:
     return Row(
         "Now",
         [
-            number("Accepted", "Logins a minute.", "cpm", _LOGINS, [(None, GOOD)]),
-            number("Refused", f"Attempts a minute that were {_REFUSED_ABOUT}.", "cpm", _REFUSALS),
-            number(
-                "Refusal ratio",
-                f"Of all attempts, the share that was {_REFUSED_ABOUT}.",
+            stat("Accepted", "Logins in ten minutes.", "short", _LOGINS, [(None, GOOD)]),
+            stat("Failed", f"Attempts in ten minutes that were {_FAILED_ABOUT}.", "short", _FAILURES),
+            stat(
+                "Failed share",
+                f"Of all attempts, the share that was {_FAILED_ABOUT}.",
                 "percentunit",
                 _RATIO,
-                REFUSED_SHARE,
+                FAILED_SHARE,
             ),
-            number(
+            stat(
                 "Open sessions",
                 "Connections now. Hosts that push without a sidecar do not know theirs.",
                 "short",
                 f"sum({_OPEN})",
             ),
-            number(
+            stat(
                 "Fullest host",
                 "Its open sessions as a share of what its server allows; known where the sidecar was told "
                 "--sessions-limit.",
@@ -71,7 +74,7 @@ def _now() -> Row:
                 f"max({_FULLNESS})",
                 USED_SHARE,
             ),
-            number(
+            stat(
                 "Hosts",
                 "Hosts whose numbers arrive, scraped or pushed.",
                 "short",
@@ -86,40 +89,43 @@ def _logins() -> Row:
         "Logins",
         [
             stacked(
-                timelines(
+                timeseries(
                     "Attempts to log in",
-                    f"Accepted; {_REFUSED_ABOUT}; or a Reject later than that: the session was served, and "
-                    "its client dropped out.",
-                    "cpm",
-                    {"accepted": _LOGINS, "refused": _REFUSALS, "dropped out": _DROPPED_OUT},
+                    "In ten minutes: accepted, or refused for a reason. credentials: a wrong name or "
+                    "password. "
+                    "session: served, and its client dropped out. temporary, misuse, crashed: the checker "
+                    "had trouble of its own. tls_required: in clear, where that is not allowed.",
+                    "short",
+                    {"accepted": _LOGINS, "{{reason}}": ten_minutes(FAILURES, by="reason")},
                 )
             ).span(18),
             alerts("Alerts", "What fires, or is about to. Each names its runbook."),
-            timelines(
-                "Refusal ratio",
-                f"Of all attempts, the share that was {_REFUSED_ABOUT}. And the five hosts with the highest.",
+            timeseries(
+                "Failed share",
+                f"Of all attempts, the share that was {_FAILED_ABOUT}. And the five hosts with the highest.",
                 "percentunit",
                 {"all hosts": _RATIO, "{{instance}}": top(5, _RATIO_OF_HOST)},
             ).span(8),
             stacked(
-                timelines(
+                timeseries(
                     "Attempts by method",
-                    "As in the record. Any is a login that was refused because TLS was not on.",
-                    "cpm",
+                    "In ten minutes, as in the record. Any is a login that was refused because TLS was "
+                    "not on.",
+                    "short",
                     {
-                        "{{method}} accepted": a_minute(ATTEMPTS, ACCEPTED, by="method"),
-                        "{{method}} rejected": a_minute(ATTEMPTS, REJECTED, by="method"),
+                        "{{method}} accepted": ten_minutes(ATTEMPTS, ACCEPTED, by="method"),
+                        "{{method}} rejected": ten_minutes(ATTEMPTS, REJECTED, by="method"),
                     },
                 )
             ).span(8),
             stacked(
-                timelines(
+                timeseries(
                     "Attempts by protocol",
-                    "As in the record: POP3S where TLS was on, by STLS too.",
-                    "cpm",
+                    "In ten minutes, as in the record: POP3S where TLS was on, by STLS too.",
+                    "short",
                     {
-                        "{{protocol}} accepted": a_minute(ATTEMPTS, ACCEPTED, by="protocol"),
-                        "{{protocol}} rejected": a_minute(ATTEMPTS, REJECTED, by="protocol"),
+                        "{{protocol}} accepted": ten_minutes(ATTEMPTS, ACCEPTED, by="protocol"),
+                        "{{protocol}} rejected": ten_minutes(ATTEMPTS, REJECTED, by="protocol"),
                     },
                 )
             ).span(8),
@@ -131,34 +137,34 @@ def _hosts() -> Row:
     return Row(
         "Hosts",
         [
-            timelines(
-                "Refused, by host",
-                f"Attempts a minute that were {_REFUSED_ABOUT}. The ten hosts with most.",
-                "cpm",
-                {"{{instance}}": top(10, a_minute(*REFUSED, by="instance"))},
+            timeseries(
+                "Failed, by host",
+                f"Attempts in ten minutes that were {_FAILED_ABOUT}. The ten hosts with most.",
+                "short",
+                {"{{instance}}": top(10, ten_minutes(FAILURES, FAILED, by="instance"))},
             ),
-            timelines(
+            timeseries(
                 "Accepted, by host",
-                "Logins a minute. The ten hosts with most.",
-                "cpm",
-                {"{{instance}}": top(10, a_minute(ATTEMPTS, ACCEPTED, by="instance"))},
+                "Logins in ten minutes. The ten hosts with most.",
+                "short",
+                {"{{instance}}": top(10, ten_minutes(ATTEMPTS, ACCEPTED, by="instance"))},
             ),
-            columns(
+            table(
                 "Hosts in this time range",
                 "What happened on each host in the time range. Open sessions, and what is used of the "
                 "limit, are of its end.",
                 {
-                    "refused": grown(*REFUSED, by=_HOST),
+                    "failed": grown(FAILURES, FAILED, by=_HOST),
                     "accepted": grown(ATTEMPTS, ACCEPTED, by=_HOST),
-                    "refused share": f"{grown(*REFUSED, by=_HOST)} / ({grown(ATTEMPTS, by=_HOST)} > 0)",
-                    "checker failed": grown(
-                        "qmail_popup_subprogram_exits_total", 'status=~"111|signal"', by=_HOST
+                    "failed share": (
+                        f"{grown(FAILURES, FAILED, by=_HOST)} / ({grown(ATTEMPTS, by=_HOST)} > 0)"
                     ),
+                    "checker failed": grown(FAILURES, BROKEN, by=_HOST),
                     "sessions": grown(SESSIONS, by=_HOST),
                     "open": f"sum by ({_HOST}) ({_OPEN})",
                     "limit used": f"sum by ({_HOST}) ({_FULLNESS})",
                 },
-                {"refused share": "percentunit", "limit used": "percentunit"},
+                {"failed share": "percentunit", "limit used": "percentunit"},
             ),
         ],
     )
@@ -168,31 +174,32 @@ def _sessions() -> Row:
     return Row(
         "Sessions",
         [
-            timelines(
+            timeseries(
                 "Open sessions",
                 "Connections, and what the servers allow where the sidecars were told --sessions-limit.",
                 "short",
                 {"open": f"sum({_OPEN})", "allowed": f"sum({_ALLOWED})"},
             ),
-            timelines(
+            timeseries(
                 "Fullest hosts",
                 "Open sessions as a share of what the server allows. The five hosts where it is highest.",
                 "percentunit",
                 {"{{instance}}": top(5, _FULLNESS)},
             ),
             stacked(
-                timelines(
+                timeseries(
                     "How sessions end",
-                    "killed: the popup was gone without a word. error: it could not fork, or the like.",
-                    "cpm",
-                    {"{{ended}}": a_minute(SESSIONS, by="ended")},
+                    "In ten minutes. killed: the popup was gone without a word. error: it could not "
+                    "fork, or the like.",
+                    "short",
+                    {"{{ended}}": ten_minutes(SESSIONS, by="ended")},
                 )
             ),
-            timelines(
+            timeseries(
                 "How long accepted sessions last",
-                "From the connection to its end: half of the sessions, and 95 of 100, are shorter than this.",
+                "From the connection to its end: the median (p50), and what 95 of 100 stay below (p95).",
                 "s",
-                {"half": quantile(0.5, *_DURATION), "95 of 100": quantile(0.95, *_DURATION)},
+                {"p50": quantile(0.5, *_DURATION), "p95": quantile(0.95, *_DURATION)},
             ),
         ],
     )
@@ -203,26 +210,27 @@ def _tls() -> Row:
         "TLS",
         [
             shared_out(
-                timelines(
+                timeseries(
                     "TLS versions",
                     "Of the sessions with TLS, the share of each version.",
-                    "cpm",
-                    {"{{version}}": a_minute("qmail_popup_tls_sessions_total", by="version")},
+                    "short",
+                    {"{{version}}": ten_minutes("qmail_popup_tls_sessions_total", by="version")},
                 )
             ).span(8),
             stacked(
-                timelines(
+                timeseries(
                     "Logins with TLS and without",
-                    "Accepted logins: POP3S where TLS was on, by STLS too.",
-                    "cpm",
-                    {"{{protocol}}": a_minute(ATTEMPTS, ACCEPTED, by="protocol")},
+                    "Accepted logins in ten minutes: POP3S where TLS was on, by STLS too.",
+                    "short",
+                    {"{{protocol}}": ten_minutes(ATTEMPTS, ACCEPTED, by="protocol")},
                 )
             ).span(8),
-            timelines(
+            timeseries(
                 "No TLS where it was wanted",
-                "tls_failed: a handshake that came to nothing. tls_required: a login without TLS, refused.",
-                "cpm",
-                {"{{ended}}": a_minute(SESSIONS, 'ended=~"tls_failed|tls_required"', by="ended")},
+                "In ten minutes. tls_failed: a handshake that came to nothing. tls_required: a login "
+                "without TLS, refused.",
+                "short",
+                {"{{ended}}": ten_minutes(SESSIONS, 'ended=~"tls_failed|tls_required"', by="ended")},
             ).span(8),
         ],
     )

@@ -6,18 +6,13 @@ Owns how things look. It knows no metric: a panel's queries, words and unit come
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    common,
-    dashboard,
-    heatmap,
-    logs,
-    loki,
-    prometheus,
-    stat,
-    table,
-    timeseries,
-)
+from grafana_foundation_sdk.builders import bargauge as sdk_bargauge
+from grafana_foundation_sdk.builders import common, dashboard, loki, prometheus
+from grafana_foundation_sdk.builders import heatmap as sdk_heatmap
+from grafana_foundation_sdk.builders import logs as sdk_logs
+from grafana_foundation_sdk.builders import stat as sdk_stat
+from grafana_foundation_sdk.builders import table as sdk_table
+from grafana_foundation_sdk.builders import timeseries as sdk_timeseries
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as words
@@ -31,12 +26,22 @@ PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 LOKI = models.DataSourceRef(type_val="loki", uid="${loki_datasource}")
 
 HEIGHT = 9
+WAITING = "needs eleven minutes of history"
+"""What a panel says in a host's first eleven minutes, while the rules do not know them in whole."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Queries = Mapping[str, str]
 """What is asked, by the legend under which the answer is shown: words, or {{label}}."""
 
-P = TypeVar("P", timeseries.Panel, stat.Panel, heatmap.Panel, table.Panel, bargauge.Panel, logs.Panel)
+P = TypeVar(
+    "P",
+    sdk_timeseries.Panel,
+    sdk_stat.Panel,
+    sdk_heatmap.Panel,
+    sdk_table.Panel,
+    sdk_bargauge.Panel,
+    sdk_logs.Panel,
+)
 
 
 class Row(NamedTuple):
@@ -46,11 +51,11 @@ class Row(NamedTuple):
     panels: Sequence[Builder[models.Panel]]
 
 
-def timelines(
+def timeseries(
     title: str, about: str, unit: str, queries: Queries, *, exemplars: bool = False
-) -> timeseries.Panel:
+) -> sdk_timeseries.Panel:
     """Return lines over time, with a table of mean, highest and last values below them."""
-    panel = _common(timeseries.Panel(), title, about).unit(unit).min(0).height(HEIGHT).span(12)
+    panel = _common(sdk_timeseries.Panel(), title, about).unit(unit).min(0).height(HEIGHT).span(12)
     panel = (
         panel.targets(_targets(queries, exemplars=exemplars)).legend(_legend()).line_width(2).fill_opacity(12)
     )
@@ -61,41 +66,41 @@ def timelines(
     return panel.tooltip(tooltip)
 
 
-def linked(panel: heatmap.Panel, title: str, url: str) -> heatmap.Panel:
+def linked(panel: sdk_heatmap.Panel, title: str, url: str) -> sdk_heatmap.Panel:
     """Return the panel with a link in its corner."""
     return panel.links([dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url)])
 
 
-def stacked(panel: timeseries.Panel) -> timeseries.Panel:
+def stacked(panel: sdk_timeseries.Panel) -> sdk_timeseries.Panel:
     """Return the panel with its lines as layers on each other."""
     return _layered(panel, words.StackingMode.NORMAL)
 
 
-def shared_out(panel: timeseries.Panel) -> timeseries.Panel:
+def shared_out(panel: sdk_timeseries.Panel) -> sdk_timeseries.Panel:
     """Return the panel with its lines as shares of a whole."""
     return _layered(panel, words.StackingMode.PERCENT)
 
 
-def number(
+def stat(
     title: str, about: str, unit: str, expr: str, steps: colours.Steps = colours.NO_MATTER
-) -> stat.Panel:
+) -> sdk_stat.Panel:
     """Return one number in large type, with its course behind it; steps: its colours."""
-    panel = _common(stat.Panel(), title, about).unit(unit).targets(_targets({"": expr})).height(4).span(4)
+    panel = _common(sdk_stat.Panel(), title, about).unit(unit).targets(_targets({"": expr})).height(4).span(4)
     panel = panel.reduce_options(_last()).graph_mode(words.BigValueGraphMode.AREA).thresholds(_steps(steps))
     return panel.color_mode(words.BigValueColorMode.BACKGROUND)
 
 
-def heat(title: str, about: str, unit: str, expr: str) -> heatmap.Panel:
+def heatmap(title: str, about: str, unit: str, expr: str) -> sdk_heatmap.Panel:
     """Return a histogram's buckets over time, the more the darker, with exemplars as dots."""
     query = _range(expr, "A").legend_format("{{le}}").format(PromQueryFormat.HEATMAP).exemplar(exemplar=True)
-    panel = _common(heatmap.Panel(), title, about).with_target(query).height(HEIGHT).span(12)
-    reds = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Reds").steps(64)
-    return panel.color(reds).y_axis(heatmap.YAxisConfig().unit(unit)).show_y_histogram()
+    panel = _common(sdk_heatmap.Panel(), title, about).with_target(query).height(HEIGHT).span(12)
+    reds = sdk_heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Reds").steps(64)
+    return panel.color(reds).y_axis(sdk_heatmap.YAxisConfig().unit(unit)).show_y_histogram()
 
 
-def columns(title: str, about: str, queries: Queries, units: Mapping[str, str]) -> table.Panel:
+def table(title: str, about: str, queries: Queries, units: Mapping[str, str]) -> sdk_table.Panel:
     """Return a table with a line for each host, a column for each query; units: of columns, by name."""
-    panel = _common(table.Panel(), title, about).unit("short").decimals(0).height(HEIGHT).span(24)
+    panel = _common(sdk_table.Panel(), title, about).unit("short").decimals(0).height(HEIGHT).span(24)
     panel = panel.targets([_moment(expr, letter) for letter, (_, expr) in _lettered(queries)])
     names = {f"Value #{letter}": name for letter, (name, _) in _lettered(queries)}
     for transformation in _transformations(names):
@@ -106,18 +111,20 @@ def columns(title: str, about: str, queries: Queries, units: Mapping[str, str]) 
     return panel.sort_by([common.TableSortByFieldState().display_name(first).desc(desc=True)])
 
 
-def bars(title: str, about: str, unit: str, logql: str, legend: str) -> bargauge.Panel:
+def bargauge(title: str, about: str, unit: str, logql: str, legend: str) -> sdk_bargauge.Panel:
     """Return a bar for each series of what Loki counts in the whole time range."""
     query = _logs(logql).legend_format(legend).query_type("instant")
-    panel = _common(bargauge.Panel(), title, about).datasource(LOKI).unit(unit).with_target(query)
+    panel = _common(sdk_bargauge.Panel(), title, about).datasource(LOKI).unit(unit).with_target(query)
     return (
         panel.reduce_options(_last()).orientation(words.VizOrientation.HORIZONTAL).min(0).height(11).span(12)
     )
 
 
-def lines(title: str, about: str, logql: str) -> logs.Panel:
+def logs(title: str, about: str, logql: str) -> sdk_logs.Panel:
     """Return the lines of a log, the newest first."""
-    panel = _common(logs.Panel(), title, about).datasource(LOKI).with_target(_logs(logql).query_type("range"))
+    panel = (
+        _common(sdk_logs.Panel(), title, about).datasource(LOKI).with_target(_logs(logql).query_type("range"))
+    )
     return panel.show_time(show_time=True).enable_log_details(enable_log_details=True).height(11).span(24)
 
 
@@ -167,7 +174,7 @@ def _last() -> common.ReduceDataOptions:
     return common.ReduceDataOptions().calcs(["lastNotNull"])
 
 
-def _layered(panel: timeseries.Panel, mode: words.StackingMode) -> timeseries.Panel:
+def _layered(panel: sdk_timeseries.Panel, mode: words.StackingMode) -> sdk_timeseries.Panel:
     return panel.stacking(common.StackingConfig().mode(mode).group("A")).fill_opacity(60).line_width(1)
 
 

@@ -11,12 +11,10 @@ SESSIONS = "qmail_popup_sessions_total"
 ACCEPTED = 'result="accepted"'
 REJECTED = 'result="rejected"'
 
-REFUSED = ("qmail_popup_auth_rejected_duration_seconds_bucket", 'le=~"10|10.0"')
-"""Refusals within ten seconds, as a wrong password is refused.
-
-A session that ends in Reject later than that was served, and its client dropped out. The bound is 10.0 where
-Prometheus scrapes the sidecar, and 10 where a host pushes: a Pushgateway writes it anew.
-"""
+FAILURES = "qmail_popup_auth_failures_total"
+FAILED = 'reason="credentials"'
+BROKEN = 'reason=~"temporary|misuse|crashed"'
+REFUSALS = "qmail_popup_auth_rejected_duration_seconds_bucket"
 
 
 def series(name: str, *matchers: str) -> str:
@@ -29,12 +27,12 @@ def rate(name: str, *matchers: str) -> str:
     return f"rate({series(name, *matchers)}[$__rate_interval])"
 
 
-def a_minute(name: str, *matchers: str, by: str = "") -> str:
-    """Return what a counter grows by in a minute, in all or for each value of the labels `by`.
+def ten_minutes(name: str, *matchers: str, by: str = "") -> str:
+    """Return what a counter grows by in ten minutes, in all or for each value of the labels `by`.
 
-    A minute, because most mail hosts see less than one login a second.
+    The unit of the rules and of the runbooks: most mail hosts see less than one login a second.
     """
-    return f"60 * {summed(rate(name, *matchers), by)}"
+    return f"600 * {summed(rate(name, *matchers), by)}"
 
 
 def grown(name: str, *matchers: str, by: str = "") -> str:
@@ -57,8 +55,12 @@ def cells(name: str) -> str:
 
 
 def quantile_soon(share: float) -> str:
-    """Return the time that this share of the refusals within ten seconds takes; 5 where it is longer."""
-    soon = rate(REFUSED[0], 'le!~"30|30.0|[+]Inf"')
+    """Return the time that this share of the refusals within ten seconds takes; 5 where it is longer.
+
+    The bound is 10.0 where Prometheus scrapes the sidecar, and 10 where a host pushes: a Pushgateway writes
+    it anew.
+    """
+    soon = rate(REFUSALS, 'le!~"30|30.0|[+]Inf"')
     ends = f'label_replace({soon}, "le", "+Inf", "le", "10|10.0")'
     return f"histogram_quantile({share}, {summed(ends, 'le')})"
 

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from dashboards.colours import NONE_IS_GOOD, SPOOLED_BYTES
 from dashboards.frame import frame
-from dashboards.panels import Row, alerts, columns, number, stacked, timelines
-from dashboards.promql import a_minute, grown, series, summed, top
+from dashboards.panels import Row, alerts, stacked, stat, table, timeseries
+from dashboards.promql import grown, series, summed, ten_minutes, top
 
 _EVENTS = "qmail_popup_telemetry_events_total"
 _DROPPED = "qmail_popup_telemetry_events_dropped_total"
@@ -16,6 +16,12 @@ _LOST = 'reason=~"malformed|spool_full"'
 _PUSHES = "qmail_popup_telemetry_pushes_total"
 _FAILED = 'result="failed"'
 _SPANS = "qmail_popup_telemetry_spans_dropped_total"
+_LOG_LINES = "qmail_popup_telemetry_log_lines_lost_total"
+_TEXTFILES = "qmail_popup_telemetry_textfile_writes_total"
+_COMMITS = "qmail_popup_telemetry_commits_failed_total"
+_PATHS = "qmail_popup_telemetry_paths_lost_total"
+_LOG_GAPS = "qmail_popup_telemetry_log_gaps_total"
+_UNREADABLE = "qmail_popup_telemetry_logs_unreadable"
 
 _SEEN = f"present_over_time({series('qmail_popup_build_info')}[$__range])"
 _UP = f"({series('up')} and on (job, instance) {_SEEN})"
@@ -38,21 +44,21 @@ def _trust() -> Row:
     return Row(
         "Can these numbers be trusted?",
         [
-            number(
+            stat(
                 "Sidecars down",
                 "Hosts that are scraped, and do not answer. Logins go on there, and are counted later.",
                 "short",
                 f"sum({_UP} == bool 0)",
                 NONE_IS_GOOD,
             ),
-            number(
+            stat(
                 "Events lost",
                 "In the time range: malformed, or the spool was full. These sessions are not in any number.",
                 "short",
                 grown(_DROPPED, _LOST),
                 NONE_IS_GOOD,
             ),
-            number(
+            stat(
                 "In the spool",
                 "What popups left there because no sidecar answered. At 64 MiB on one host, its events are "
                 "lost.",
@@ -60,20 +66,20 @@ def _trust() -> Row:
                 f"sum({_SPOOL})",
                 SPOOLED_BYTES,
             ),
-            number(
+            stat(
                 "Last event",
                 "Time since any session was counted.",
                 "s",
                 f"min({_QUIET})",
             ),
-            number(
+            stat(
                 "Pushes failed",
                 "In the time range. Nothing is lost: the next push has all numbers.",
                 "short",
                 grown(_PUSHES, _FAILED),
                 NONE_IS_GOOD,
             ),
-            number(
+            stat(
                 "Spans dropped",
                 "In the time range: the collector refused them, or the queue was full.",
                 "short",
@@ -89,20 +95,38 @@ def _intake() -> Row:
         "In: from popups to sidecars",
         [
             stacked(
-                timelines(
+                timeseries(
                     "Events by source",
-                    "From the socket, or from the spool, where popups leave what no sidecar took.",
-                    "cpm",
-                    {"{{source}}": a_minute(_EVENTS, by="source")},
+                    "In ten minutes: from the socket, from the spool, where popups leave what no sidecar "
+                    "took, or "
+                    "from a log that is read.",
+                    "short",
+                    {"{{source}}": ten_minutes(_EVENTS, by="source")},
                 )
-            ).span(9),
-            timelines(
+            ).span(6),
+            timeseries(
                 "Events that did not count",
-                "malformed and spool_full are lost. A duplicate is none: it came twice, and was counted "
-                "once.",
-                "cpm",
-                {"{{reason}}": a_minute(_DROPPED, by="reason")},
-            ).span(9),
+                "In ten minutes. malformed and spool_full are lost. A duplicate is none: it came twice, "
+                "and was "
+                "counted once.",
+                "short",
+                {"{{reason}}": ten_minutes(_DROPPED, by="reason")},
+            ).span(6),
+            timeseries(
+                "Other losses",
+                "In ten minutes, but for directories that cannot be read now. What is removed or "
+                "replaced: paths that "
+                "the sidecar uses. A commit or a text file that failed comes with the next one.",
+                "short",
+                {
+                    "lines of the JSON log": ten_minutes(_LOG_LINES),
+                    "text files failed": ten_minutes(_TEXTFILES, _FAILED),
+                    "commits failed": ten_minutes(_COMMITS),
+                    "{{path}} removed": ten_minutes(_PATHS, by="path"),
+                    "gaps in logs": ten_minutes(_LOG_GAPS),
+                    "logs unreadable": f"sum({series(_UNREADABLE)})",
+                },
+            ).span(6),
             alerts("Alerts", "What fires, or is about to. Each names its runbook."),
         ],
     )
@@ -112,13 +136,13 @@ def _spool() -> Row:
     return Row(
         "Kept: what waits, and what is quiet",
         [
-            timelines(
+            timeseries(
                 "Spool by host",
                 "It fills while the sidecar is away, and is empty seconds after. The ten fullest.",
                 "bytes",
                 {"{{instance}}": top(10, summed(_SPOOL, "instance"))},
             ),
-            timelines(
+            timeseries(
                 "Time since the last event by host",
                 "A host that is quiet for longer than its neighbours has no users, or no mirror. The ten "
                 "longest.",
@@ -133,29 +157,29 @@ def _out() -> Row:
     return Row(
         "Out: to Prometheus, gateway and collector",
         [
-            timelines(
+            timeseries(
                 "Scraped hosts",
                 "Whether their sidecars answer.",
                 "short",
                 {"up": f"sum({_UP})", "down": f"sum({_UP} == bool 0)"},
             ).span(6),
-            timelines(
+            timeseries(
                 "Pushes",
-                "To the gateway, as the pushing hosts count them.",
-                "cpm",
-                {"{{result}}": a_minute(_PUSHES, by="result")},
+                "In ten minutes, to the gateway, as the pushing hosts count them.",
+                "short",
+                {"{{result}}": ten_minutes(_PUSHES, by="result")},
             ).span(6),
-            timelines(
+            timeseries(
                 "Time since the last push by host",
                 "A push is due every 15 s. A host with a pusher on demand is quiet between its sessions.",
                 "s",
                 {"{{instance}}": top(10, f"max by (instance) ({_SINCE_PUSH})")},
             ).span(6),
-            timelines(
+            timeseries(
                 "Spans dropped by host",
-                "The collector refused them, or the queue was full. The ten hosts with most.",
-                "cpm",
-                {"{{instance}}": top(10, a_minute(_SPANS, by="instance"))},
+                "In ten minutes: the collector refused them, or the queue was full. The ten hosts with most.",
+                "short",
+                {"{{instance}}": top(10, ten_minutes(_SPANS, by="instance"))},
             ).span(6),
         ],
     )
@@ -165,7 +189,7 @@ def _hosts() -> Row:
     return Row(
         "Hosts",
         [
-            columns(
+            table(
                 "Hosts in this time range",
                 "events, lost, failed pushes and dropped spans: in the time range. The rest: at its end.",
                 {
@@ -179,7 +203,7 @@ def _hosts() -> Row:
                 },
                 {"in the spool": "bytes", "since last event": "s", "since last push": "s"},
             ).span(16),
-            timelines(
+            timeseries(
                 "Versions",
                 "Hosts with each version of qmail-popup, and of Python.",
                 "short",

@@ -25,10 +25,10 @@ Json = dict[str, Any]
 RANGE = re.compile(r"(\w+)\((\w[\w:]*)\{[^}]*\}\[([^]]*)\]\)")
 STRING = re.compile(r'"[^"]*"')
 WORD = re.compile(r"(?<![\w$.])[a-zA-Z_:][\w:]*")
-GRAMMAR = {"sum", "count", "max", "min", "topk", "by", "on", "or", "and", "bool", "time", "vector"}
+GRAMMAR = {"sum", "count", "group", "max", "min", "topk", "by", "on", "or", "and", "bool", "time", "vector"}
 FUNCTIONS = {"rate", "increase", "present_over_time", "clamp_min", "histogram_quantile", "label_replace"}
 LABELS = {"job", "instance", "le", "ended", "method", "protocol", "result", "status", "version", "reason"}
-LABELS |= {"source", "python_version"}
+LABELS |= {"source", "python_version", "path"}
 LINTED = {"stat", "table", "timeseries"}  # the kinds that the linter looks at, of those that we have
 
 

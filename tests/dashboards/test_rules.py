@@ -23,6 +23,7 @@ NAMES = [
     *("AuthRejectSpike", "AuthAllFailing", "InstanceRejectOutlier", "SubprogramFailing", "TlsFailing"),
     *("SessionsBroken", "PlaintextLogins", "TrafficAbsent", "SessionsNearLimit", "TelemetryLoss"),
     *("SpoolGrowing", "SpansDropped", "PushStale", "MetricsDoubled", "SidecarDown", "MetricsAbsent"),
+    *("SessionsStuck", "CertificateExpiring"),
 ]
 
 LOG = "/var/log/qmail-popup/pop3/current"
@@ -93,11 +94,26 @@ def test_each_alert_has_cases_in_which_it_fires() -> None:
 def test_each_threshold_is_used_and_has_its_reason() -> None:
     """All that rules name exist in the one place, all that exist are used, each below a comment."""
     text = FILES[0].read_text(encoding="utf-8")
-    stated = re.findall(r"- record: qmail_popup:threshold:(\w+)", text)
-    used = re.findall(r"scalar\(qmail_popup:threshold:(\w+)\)", text + FILES[1].read_text(encoding="utf-8"))
+    stated = re.findall(r"- record: global:qmail_popup_(\w+):threshold", text)
+    used = re.findall(r"scalar\(global:qmail_popup_(\w+):threshold\)", text + FILES[1].read_text())
     assert sorted(stated) == sorted(set(used))
-    reasons = re.findall(r"# .*\n(?:      - record: qmail_popup:threshold:\w+\n        expr: .*\n)+", text)
+    reasons = re.findall(r"# .*\n      - record: global:\w+:threshold\n        expr: .*\n", text)
     assert len(stated) == sum(reason.count("- record:") for reason in reasons)
+
+
+def test_names_are_level_metric_and_operations() -> None:
+    """What is left of a recorded series' labels stands in its level; job is always left, or all are gone."""
+    for rule in _rules(FILES[0]):
+        level, metric, operations = rule["record"].split(":")
+        assert re.fullmatch(r"global|(job|instance)(_(method|protocol|outcome|result|back|loss))*", level)
+        assert re.fullmatch(r"(qmail_popup|push_time_seconds|up)\w*", metric)
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", operations)
+
+
+def test_rules_are_evaluated_at_a_minute() -> None:
+    """Each group says so itself, whatever a server does with others."""
+    groups = [group for file in FILES for group in yaml.safe_load(file.read_text())["groups"]]
+    assert {"1m"} == {group["interval"] for group in groups}
 
 
 def test_no_rule_reads_raw_samples_for_long() -> None:

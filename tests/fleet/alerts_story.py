@@ -27,7 +27,7 @@ _EVERYBODY = (Pace(2, 0.2), Pace(3, 0.2), Pace(2, 0.1))
 _OVER_TLS, _GUESSES = Pace(1, 0.1), Pace(0, 5)
 _GUESSERS = 2
 _PUSHES = ("--push-interval=0.5", "--instance=mail3")
-_HAS_HISTORY = 'count(instance:qmail_popup:usual10m{of="failed"})'
+_HAS_HISTORY = 'count(instance_outcome:qmail_popup_auth:increase10m_usual{outcome="failed"})'
 
 
 class Fleet(NamedTuple):

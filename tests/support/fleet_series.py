@@ -150,12 +150,16 @@ def _counted(minute: Minute) -> dict[str, float]:
     refused_at_once = minute.refused + minute.broken
     attempts = "qmail_popup_auth_attempts_total"
     refusals = "qmail_popup_auth_rejected_duration_seconds_bucket"
+    failures = "qmail_popup_auth_failures_total"
     exits = "qmail_popup_subprogram_exits_total"
     dropped = "qmail_popup_telemetry_events_dropped_total"
     return {
         f'{attempts}{{result="accepted",method="User",protocol="POP3"}}': minute.plain,
         f'{attempts}{{result="accepted",method="User",protocol="POP3S"}}': minute.accepted - minute.plain,
         f'{attempts}{{result="rejected",method="User",protocol="POP3S"}}': refused_at_once + minute.dropped,
+        f'{failures}{{reason="credentials",method="User",protocol="POP3S"}}': minute.refused,
+        f'{failures}{{reason="temporary",method="User",protocol="POP3S"}}': minute.broken,
+        f'{failures}{{reason="session",method="User",protocol="POP3S"}}': minute.dropped,
         f'{refusals}{{le="1.0",protocol="POP3S"}}': refused_at_once,
         f'{refusals}{{le="10.0",protocol="POP3S"}}': refused_at_once,
         f'{refusals}{{le="+Inf",protocol="POP3S"}}': refused_at_once + minute.dropped,

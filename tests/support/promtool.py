@@ -34,7 +34,9 @@ def run(*arguments: str | Path) -> str:
     return done.stdout + done.stderr if done.returncode else ""
 
 
-def fleet_case(file: Path, series: Mapping[str, Values], seen: Sequence[Seen], pace: tuple[int, int]) -> str:
+def fleet_case(
+    file: Path, series: Mapping[str, Values | str], seen: Sequence[Seen], pace: tuple[int, int]
+) -> str:
     """Hold the rules against series, whose case is written to file; return what is wrong.
 
     pace: minutes between two samples, and between two evaluations.
@@ -43,8 +45,7 @@ def fleet_case(file: Path, series: Mapping[str, Values], seen: Sequence[Seen], p
     case = {
         "interval": f"{samples}m",
         "input_series": [
-            {"series": name, "values": " ".join(map(_sample, values[::samples]))}
-            for name, values in series.items()
+            {"series": name, "values": _samples(values, samples)} for name, values in series.items()
         ],
         "promql_expr_test": [_query(one) for one in seen],
     }
@@ -52,6 +53,11 @@ def fleet_case(file: Path, series: Mapping[str, Values], seen: Sequence[Seen], p
     document = {"rule_files": rules, "evaluation_interval": f"{evaluation}m", "tests": [case]}
     file.write_text(json.dumps(document), encoding="utf-8")  # which is YAML, too
     return run("test", "rules", file)
+
+
+def _samples(values: Values | str, step: int) -> str:
+    """Return what promtool reads; a text is in its own words already, a sample each minute."""
+    return values if isinstance(values, str) else " ".join(map(_sample, values[::step]))
 
 
 def _sample(value: float | None) -> str:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from dashboards.promql import HOSTS
 
-REFUSED = f'{{{HOSTS}}} | json | ended="rejected" | status!="111" | auth_duration<=10 | __error__=""'
-"""The sessions that count as failed logins; a checker that crashed is no refusal, its session has crashed."""
+FAILED = f'{{{HOSTS}}} | json | reason="credentials" | __error__=""'
+"""The sessions that count as failed logins."""
 
 NETWORK = r'"client\.address": "(?P<network>\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:[0-9a-f]*)'
 """Three bytes of IPv4 or three words of IPv6: a /24 or a /48."""
@@ -40,4 +40,4 @@ def traces_of_refused() -> str:
 
 
 def _most(label: str, stage: str) -> str:
-    return f"topk(15, sum by ({label}) (count_over_time({REFUSED} | {stage} [$__auto])))"
+    return f"topk(15, sum by ({label}) (count_over_time({FAILED} | {stage} [$__auto])))"

@@ -1,0 +1,82 @@
+"""Counters of hosts, by method and protocol, from rates that change once: series as a sidecar shows them.
+
+Owns how an attempt shows in the families: an accepted login in attempts, sessions and exits, a refusal also
+in failures by its reason, and in the histogram of refusals. Knows nothing of the rules.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+CHANGE = 90
+"""The minute at which the rates change."""
+
+END = 150
+"""The last minute of all."""
+
+Rates = Mapping[str, float | tuple[float, float]]
+"""What happens in a minute, before and after the change.
+
+A key is `accepted`, a reason, or how a session without an attempt ended, with method and protocol where it
+has them: `credentials User POP3`, `quit POP3`.
+"""
+
+_REASONS = ("credentials", "session", "temporary", "misuse", "crashed", "tls_required")
+_STATUS = {"credentials": "1", "session": "1", "temporary": "111", "misuse": "2", "crashed": "signal"}
+_BUCKET = "qmail_popup_auth_rejected_duration_seconds_bucket"
+
+
+def host(instance: str, rates: Rates, job: str = "qmail-popup") -> dict[str, str]:
+    """Return the host's series, as promtool reads them."""
+    before: Counter[str] = Counter()
+    after: Counter[str] = Counter()
+    for key, rate in rates.items():
+        first, then = rate if isinstance(rate, tuple) else (rate, rate)
+        for family, labels in _counted(*key.split()):
+            name = f'{family}{{job="{job}",instance="{instance}",{labels}}}'
+            before[name] += first  # type: ignore[assignment]  # counted in parts
+            after[name] += then  # type: ignore[assignment]
+    return {name: _values(1000, before[name], after[name]) for name in before}
+
+
+def gauge(
+    name: str, instance: str, first: float, slope: float = 0, job: str = "qmail-popup"
+) -> dict[str, str]:
+    """Return a gauge that has a value until the change, and then grows."""
+    return {f'{name}{{job="{job}",instance="{instance}"}}': _values(first, 0, slope)}
+
+
+def only(series: Mapping[str, str], *families: str) -> dict[str, str]:
+    """Return what a host shows that exports these families and no others."""
+    return {name: values for name, values in series.items() if name.partition("{")[0] in families}
+
+
+def _values(first: float, before: float, after: float) -> str:
+    changed = first + before * CHANGE + after + 0.001  # promtool adds up, and what rounds down is a reset
+    return f"{first}{before:+}x{CHANGE} {changed}{after:+}x{END - CHANGE}"
+
+
+def _counted(what: str, *labels: str) -> list[tuple[str, str]]:
+    """Return the series that one such thing counts in."""
+    if what == "accepted" or what in _REASONS:
+        return _attempt(what, *labels)
+    (protocol,) = labels
+    return [("qmail_popup_sessions_total", f'ended="{what}",protocol="{protocol}"')]
+
+
+def _attempt(what: str, method: str, protocol: str) -> list[tuple[str, str]]:
+    result, both = (
+        "accepted" if what == "accepted" else "rejected",
+        f'method="{method}",protocol="{protocol}"',
+    )
+    ended = {"crashed": "crashed", "tls_required": "tls_required"}.get(what, result)
+    made = [
+        ("qmail_popup_auth_attempts_total", f'result="{result}",{both}'),
+        ("qmail_popup_sessions_total", f'ended="{ended}",protocol="{protocol}"'),
+    ]
+    if what != "tls_required":
+        made.append(("qmail_popup_subprogram_exits_total", f'status="{_STATUS.get(what, "0")}"'))
+    if result == "accepted":
+        return made
+    made.append(("qmail_popup_auth_failures_total", f'reason="{what}",{both}'))
+    bounds = ("+Inf",) if what == "session" else ("10.0", "+Inf")
+    return made + [(_BUCKET, f'le="{bound}",protocol="{protocol}"') for bound in bounds if method != "Any"]
