@@ -47,6 +47,15 @@ def make(directory: Path) -> Authority:
     return Authority(ca, certificate, key)
 
 
+def expire(made: Authority) -> None:
+    """Put a certificate in place that ran out a day ago, with the same key and signed by itself."""
+    (openssl,) = need("openssl")
+    again = ("-x509toreq", "-in", str(made.certificate), "-signkey", str(made.key))
+    request = subprocess.run([openssl, "x509", *again], check=True, capture_output=True).stdout
+    sign = ("-req", "-days", "-1", "-signkey", str(made.key), "-out", str(made.certificate))
+    subprocess.run([openssl, "x509", *sign], input=request, check=True, capture_output=True)
+
+
 def _request(certificate: Path, key: Path, subject: str, extensions: Sequence[str], *more: str) -> None:
     (openssl,) = need("openssl")
     kind = ("req", "-x509", "-days", "2", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
