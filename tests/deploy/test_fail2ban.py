@@ -133,7 +133,14 @@ def guilty(name: str) -> list[str]:
 IDENTIFIERS = {RECORD: b"qmail-popup", JSON: b"qmail-popup-sidecar"}
 WRITERS = {
     "plain": (b"", ()),
-    "multilog": (TIME, ()),
+    "multilog, and s6-log t": (TIME, ()),
+    "tai64nlocal": (b"2024-01-12 21:43:31.123456789 ", ()),
+    "svlogd -tt": (b"2024-01-12_21:43:31.12345 ", ()),
+    "svlogd -ttt": (b"2024-01-12T21:43:31.12345 ", ()),
+    "s6-log T": (b"2024-01-12 21:43:31.123456789  ", ()),
+    "rsyslog, its traditional form": (b"Jan  2 21:43:31 mx %b[77]: ", ()),
+    "rsyslog, with the full time": (b"2024-01-12T21:43:31.123456+01:00 mx.example.org %b: ", ()),
+    "splogger": (b"Jan 12 21:43:31 mx pop3d: 1705095811.123456 ", ()),
     # fail2ban takes the time from the journal and makes a line of host, program and message.
     "journal": (b"mx.example.org %b[77]: ", ("-d", "{NONE}")),
 }
