@@ -29,7 +29,12 @@ ALARM_SECONDS = 0.3  # for all that happens behind the last reply and the record
 ANSWER_SECONDS = 0.2  # of these, for all tries to reach a sidecar together: a busy host is slow to spool, too
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
+_SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
 _UNNAMED = b"unknown"  # what settings has where the server names nobody
+
+
+class _NoRoomError(Exception):
+    """The session may need the descriptors that there are."""
 
 
 class Mirror:
@@ -55,6 +60,8 @@ class Mirror:
         try:
             if self._settings.sidecar:
                 self._send(self._block(_known(self._settings, session)))
+        except OSError:
+            self._hang_up()
         except Exception:  # noqa: BLE001, S110  the boundary: a login is worth more than its event
             pass
 
@@ -107,6 +114,8 @@ class Mirror:
         while self._settings.sidecar and self._tries:
             try:
                 self._send(block)
+            except _NoRoomError:
+                return False
             except OSError:
                 self._hang_up()
             else:
@@ -128,12 +137,13 @@ class Mirror:
     def _send(self, block: bytes) -> None:
         """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
         if self._connection is None:
-            self._tries -= 1
             self._connection = _connect(self._settings.sidecar, self._barred)
         if posix.write(self._connection, block) < len(block):
             raise BlockingIOError
 
     def _hang_up(self) -> None:
+        """Give up what there is, or could not be had: that was one try."""
+        self._tries -= 1
         if self._connection is not None:
             posix.close(self._connection)
             self._connection = None
@@ -178,10 +188,7 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 
 
 def _set_alarm() -> float:
-    """Have the kernel end this process if it does not end by itself: a file system may hang for ever.
-
-    Return when that will be.
-    """
+    """Have the kernel end this process, for a file system may hang for ever; return when that will be."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
     signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
@@ -206,17 +213,25 @@ def _connect(path: bytes, barred: "Collection[int]") -> int:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
-        return _moved(connection.fileno(), barred) if barred else connection.detach()
+        return _placed(connection.detach(), barred) if barred else connection.detach()
     finally:
         connection.close()
 
 
-def _moved(fd: int, barred: "Collection[int]") -> int:
-    """Return a duplicate above 9 or, where a limit forbids that, at any number not barred; else OSError."""
+def _placed(fd: int, barred: "Collection[int]") -> int:
+    """Move it above 9 or, where a limit forbids that, to any number not barred; OSError closes it.
+
+    So does _NoRoomError, where the session would have too few left: there is room when all else is closed.
+    """
     try:
-        return posix.dup2(fd, _free(_ABOVE, barred), inheritable=False)
-    except OSError:
-        return posix.dup2(fd, _free(0, barred), inheritable=False)
+        if posix.sysconf("SC_OPEN_MAX") - fd <= _SPARE:  # all numbers below this one are taken
+            raise _NoRoomError
+        try:
+            return posix.dup2(fd, _free(_ABOVE, barred), inheritable=False)
+        except OSError:
+            return posix.dup2(fd, _free(0, barred), inheritable=False)
+    finally:
+        posix.close(fd)
 
 
 def _free(number: int, barred: "Collection[int]") -> int:

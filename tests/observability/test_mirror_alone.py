@@ -1,7 +1,6 @@
 """The mirror without a popup around it: what only it can be asked."""
 
 import fcntl
-import itertools
 import os
 import posix
 import signal
@@ -167,19 +166,6 @@ def test_a_connection_that_ends_acknowledges_nothing(tmp_path: Path, spool: Path
             second.acknowledge()
         session.result()
     assert [] == left_in(spool)
-
-
-def test_who_was_held_up_has_no_time_left(
-    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has sent its event, looks once whether that was acknowledged, and leaves it in the spool."""
-    monkeypatch.setattr(time, "monotonic", itertools.count().__next__)
-    with Listener(tmp_path / "socket") as sidecar:
-        run(lambda: _session(tmp_path))
-        with closing(sidecar.accept()) as caller:
-            caller.block()
-            assert [caller.block()] == left_in(spool)
-        assert not sidecar.has_caller()
 
 
 def _descriptors(tmp_path: Path) -> dict[int, bool]:
