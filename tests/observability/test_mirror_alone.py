@@ -198,3 +198,30 @@ def test_it_costs_the_popup_no_import_but_its_own(checkout: Path) -> None:
     )
     loaded = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
     assert ["observability", "observability.event", "observability.mirror"] == loaded.stdout.split()
+
+
+@pytest.mark.parametrize("step", ["open", "write", "scandir"])
+def test_a_file_system_that_hangs_is_not_waited_for(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Others are let go, then the kernel ends the popup, though its caller had SIGALRM ignored and blocked."""
+    (never, writer), (told, end) = os.pipe(), os.pipe()
+    call = getattr(posix, step)
+
+    def hang(place: bytes | int, *rest: int) -> object:  # as NFS does whose server is away
+        if isinstance(place, int) or os.fsencode(spool) in os.fsencode(place):
+            os.read(never, 1)
+        return call(place, *rest)
+
+    def task() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        monkeypatch.setattr(posix, step, hang)
+        mirror(spool).finish(over(), lambda: os.close(end))
+
+    with Child(task, {never: never, writer: writer, end: end}) as child:
+        os.close(end)
+        assert b"" == os.read(told, 1)
+        assert -signal.SIGALRM == child.status()
+    for fd in (never, writer, told):
+        os.close(fd)
