@@ -204,7 +204,7 @@ def test_it_costs_the_popup_no_import_but_its_own(checkout: Path) -> None:
 def test_a_file_system_that_hangs_is_not_waited_for(
     spool: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Others are let go, then the kernel ends the popup, though its caller had SIGALRM ignored and blocked."""
+    """Others are let go, then the kernel ends the popup, though SIGALRM had been ignored and blocked."""
     (never, writer), (told, end) = os.pipe(), os.pipe()
     call = getattr(posix, step)
 
