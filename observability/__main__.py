@@ -33,6 +33,7 @@ from observability.prometheus.endpoint import Endpoint
 from observability.prometheus.pages import Pages
 from observability.prometheus.textfile import Textfile, TextfileThread
 from observability.pushgateway import group, push, pusher
+from observability.pushgateway.failure import noted_from
 from observability.pushgateway.push import Pushing
 from observability.pushgateway.thread import PushThread
 from observability.settings import PROGRAM, Settings, parse
@@ -51,7 +52,8 @@ _LAST_WORDS_SECONDS = 2.0
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Be the sidecar until SIGTERM or SIGINT; return the exit status."""
     try:
-        settings = parse(argv, environ, VERSION)
+        with noted_from(argv):
+            settings = parse(argv, environ, VERSION)
     except UnusableError as error:
         _log_plainly("error", str(error))
         return 1
@@ -83,8 +85,6 @@ def _without_serving(settings: Settings) -> int:
             push.remove(group.of_host(settings), time.monotonic)
     except UnusableError as error:
         _log_plainly("error", str(error))
-        if settings.once:
-            pusher.note_error(settings.spool, str(error))
         return 1
     return 0
 

@@ -18,6 +18,7 @@ from observability.options import TLS, Gateway
 from observability.privacy import CLIENT_ADDRESSES, USER_NAMES
 
 PROGRAM = "qmail-popup-sidecar"
+DEFAULT_SPOOL = Path("/var/spool/qmail-popup")
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _OTHER_SIGNALS = (f"{_OTLP}METRICS_", f"{_OTLP}LOGS_")
@@ -150,7 +151,7 @@ def _word(words: tuple[str, ...], text: str) -> Mapping[str, Any]:
 _DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "socket": Path("/run/qmail-popup/sidecar.sock"),
-        "spool": Path("/var/spool/qmail-popup"),
+        "spool": DEFAULT_SPOOL,
         "state": Path("/var/lib/qmail-popup/state.sqlite"),
         "listen": ("127.0.0.1", 9110),
         "push": None,

@@ -25,6 +25,7 @@ MAX_SPOOL = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained t
 _MAX_ENTRIES = 1000
 _TRIES = 8  # a lock is held for as long as one write takes, or one renaming
 _PAUSE_SECONDS = 0.003
+_INTERVAL_SECONDS = 15  # of a pusher; what it lacked a moment ago it lacks now
 _MODE = 0o660
 _APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
 _CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -95,9 +96,21 @@ def _left(written: int) -> bool:
 
 
 def lock_pushers(directory: bytes, alarm: Alarm) -> int | None:
-    """Return a descriptor that holds the pushers' lock, or None where a pusher has it; OSError."""
+    """Return a descriptor that holds the pushers' lock, or None; OSError.
+
+    None where a pusher has it, and where the last one could not work and that is not long ago.
+    """
     lock = _open(directory + b"/pusher.lock", alarm)
-    return lock if _locked(lock, alone=True) else None
+    return lock if _locked(lock, alone=True) and not _has_failed(directory + b"/pusher.error") else None
+
+
+def _has_failed(error: bytes) -> bool:
+    """Whether a pusher has said within the last interval why it could not work."""
+    try:
+        age = time.time() - posix.lstat(error).st_mtime
+    except OSError:
+        return False
+    return 0 <= age < _INTERVAL_SECONDS
 
 
 def _open(path: bytes, alarm: Alarm) -> int:

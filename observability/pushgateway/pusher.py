@@ -25,6 +25,7 @@ from observability.arrivals.spool import Spool
 from observability.errors import Log, UnusableError, describe
 from observability.log.reports import Reports
 from observability.prometheus import collector as metrics
+from observability.pushgateway.failure import noted
 from observability.pushgateway.group import of_host
 from observability.pushgateway.push import Pushing, Result
 from observability.settings import Settings
@@ -38,9 +39,6 @@ from qmail_popup import VERSION
 
 MAX_FAILURES = 20
 _LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
-_ERROR = "pusher.error"
-_ERROR_MODE = 0o640
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def run(settings: Settings, clocks: Clocks, log: Log) -> None:
@@ -50,26 +48,18 @@ def run(settings: Settings, clocks: Clocks, log: Log) -> None:
         with closing(PusherLock(settings.spool)) as lock:
             if not lock.take():
                 raise UnusableError(f"a pusher or a sidecar is at work on {settings.spool}")
-            while True:
-                is_stuck = _serve(settings, clocks, log, lock)
-                lock.release()
-                if is_stuck or not _waiting(settings.spool) or not lock.take():
-                    break
+            with noted(settings.spool):
+                _run_with(lock, settings, clocks, log)
     except (OSError, sqlite3.Error) as error:
         raise UnusableError(f"cannot go on: {describe(error)}") from error
-    with contextlib.suppress(OSError):
-        (settings.spool / _ERROR).unlink(missing_ok=True)
 
 
-def note_error(spool: Path, message: str) -> None:
-    """Leave one line for popups, which start no pusher while that is new; nothing where it cannot be."""
-    with contextlib.suppress(OSError):
-        aside = spool / f"{_ERROR}.{os.getpid()}"
-        fd = os.open(aside, _NEW, _ERROR_MODE)
-        os.fchmod(fd, _ERROR_MODE)  # whatever the umask
-        os.write(fd, f"{message}\n".encode(errors="backslashreplace"))
-        os.close(fd)
-        aside.rename(spool / _ERROR)
+def _run_with(lock: PusherLock, settings: Settings, clocks: Clocks, log: Log) -> None:
+    while True:
+        is_stuck = _serve(settings, clocks, log, lock)
+        lock.release()
+        if is_stuck or not _waiting(settings.spool) or not lock.take():
+            return
 
 
 def drop_privileges(spool: Path) -> None:

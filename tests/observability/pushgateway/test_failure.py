@@ -1,0 +1,96 @@
+"""A pusher that cannot work: what it leaves for popups, and that they do not try at every login."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from observability.event import build
+from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.sidecar import fields, spooled
+from tests.support.unattended import Unattended
+from tests.support.waiting import until
+
+_NOBODY = "http://127.0.0.1:9"
+_INTERVAL = 15
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """Return a spool with an event in it."""
+    directory = tmp_path / "spool"
+    directory.mkdir()
+    (directory / "spool").write_bytes(spooled(build(fields())))
+    return directory
+
+
+def _once(spool: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    defaults = (f"--state={spool.parent / 'state.sqlite'}", f"--push={_NOBODY}", "--push-interval=0.01")
+    return subprocess.run(
+        [sys.executable, "-m", "observability", "--once", f"--spool={spool}", *defaults, *options],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "told"),
+    [
+        ("--state=/nonexistent/state.sqlite", 1, "/nonexistent/state.sqlite"),
+        ("--push-credentials=/nonexistent/credentials", 1, "/nonexistent/credentials"),
+        ("--push=gopher://host", 2, "--push"),
+        ("--instance=a/b", 2, "--instance"),
+    ],
+)
+def test_what_it_lacks_stands_in_the_spool(spool: Path, option: str, status: int, told: str) -> None:
+    """One line, which is the one that it writes to descriptor 2; replaced by what is wrong the next time."""
+    (spool / "pusher.error").write_text("an older one\n")
+    before = os.umask(0)
+    done = _once(spool, option)
+    os.umask(before)
+    assert status == done.returncode
+    (line,) = (spool / "pusher.error").read_text().splitlines()
+    assert told in line
+    assert done.stderr.rstrip().endswith(line.removeprefix("qmail-popup-sidecar: "))
+    assert 0o640 == (spool / "pusher.error").stat().st_mode & 0o777
+    assert {"pusher.error", "pusher.lock", "spool"} >= {path.name for path in spool.iterdir()}
+
+
+def test_once_it_has_worked_nothing_stands_there(spool: Path) -> None:
+    """A gateway that takes nothing is no fault of the pusher's own: it has counted."""
+    (spool / "pusher.error").write_text("an older one\n")
+    assert 0 == _once(spool).returncode
+    assert not (spool / "pusher.error").exists()
+
+
+def test_help_is_no_error(spool: Path) -> None:
+    """Nor is the version."""
+    assert 0 == _once(spool, "--help").returncode
+    assert not (spool / "pusher.error").exists()
+
+
+def test_popups_try_once_in_an_interval(tmp_path: Path, installed: Path) -> None:
+    """Fifteen logins start one pusher that cannot work; the interval over, the next login starts one more."""
+    with Unattended(tmp_path, installed, "gopher://host") as host:
+        error = host.spool / "pusher.error"
+
+        def log_in_until(happened: Callable[[], bool]) -> None:
+            def has_happened() -> bool:
+                host.sessions(1)  # of which a busy machine may cut one short
+                return happened()
+
+            until(has_happened)
+
+        log_in_until(error.exists)
+        host.sessions(3)
+        assert 1 == len(host.starts())
+        before = error.stat().st_mtime - _INTERVAL
+        os.utime(error, (before, before))
+        log_in_until(lambda: error.stat().st_mtime > before)
+        assert 2 == len(host.starts())
