@@ -10,12 +10,12 @@ import pytest
 
 from tests.support import maildir
 from tests.support.clients import curl, delivered, mpop
-from tests.support.descriptors import PATIENCE
 from tests.support.maildir import SERVED, Account
 from tests.support.mounts import namespace
 from tests.support.programs import need, need_root
 from tests.support.server import HOST, Server, serving, tcpserver
 from tests.support.subprogram import pop3_server
+from tests.support.waiting import TIMEOUT
 
 _UID = 54321
 """Nobody's: the user exists only in the namespace."""
@@ -60,7 +60,7 @@ def _record(result: str, method: str) -> list[str]:
 
 def test_poplib_logs_in_with_apop(apop: Server, owner: Account) -> None:
     """The digest is over the greeting's timestamp, which checkapoppw gets on descriptor 3."""
-    with closing(poplib.POP3(HOST, apop.port, timeout=PATIENCE)) as client:
+    with closing(poplib.POP3(HOST, apop.port, timeout=TIMEOUT)) as client:
         assert {"TOP", "USER", "UIDL", "APOP"} == set(client.capa())
         client.apop(owner.name, owner.password)
         assert SERVED[0].splitlines() == client.retr(1)[1]
@@ -70,7 +70,7 @@ def test_poplib_logs_in_with_apop(apop: Server, owner: Account) -> None:
 
 def test_poplib_is_refused_with_a_wrong_password(apop: Server, owner: Account) -> None:
     """A digest over another password is refused."""
-    client = poplib.POP3(HOST, apop.port, timeout=PATIENCE)
+    client = poplib.POP3(HOST, apop.port, timeout=TIMEOUT)
     with closing(client), pytest.raises(poplib.error_proto, match="-ERR authorization failed"):
         client.apop(owner.name, "wrong")
     assert _record("Reject", "Apop") == apop.settled_records()
@@ -95,7 +95,7 @@ def test_curl_logs_in_with_apop(apop: Server, owner: Account) -> None:
 def test_checkpw_serves_user_and_pass(popup: list[str], owner: Account, tmp_path: Path) -> None:
     """Checkpw ignores the timestamp that descriptor 3 holds also where APOP was not used."""
     with _chain(popup, "checkpw", owner, tmp_path / "passwd") as server:
-        with closing(poplib.POP3(HOST, server.port, timeout=PATIENCE)) as client:
+        with closing(poplib.POP3(HOST, server.port, timeout=TIMEOUT)) as client:
             client.user(owner.name)
             client.pass_(owner.password)
             assert SERVED[0].splitlines() == client.retr(1)[1]
@@ -106,7 +106,7 @@ def test_checkpw_serves_user_and_pass(popup: list[str], owner: Account, tmp_path
 def test_checkpw_refuses_more_than_512_bytes(popup: list[str], owner: Account, tmp_path: Path) -> None:
     """It ends before it has read all of descriptor 3: that is a refusal as any other."""
     with _chain(popup, "checkpw", owner, tmp_path / "passwd") as server:
-        with closing(poplib.POP3(HOST, server.port, timeout=PATIENCE)) as client:
+        with closing(poplib.POP3(HOST, server.port, timeout=TIMEOUT)) as client:
             client.user(owner.name)
             with pytest.raises(poplib.error_proto, match="-ERR authorization failed"):
                 client.pass_("p" * 4000)

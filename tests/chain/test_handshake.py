@@ -6,9 +6,9 @@ import ssl
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.descriptors import PATIENCE
 from tests.support.maildir import Account
 from tests.support.server import HOST, Server
+from tests.support.waiting import TIMEOUT
 
 _SECURE = "Accept::AUTH::User P:POP3S S:127.0.0.1:unknown ?~ 'bob'"
 _STLS = b"+OK starting TLS negotiation\r\n"
@@ -16,7 +16,7 @@ _STLS = b"+OK starting TLS negotiation\r\n"
 
 def _start_tls(tls_server: Server, behind: bytes = b"") -> socket.socket:
     """Return a connection at which STLS was answered, with `behind` sent in the same packet."""
-    connection = socket.create_connection((HOST, tls_server.port), timeout=PATIENCE)
+    connection = socket.create_connection((HOST, tls_server.port), timeout=TIMEOUT)
     assert b"+OK\r\n" == connection.recv(100)
     connection.sendall(b"STLS\r\n" + behind)
     assert _STLS == connection.recv(len(_STLS), socket.MSG_WAITALL)

@@ -13,13 +13,13 @@ import pytest
 from tests.chain.conftest import OFFERED, Checker, serve_tls
 from tests.support.authority import Authority
 from tests.support.clients import curl
-from tests.support.descriptors import PATIENCE
 from tests.support.keeper import Keeper
 from tests.support.maildir import MESSAGES, Account
 from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.scraper import counts
 from tests.support.server import HOST, serving, tcpserver
 from tests.support.subprogram import REFUSED
+from tests.support.waiting import TIMEOUT
 
 _SAMPLES, _SAMPLES_MOST = 15, 60
 _SETTLED_SECONDS = 0.1
@@ -64,7 +64,7 @@ def test_a_session_over_tls_is_served_and_counted(  # noqa: PLR0913 - a chain ha
     with serve_tls(popup, checker, certificates, {**OFFERED, **keeper.environment}) as server:
         if held:
             keeper.hold()
-        with closing(poplib.POP3(HOST, server.port, timeout=PATIENCE)) as client:
+        with closing(poplib.POP3(HOST, server.port, timeout=TIMEOUT)) as client:
             client.stls(certificates.trusted())
             client.user(bob.name)
             client.pass_(bob.password)

@@ -10,10 +10,10 @@ import pytest
 from tests.chain.conftest import OFFERED, Checker, serve_tls
 from tests.support.authority import Authority
 from tests.support.clients import curl, delivered, mpop
-from tests.support.descriptors import PATIENCE
 from tests.support.maildir import MESSAGES, SERVED, Account
 from tests.support.programs import need
 from tests.support.server import HOST, Server
+from tests.support.waiting import TIMEOUT
 
 _SOURCE = "S:127.0.0.1:unknown ?~ 'bob'"
 SECURE = f"Accept::AUTH::User P:POP3S {_SOURCE}"
@@ -47,7 +47,7 @@ def _read_all(client: poplib.POP3, bob: Account) -> None:
 @_on(OFFERED, REQUIRED)
 def test_poplib_starts_tls(tls_server: Server, bob: Account, certificates: Authority) -> None:
     """STLS, the capabilities anew, a login and the mail."""
-    with closing(poplib.POP3(HOST, tls_server.port, timeout=PATIENCE)) as client:
+    with closing(poplib.POP3(HOST, tls_server.port, timeout=TIMEOUT)) as client:
         assert "STLS" in client.capa()
         client.stls(certificates.trusted())
         assert {"TOP", "USER", "UIDL"} == set(client.capa())
@@ -58,7 +58,7 @@ def test_poplib_starts_tls(tls_server: Server, bob: Account, certificates: Autho
 @_on(POP3S, POP3S_BY_PORT)
 def test_poplib_speaks_tls_from_the_start(tls_server: Server, bob: Account, certificates: Authority) -> None:
     """POP3S is known by what the server says of TLS, or by the port alone."""
-    client = poplib.POP3_SSL(HOST, tls_server.port, timeout=PATIENCE, context=certificates.trusted())
+    client = poplib.POP3_SSL(HOST, tls_server.port, timeout=TIMEOUT, context=certificates.trusted())
     with closing(client):
         assert {"TOP", "USER", "UIDL"} == set(client.capa())
         _read_all(client, bob)
@@ -93,7 +93,7 @@ def test_curl_in_clear_is_served_where_tls_is_only_offered(tls_server: Server, b
 @_on(REQUIRED)
 def test_a_login_in_clear_is_refused_where_tls_is_required(tls_server: Server, bob: Account) -> None:
     """Before the password is sent, and with a record of it."""
-    client = poplib.POP3(HOST, tls_server.port, timeout=PATIENCE)
+    client = poplib.POP3(HOST, tls_server.port, timeout=TIMEOUT)
     with closing(client), pytest.raises(poplib.error_proto, match="-ERR TLS required but not negotiated"):
         client.user(bob.name)
     assert ["Reject::STLS::Any P:POP3 S:127.0.0.1:unknown ?~ 'unknown'"] == tls_server.settled_records()
@@ -106,7 +106,7 @@ def test_the_event_names_the_tls_version(
     spool = tmp_path / "spool"
     spool.mkdir(0o770)
     with serve_tls(popup, checker, certificates, {**OFFERED, "QMAIL_POPUP_SPOOL": str(spool)}) as server:
-        with closing(poplib.POP3(HOST, server.port, timeout=PATIENCE)) as client:
+        with closing(poplib.POP3(HOST, server.port, timeout=TIMEOUT)) as client:
             client.stls(certificates.trusted())
             _read_all(client, bob)
         assert [SECURE] == server.settled_records()
@@ -132,14 +132,14 @@ def test_openssl_s_client_reads_the_mail(tls_server: Server, bob: Account, certi
     trust = ["-CAfile", str(certificates.ca), "-verify_return_error", "-quiet", "-ign_eof"]
     said = f"USER {bob.name}\r\nPASS {bob.password}\r\nRETR 1\r\nQUIT\r\n"
     argv = [openssl, "s_client", *where, *trust]
-    done = subprocess.run(argv, input=said.encode(), capture_output=True, check=False, timeout=PATIENCE)
+    done = subprocess.run(argv, input=said.encode(), capture_output=True, check=False, timeout=TIMEOUT)
     assert MESSAGES[0] in done.stdout.replace(b"\r\n", b"\n")
     assert [SECURE] == tls_server.settled_records()
 
 
 def test_many_sessions_over_tls_at_once(tls_server: Server, bob: Account, certificates: Authority) -> None:
     """Each of them has its own pipes: none hears another's end."""
-    clients = [poplib.POP3(HOST, tls_server.port, timeout=PATIENCE) for _ in range(8)]
+    clients = [poplib.POP3(HOST, tls_server.port, timeout=TIMEOUT) for _ in range(8)]
     for client in clients:
         client.stls(certificates.trusted())
     for client in clients:

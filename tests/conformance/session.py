@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import TypedDict
 
 from tests.conformance.stage import Stage, in_scratch
 from tests.conformance.vector import HOST, Vector
 from tests.support import descriptors
-from tests.support.descriptors import PATIENCE, Line
+from tests.support.descriptors import Line
+from tests.support.waiting import TIMEOUT, until
 
 _PLACEHOLDERS = {"{pid}": "[0-9]+", "{time}": "[0-9]+", "{stamp}": rf"<[0-9]+\.[0-9]+@{re.escape(HOST)}>"}
 
@@ -149,19 +149,19 @@ class _Player:
 
     def gone(self) -> None:
         """Leave while the subprogram is at work, so that its answer finds nobody."""
-        _await(self.stage.notes)
+        until(self.stage.notes.exists)
         self.stage.network.close()
         raise _GoneError
 
     def terminate(self) -> None:
         """Be a server whose client has gone."""
-        _await(self.stage.notes)
+        until(self.stage.notes.exists)
         self.stage.popup.send_signal(SIGTERM)
 
     def silent(self) -> None:
         """Wait for the start command, and carry on over TLS."""
         assert self.stage.tls is not None
-        self.stage.control.settimeout(PATIENCE)
+        self.stage.control.settimeout(TIMEOUT)
         self.seen.said += self.stage.control.recv(1)
         self._look_behind()
         self.line = self.stage.tls
@@ -215,11 +215,3 @@ def _rest_of_control(stage: Stage) -> bytes:
     with suppress(ConnectionResetError):  # the popup left some of the answer unread
         return stage.control.recv(65536)
     return b""
-
-
-def _await(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the subprogram did not run")
-        time.sleep(0.01)

@@ -20,7 +20,8 @@ from tests.support.descriptors import CHECKOUT
 from tests.support.draw import COLUMN_INCHES, COLUMNS, draw
 from tests.support.panels import INSTANT, LOKI, RANGE, SELECTOR, Query, every_panel, filled, queries
 from tests.support.prometheus_server import PrometheusServer
-from tests.support.sidecar import REJECTED, RunningSidecar, deliver, eventually, fields
+from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
+from tests.support.waiting import eventually
 
 Json = dict[str, Any]
 

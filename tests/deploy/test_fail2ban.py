@@ -24,10 +24,9 @@ from observability.privacy import Privacy
 from qmail_popup import record
 from tests.support.banning import DEPLOY, JSON, RECORD, Session, fail2ban, found, held
 from tests.support.chance import examples
-from tests.support.descriptors import PATIENCE
-from tests.support.keeper import await_that
 from tests.support.popup import ACCEPTS, shell
 from tests.support.sidecar import REJECTED, START, RunningSidecar, deliver, fields
+from tests.support.waiting import TIMEOUT, until
 
 INNOCENT = b"203.0.113.9"
 TIME = b"@4000000065a1b2c3d4e5f607 "
@@ -121,7 +120,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     directory = tmp_path_factory.mktemp("sidecar")
     with RunningSidecar(directory, "--json-log", "--user-names=plain") as sidecar:
         records = b"".join(held(session, sidecar) for session in SESSIONS)
-        await_that(lambda: len(SESSIONS) == sidecar.log.read_bytes().count(b"\n"))
+        until(lambda: len(SESSIONS) == sidecar.log.read_bytes().count(b"\n"))
         return Logs(records, sidecar.log.read_bytes())
 
 
@@ -165,7 +164,7 @@ def test_a_client_that_drops_out_of_its_mail_is_no_failed_login(tmp_path: Path) 
             exited = b"%d" % (START + 50_000_000 + round(took * 1e9))
             times = {"T_SPAWNED": None, "T_EXITED": exited, "T_ENDED": exited}
             deliver(sidecar.socket, build(fields({**REJECTED, **times, "CLIENT_IP": ip.encode()})))
-        await_that(lambda: len(seconds) == sidecar.log.read_bytes().count(b"\n"))
+        until(lambda: len(seconds) == sidecar.log.read_bytes().count(b"\n"))
         assert list(seconds)[:3] == found(JSON, sidecar.log.read_bytes())
 
 
@@ -179,7 +178,7 @@ def test_the_time_of_a_line_is_the_session_s() -> None:
     assert [1_700_000_000] == times(JSON, logged(event))
     assert [int(TIME[2:17], 16)] == times(RECORD, TIME + line)
     unknown, known = times(RECORD, line + TIME + line)
-    assert abs(time.time() - unknown) < PATIENCE
+    assert abs(time.time() - unknown) < TIMEOUT
     assert known in {unknown, int(TIME[2:17], 16)}  # fail2ban may go on as it began
 
 
@@ -191,7 +190,7 @@ def times(name: str, lines: bytes) -> list[int]:
 def logged(*events: Event) -> bytes:
     """Return the session log's lines for events, with the names of users."""
     with tempfile.TemporaryFile() as file:
-        stream = Stream(file.fileno(), PATIENCE)
+        stream = Stream(file.fileno(), TIMEOUT)
         privacy = Privacy("plain", "plain", b"k" * 32)
         SessionLog(stream, privacy, lambda: 5.0, lambda _lost: None, lambda *_: None)(events)
         stream.close()
@@ -251,5 +250,5 @@ def test_the_jails_ban_who_guesses(tmp_path: Path) -> None:
     with RunningSidecar(tmp_path, "--json-log") as sidecar, fail2ban(tmp_path) as banned:
         with (tmp_path / "record").open("ab") as log:
             log.writelines(held(session, sidecar) for session in guesses)
-        await_that(lambda: 2 == len(banned.read_text().split()))
+        until(lambda: 2 == len(banned.read_text().split()))
         assert ["192.0.2.1"] * 2 == banned.read_text().split()

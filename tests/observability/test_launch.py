@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import await_that
 from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.unattended import Unattended, attempts
+from tests.support.waiting import TIMEOUT, until
 
 NOBODY = "http://127.0.0.1:9"
 _SHELL = {b"PWD=%s" % str(CHECKOUT).encode()}
@@ -49,7 +49,7 @@ def test_it_has_nothing_of_the_session(tmp_path: Path, installed: Path, gateway:
             assert popup.talk(LOGIN).endswith(b"-ERR authorization failed\r\n")
             assert 1 == popup.status()
             assert b"" == os.read(reader, 1)
-            await_that(Path(f"{host.state}-wal").exists)
+            until(Path(f"{host.state}-wal").exists)
             (pid,) = host.pushers()
             _is_on_its_own(pid, host)
         os.close(reader)
@@ -77,9 +77,9 @@ def test_no_password_is_to_be_seen(tmp_path: Path, installed: Path) -> None:
             said = popup.talk(LOGIN)
             popup.status()
         assert b"QMAIL_POPUP" not in said
-        await_that(lambda: bool(host.pushers()))
+        until(lambda: bool(host.pushers()))
         (pid,) = host.pushers()
-        await_that(lambda: b"python" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        until(lambda: b"python" in Path(f"/proc/{pid}/cmdline").read_bytes())
         assert b"--push-credentials=" in Path(f"/proc/{pid}/cmdline").read_bytes()
         for file in ("cmdline", "environ"):
             assert b"geheim" not in Path(f"/proc/{pid}/{file}").read_bytes()
@@ -121,7 +121,7 @@ def test_descriptors_above_a_limit_that_was_lowered_are_none_of_its_business(
             os.close(writer)
             popup.talk(LOGIN)
             assert 1 == popup.status()
-        await_that(lambda: bool(host.pushers()))
-        assert [reader] == select.select([reader], [], [], PATIENCE)[0]
+        until(lambda: bool(host.pushers()))
+        assert [reader] == select.select([reader], [], [], TIMEOUT)[0]
         assert b"" == os.read(reader, 1)
     os.close(reader)

@@ -15,10 +15,10 @@ import pytest
 from observability.event import build
 from observability.spoolfile import Alarm, leave
 from tests.support.child import Child, run
-from tests.support.keeper import await_that
 from tests.support.listener import Block, Listener, left_in
 from tests.support.mirrors import mirror, over, whole_session
 from tests.support.spooling import lost
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_who_gets_the_lock_starts_a_pusher(tmp_path: Path, spool: Path) -> None:
         first.status()
     try:
         run(lambda: _ensure_pusher(spool))  # who starts one closes the way back to here, and that raises
-        await_that(lambda: started.exists() and started.read_text() == "--once --state=kept\n")
+        until(lambda: started.exists() and started.read_text() == "--once --state=kept\n")
     finally:
         end.write_bytes(b"")
     assert 0o100660 == (spool / "pusher.lock").stat().st_mode

@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.support.collector import Collector
 from tests.support.popup import REFUSES, Popup, shell
 from tests.support.processes import children
-from tests.support.sidecar import RunningSidecar, eventually
+from tests.support.sidecar import RunningSidecar
+from tests.support.waiting import eventually
 
 SECRET = b"correct-horse-4711-battery-staple"
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "50"}

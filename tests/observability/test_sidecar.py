@@ -19,20 +19,19 @@ from observability.event import build
 from observability.sidecar import TICK_SECONDS
 from tests.support.sidecar import (
     ACCEPTED,
-    DEADLINE_SECONDS,
     KILLED,
     REJECTED,
     SESSION,
     RunningSidecar,
     connect,
     deliver,
-    eventually,
     fields,
     hello_of,
     leave,
     refused,
     spooled,
 )
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_nothing_is_acknowledged_while_the_store_is_locked(sidecar: RunningSidec
                 popup.recv(1)
             assert list(sidecar.spool.iterdir())
             other.execute("ROLLBACK")
-            popup.settimeout(DEADLINE_SECONDS)
+            popup.settimeout(TIMEOUT)
             assert b"\n" == popup.recv(1)
     assert sidecar.reaches(2, "sessions_total", **SESSION)
     assert sidecar.reaches(0, "telemetry_spool_bytes")
@@ -134,7 +133,7 @@ def test_sigterm_commits_and_acknowledges_what_was_sent(tmp_path: Path) -> None:
         sidecar.signal(signal.SIGTERM)
         sidecar.signal(signal.SIGCONT)
         assert [b"\n"] * 700 == [popup.recv(1) for popup in popups]
-        assert 0 == sidecar.process.wait(DEADLINE_SECONDS)
+        assert 0 == sidecar.process.wait(TIMEOUT)
         assert not sidecar.socket.exists()
     with RunningSidecar(tmp_path) as sidecar:
         assert 700 == sidecar.value("sessions_total", **SESSION)
@@ -208,7 +207,7 @@ def test_a_state_that_is_replaced_ends_the_sidecar(sidecar: RunningSidecar) -> N
     """With one line and status 1; what stands there is left as it is."""
     sidecar.state.unlink()
     sidecar.state.write_bytes(b"another")
-    assert 1 == sidecar.process.wait(DEADLINE_SECONDS)
+    assert 1 == sidecar.process.wait(TIMEOUT)
     assert 1 == sidecar.said.count(f"something else stands where the store {sidecar.state} was")
     assert b"another" == sidecar.state.read_bytes()
 
@@ -293,7 +292,7 @@ def test_a_scraper_never_sees_a_number_go_back(tmp_path: Path) -> None:
                 seen.append(sidecar.value("sessions_total", **SESSION))  # noqa: PERF401  one after the other
             sidecar.kill()
             for sender in senders:
-                sender.join(DEADLINE_SECONDS)
+                sender.join(TIMEOUT)
     assert sorted(seen) == seen
     assert seen[-1] <= 200
 

@@ -15,7 +15,6 @@ import pytest
 from observability.event import build
 from tests.support.programs import unavailable
 from tests.support.sidecar import (
-    DEADLINE_SECONDS,
     KILLED,
     REJECTED,
     SESSION,
@@ -23,10 +22,10 @@ from tests.support.sidecar import (
     command,
     connect,
     deliver,
-    eventually,
     fields,
     leave,
 )
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_a_log_that_nobody_reads_holds_no_session_up(tmp_path: Path) -> None:
             for _ in range(1000):
                 assert b"\n" == deliver(path, build(fields()))
             process.terminate()
-            assert 0 == process.wait(DEADLINE_SECONDS)
+            assert 0 == process.wait(TIMEOUT)
 
 
 def test_nothing_that_a_popup_said_is_left_in_the_clear(tmp_path: Path) -> None:

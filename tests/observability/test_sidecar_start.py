@@ -12,16 +12,8 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
-from tests.support.sidecar import (
-    DEADLINE_SECONDS,
-    SESSION,
-    RunningSidecar,
-    command,
-    deliver,
-    eventually,
-    fields,
-    refused,
-)
+from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
+from tests.support.waiting import TIMEOUT, eventually
 
 
 @pytest.fixture
@@ -154,7 +146,7 @@ def test_a_socket_that_is_handed_over_is_served(tmp_path: Path) -> None:
         listener.bind(str(given))
         listener.listen(16)
         notified.bind(str(manager))
-        notified.settimeout(DEADLINE_SECONDS)
+        notified.settimeout(TIMEOUT)
         process = subprocess.Popen(
             [sys.executable, "-c", _HAND_OVER, str(listener.fileno()), *command(tmp_path)[1:]],
             env={**os.environ, "NOTIFY_SOCKET": str(manager), "LISTEN_FDS": "1"},
@@ -166,7 +158,7 @@ def test_a_socket_that_is_handed_over_is_served(tmp_path: Path) -> None:
             assert b"\n" == deliver(given, build(fields()))
             process.terminate()
             assert b"STOPPING=1" == notified.recv(64)
-            assert 0 == process.wait(DEADLINE_SECONDS)
+            assert 0 == process.wait(TIMEOUT)
         assert given.exists()
         assert not (tmp_path / "run").exists()
 
@@ -189,7 +181,7 @@ def _refused_socket(tmp_path: Path, fd: int) -> str:
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=TIMEOUT,
         check=False,
     )
     assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
@@ -217,7 +209,7 @@ def test_a_limit_that_leaves_no_descriptor_is_told(tmp_path: Path) -> None:
         argv,
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
-        timeout=DEADLINE_SECONDS,
+        timeout=TIMEOUT,
         check=False,
     )
     assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
@@ -239,7 +231,7 @@ def test_it_starts_with_standard_descriptors_closed(tmp_path: Path) -> None:
         for _ in range(3):
             assert b"\n" == deliver(path, build(fields()))
         process.terminate()
-        assert 0 == process.wait(DEADLINE_SECONDS)
+        assert 0 == process.wait(TIMEOUT)
     assert [] == [
         path for path in tmp_path.rglob("*") if path.is_file() and b"192.0.2.7" in path.read_bytes()
     ]

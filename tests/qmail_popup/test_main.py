@@ -18,6 +18,7 @@ from tests.support import descriptors
 from tests.support.child import run
 from tests.support.descriptors import CHECKOUT
 from tests.support.popup import ACCEPTS, HOST, LOGIN, REFUSES, Popup, shell
+from tests.support.waiting import TIMEOUT
 
 POPUP = [sys.executable, "-S", "-m", "qmail_popup"]
 USAGE = b"-ERR usage: popup hostname subprogram\r\n"
@@ -103,7 +104,7 @@ def test_arguments_are_bytes() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    said, _ = popup.communicate(b"APOP b d\r\n", timeout=descriptors.PATIENCE)
+    said, _ = popup.communicate(b"APOP b d\r\n", timeout=TIMEOUT)
     greeting, rest = said.split(b"\r\n", 1)
     assert greeting.endswith(b"@h\xff\xc3>")
     assert b"fe ff 0a" == rest.strip()

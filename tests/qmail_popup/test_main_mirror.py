@@ -13,9 +13,9 @@ from signal import SIGKILL
 import pytest
 
 from tests.support.descriptors import CHECKOUT
-from tests.support.keeper import await_that
 from tests.support.popup import ACCEPTS, LOGIN, Popup, shell
 from tests.support.sidecar import KILLED, SESSION, RunningSidecar
+from tests.support.waiting import until
 
 POPUP = [sys.executable, "-S", "-m", "qmail_popup"]
 
@@ -180,7 +180,7 @@ def test_a_pusher_is_started_by_where_the_popup_stands(tmp_path: Path) -> None:
         popup.talk(LOGIN)
         assert 0 == popup.status()
     try:
-        await_that(state.exists)
+        until(state.exists)
     finally:
         for pid in _holding(spool / "pusher.lock"):
             os.kill(pid, SIGKILL)

@@ -22,7 +22,7 @@ from tests.support.handshake import (
     started,
     until_heard,
 )
-from tests.support.keeper import await_that
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_an_answer_that_grows_too_long(server: Server) -> None:
     with Child(answered, server.fds) as child:
         server.hand_over()
         server.control.sendall(b"SSL_A=")
-        await_that(lambda: not _unread(server.control))
+        until(lambda: not _unread(server.control))
         with suppress(OSError):  # as above
             server.control.sendall(b"x" * 2 * MAX_ANSWER)
         assert (FAILED, {}) == child.result()

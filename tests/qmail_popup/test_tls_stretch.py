@@ -11,7 +11,7 @@ import pytest
 from qmail_popup import tls
 from qmail_popup.tls import FAILED, Handshake
 from qmail_popup.wire import DISCONNECTED, TIMEOUT
-from tests.support import descriptors
+from tests.support import waiting
 from tests.support.child import Child, run
 from tests.support.handshake import (
     ANSWER,
@@ -176,7 +176,7 @@ def test_a_look_sees_the_end(server: Server) -> None:
 
 def _looked_behind(handshake: Handshake) -> str | None:
     """Look as soon as the control socket has ended."""
-    select.select([handshake.control], [], [], descriptors.PATIENCE)
+    select.select([handshake.control], [], [], waiting.TIMEOUT)
     return handshake.look()
 
 
@@ -242,4 +242,4 @@ def test_waiting_costs_nothing(server: Server) -> None:
             handshake.look()
         return time.monotonic() - began
 
-    assert run(task, server.fds) < descriptors.PATIENCE
+    assert run(task, server.fds) < waiting.TIMEOUT

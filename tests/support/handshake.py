@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from qmail_popup import tls
 from qmail_popup.tls import Handshake, Sigterm
 from tests.support import descriptors
+from tests.support.waiting import TIMEOUT
 
 ANSWER = b"SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=TLS_AES_256_GCM_SHA384\0\0"
 TOLD = {b"SSL_PROTOCOL": b"TLSv1.3", b"SSL_CIPHER": b"TLS_AES_256_GCM_SHA384"}
@@ -38,7 +39,7 @@ def offered() -> Iterator[Server]:
     reader, far_writer = os.pipe()
     bare = os.open(os.devnull, os.O_RDWR)
     fds = {0: bare, 1: bare, CONTROL: far_control.detach(), READ: far_reader, WRITE: far_writer}
-    control.settimeout(descriptors.PATIENCE)
+    control.settimeout(TIMEOUT)
     yield Server(control, writer, reader, fds)
     control.close()
     descriptors.close({writer, reader, *fds.values()})
@@ -54,7 +55,7 @@ def started(sigterm: Sigterm | None = None) -> Handshake:
 def until_heard(handshake: Handshake) -> str | None:
     """Wait for what the server says, as long as the answer is still to come."""
     while handshake.control in (watched := handshake.descriptors()):
-        ready = select.select(watched, [], [], descriptors.PATIENCE)[0]
+        ready = select.select(watched, [], [], TIMEOUT)[0]
         if ended := handshake.ended(ready):
             return ended
     return None

@@ -5,7 +5,6 @@ The server is any that prints its port on descriptor 1 before it serves: tcpserv
 
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import descriptors
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need
+from tests.support.waiting import until
 
 HOST = "127.0.0.1"
 _MARK = "TEST_SERVER"
@@ -38,11 +38,7 @@ class Server:
 
     def settled_records(self) -> list[str]:
         """Return the same, once all sessions are over: a record comes after the last reply."""
-        deadline = time.monotonic() + PATIENCE
-        while self.processes():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"sessions go on: {self.processes()}")
-            time.sleep(0.01)
+        until(lambda: not self.processes())
         return self.records()
 
     def processes(self) -> list[int]:

@@ -11,7 +11,8 @@ import pytest
 
 from observability.errors import Errors, describe
 from observability.log.messages import Messages, Stream
-from tests.support.sidecar import CHECKOUT, DEADLINE_SECONDS
+from tests.support.sidecar import CHECKOUT
+from tests.support.waiting import TIMEOUT
 
 
 class Pipe:
@@ -19,7 +20,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
-        self.stream = Stream(self.writing, DEADLINE_SECONDS, 1_000_000)
+        self.stream = Stream(self.writing, TIMEOUT, 1_000_000)
 
     def lines(self) -> list[str]:
         """Close the stream; return all that it wrote."""
@@ -81,7 +82,7 @@ def test_a_descriptor_that_does_not_block_gets_everything() -> None:
     assert pipe.stream.put(sent)
     received = b""
     while len(received) < len(sent):
-        assert select.select([pipe.reading], [], [], DEADLINE_SECONDS)[0]
+        assert select.select([pipe.reading], [], [], TIMEOUT)[0]
         received += os.read(pipe.reading, 4096)
     assert sent == received
     assert [] == pipe.lines()

@@ -17,7 +17,8 @@ from observability.event import build
 from observability.log.messages import Stream
 from observability.log.sessions import SessionLog
 from observability.privacy import Privacy, load_key
-from tests.support.sidecar import DEADLINE_SECONDS, RECORD, REJECTED, eventually, fields, hello_of
+from tests.support.sidecar import RECORD, REJECTED, fields, hello_of
+from tests.support.waiting import TIMEOUT, eventually
 
 TRACE = b"0123456789abcdeffedcba9876543210"
 KEY = b"k" * 32
@@ -36,7 +37,7 @@ class Pipe:
 
     def __init__(self, most: int = 1_000_000) -> None:
         self.reading, self.writing = os.pipe()
-        self.stream = Stream(self.writing, DEADLINE_SECONDS, most)
+        self.stream = Stream(self.writing, TIMEOUT, most)
 
     def lines(self) -> list[str]:
         """Close the stream; return all that it wrote."""
@@ -204,7 +205,7 @@ def test_a_reader_who_stalls_holds_nobody_up() -> None:
     assert eventually(lambda: trial.is_over(log))
     pipe.stream.close()
     os.close(pipe.writing)
-    reader.join(DEADLINE_SECONDS)
+    reader.join(TIMEOUT)
     assert [f"{trial.lost} lines of the JSON log were lost"] == trial.logged[1:]
 
 
@@ -237,7 +238,7 @@ def test_what_cannot_be_written_is_counted() -> None:
     """A disk that is full takes nothing: each line counts as lost, once the store takes that."""
     trial = Trial()
     with open("/dev/full", "wb", buffering=0) as full:
-        log = trial.log(Stream(full.fileno(), DEADLINE_SECONDS))
+        log = trial.log(Stream(full.fileno(), TIMEOUT))
         trial.store_fails = True
         log([event()] * 3)
         log.tick()

@@ -6,7 +6,8 @@ from pathlib import Path
 from observability.event import build
 from tests.support import translation
 from tests.support.collector import Collector
-from tests.support.sidecar import REJECTED, RunningSidecar, deliver, eventually, fields
+from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
+from tests.support.waiting import eventually
 
 QUICK = {"OTEL_METRIC_EXPORT_INTERVAL": "200"}
 SESSIONS: list[Mapping[str, bytes | None]] = [

@@ -15,7 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from qmail_popup import VERSION
 from tests.support.collector import Collector, Received
 from tests.support.popup import ACCEPTS, LOGIN, REFUSES, Popup, shell
-from tests.support.sidecar import RunningSidecar, eventually
+from tests.support.sidecar import RunningSidecar
+from tests.support.waiting import eventually
 
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 CLIENT = {

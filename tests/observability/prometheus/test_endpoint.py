@@ -19,7 +19,7 @@ from observability.prometheus import endpoint
 from observability.prometheus.endpoint import Endpoint
 from observability.prometheus.pages import Answer
 from tests.support.programs import need
-from tests.support.sidecar import DEADLINE_SECONDS, eventually
+from tests.support.waiting import TIMEOUT, eventually
 
 BODY = b"answer 42.0\n" * 1000
 
@@ -40,7 +40,7 @@ def served() -> Iterator[Endpoint]:
 
 def get(served: Endpoint, path: str = "/metrics", method: str = "GET") -> tuple[int, bytes]:
     """Return status and body."""
-    connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=DEADLINE_SECONDS)
+    connection = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=TIMEOUT)
     with closing(connection):
         connection.request(method, path)
         answer = connection.getresponse()
@@ -50,7 +50,7 @@ def get(served: Endpoint, path: str = "/metrics", method: str = "GET") -> tuple[
 def dial(served: Endpoint) -> socket.socket:
     """Connect and say nothing."""
     where = urlsplit(served.url)
-    return socket.create_connection((where.hostname, where.port), timeout=DEADLINE_SECONDS)
+    return socket.create_connection((where.hostname, where.port), timeout=TIMEOUT)
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -138,7 +138,7 @@ def test_who_is_silent_longest_makes_room(served: Endpoint) -> None:
 
 def test_a_sign_of_life_keeps_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two that have not asked yet the one that has sent something more recently stays."""
-    monkeypatch.setattr(endpoint, "REQUEST_TIMEOUT", DEADLINE_SECONDS)
+    monkeypatch.setattr(endpoint, "REQUEST_TIMEOUT", TIMEOUT)
     with (
         closing(Endpoint("127.0.0.1", 0, pages, max_clients=3)) as served,
         dial(served) as first,
@@ -249,9 +249,7 @@ def scrape(served: Endpoint, certificates: Path, certificate: str | None) -> int
     if certificate:
         context.load_cert_chain(certificates / f"{certificate}.pem", certificates / f"{certificate}.key")
     netloc = urlsplit(served.url).netloc
-    with closing(
-        http.client.HTTPSConnection(netloc, context=context, timeout=DEADLINE_SECONDS)
-    ) as connection:
+    with closing(http.client.HTTPSConnection(netloc, context=context, timeout=TIMEOUT)) as connection:
         connection.request("GET", "/metrics")
         return connection.getresponse().status
 

@@ -15,7 +15,8 @@ import pytest
 
 from observability.event import build
 from tests.support.programs import need
-from tests.support.sidecar import DEADLINE_SECONDS, REJECTED, RunningSidecar, deliver, eventually, fields
+from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
+from tests.support.waiting import TIMEOUT, eventually
 
 QUERY = '{__name__=~"qmail_popup_(auth_attempts_total|.*_duration_seconds_bucket)"}'
 
@@ -42,7 +43,7 @@ def prometheus(directory: Path, target: str) -> Iterator[str]:
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(DEADLINE_SECONDS)
+        process.wait(TIMEOUT)
 
 
 def _free_port() -> int:

@@ -10,11 +10,9 @@ import pytest
 from observability.errors import UnusableError
 from observability.event import build
 from observability.prometheus.textfile import Textfile
-from tests.support.descriptors import PATIENCE
 from tests.support.programs import need
 from tests.support.sidecar import RunningSidecar, deliver, fields
-from tests.support.waiting import eventually
-from tests.support.waiting import until as await_that
+from tests.support.waiting import TIMEOUT, eventually, until
 
 TEXT = b"answer 42\n"
 
@@ -58,14 +56,14 @@ def test_the_textfile_is_always_whole(tmp_path: Path) -> None:
     (promtool,) = need("promtool")
     textfile = tmp_path / "qmail-popup.prom"
     with RunningSidecar(tmp_path, "--push-interval=0.01", f"--textfile={textfile}") as sidecar:
-        await_that(textfile.exists)
+        until(textfile.exists)
         ends = {textfile.read_text().splitlines()[-1].split("{")[0] for _ in range(200)}
         assert {"qmail_popup_build_info"} == ends
         assert 0o644 == textfile.stat().st_mode & 0o777
         assert b"" != deliver(sidecar.socket, build(fields()))
-        await_that(lambda: 'protocol="POP3",result="accepted"} 1.0' in textfile.read_text())
+        until(lambda: 'protocol="POP3",result="accepted"} 1.0' in textfile.read_text())
         assert 0 == sidecar.stop()
-    subprocess.run([promtool, "check", "metrics"], input=textfile.read_bytes(), check=True, timeout=PATIENCE)
+    subprocess.run([promtool, "check", "metrics"], input=textfile.read_bytes(), check=True, timeout=TIMEOUT)
     assert [] == list(tmp_path.glob("*.new"))
 
 
@@ -77,7 +75,7 @@ def test_a_textfile_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
         time.sleep(2)  # many intervals, and two of the loop's ticks
         assert 1 == sidecar.said.count("cannot write the textfile")
         textfile.parent.mkdir()
-        await_that(textfile.exists)
+        until(textfile.exists)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])
@@ -91,7 +89,7 @@ def test_what_lies_beside_the_textfile_is_replaced_and_not_written_to(tmp_path: 
     else:
         os.mkfifo(aside)
     with RunningSidecar(tmp_path, f"--textfile={textfile}"):
-        await_that(textfile.exists)
+        until(textfile.exists)
     assert ("mine", 0o600) == (victim.read_text(), victim.stat().st_mode & 0o777)
     assert textfile.is_file()
     assert not textfile.is_symlink()
@@ -102,13 +100,13 @@ def test_a_directory_that_goes_is_counted_once(tmp_path: Path) -> None:
     textfile = tmp_path / "metrics" / "q.prom"
     textfile.parent.mkdir()
     with RunningSidecar(tmp_path, "--push-interval=0.05", f"--textfile={textfile}") as sidecar:
-        await_that(textfile.exists)
+        until(textfile.exists)
         textfile.unlink()
         textfile.parent.rename(tmp_path / "elsewhere")
         assert sidecar.reaches(1, "telemetry_paths_lost_total", path="textfile")
         assert sidecar.value("telemetry_textfile_writes_total", result="failed") > 0
         textfile.parent.mkdir()
-        await_that(textfile.exists)
+        until(textfile.exists)
         assert 1 == sidecar.value("telemetry_paths_lost_total", path="textfile")
         assert sidecar.value("telemetry_textfile_writes_total", result="ok") > 0
     assert 1 == sidecar.said.count("cannot write the textfile")

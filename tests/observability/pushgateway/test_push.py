@@ -12,10 +12,10 @@ from observability.options import gateway as parse
 from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing, Result
 from tests.support import authority
-from tests.support.descriptors import PATIENCE
 from tests.support.gateway import Pushgateway
 from tests.support.peer import HANG_UP, OK, Peer
 from tests.support.scraper import counts
+from tests.support.waiting import TIMEOUT
 
 BODY = b"# TYPE qmail_popup_x_total counter\nqmail_popup_x_total 7\n"
 GROUP = b"/metrics/job/qmail-popup/instance/mx"
@@ -36,7 +36,7 @@ def _pushing(
 def _done(pushing: Pushing, method: str = "POST") -> Result:
     """Push, and wait for the result."""
     pushing.begin(method)
-    result = pushing.go_on(PATIENCE)
+    result = pushing.go_on(TIMEOUT)
     assert result
     return result
 
@@ -196,6 +196,6 @@ def test_a_stopped_gateway_takes_nothing_of_our_time(tmp_path: Path) -> None:
         pushing.begin()
         begun = time.monotonic()
         assert [None] * 20 == [pushing.go_on(0) for _ in range(20)]
-        assert time.monotonic() - begun < PATIENCE
+        assert time.monotonic() - begun < TIMEOUT
         gateway.go_on()
         assert Result("") == _done(pushing)

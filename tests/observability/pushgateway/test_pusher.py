@@ -15,14 +15,14 @@ from typing import BinaryIO
 import pytest
 
 from observability.event import build
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import Keeper, await_that
+from tests.support.keeper import Keeper
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
 from tests.support.sidecar import fields, spooled
 from tests.support.unattended import INSTANCE, Unattended, attempts, total
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT, until
 
 OTHER_USER = 64_024
 
@@ -55,7 +55,7 @@ def _once(directory: Path, url: str, *options: str, cwd: Path = CHECKOUT) -> sub
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -94,7 +94,7 @@ def test_it_gives_up_root_and_lives_in_little_memory(
         for path in (shared, host.spool):
             os.chown(path, OTHER_USER, OTHER_USER)
         host.sessions(1, softlimit, "-m", "64000000")
-        await_that(lambda: attempts(gateway) == 1)
+        until(lambda: attempts(gateway) == 1)
         assert (OTHER_USER, 0o600) == (host.state.stat().st_uid, host.state.stat().st_mode & 0o777)
         (pid,) = host.pushers()
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -110,14 +110,14 @@ def test_a_sidecar_takes_over(tmp_path: Path, installed: Path, gateway: Pushgate
     """It asks the pusher to go, has the store within 5 s, counts on, and keeps pushers away."""
     with _unattended(tmp_path, installed, gateway, interval=60) as host, Keeper(host.spool.parent) as keeper:
         host.sessions(3)
-        await_that(lambda: attempts(gateway) > 0)  # those that came later wait for its next push
+        until(lambda: attempts(gateway) > 0)  # those that came later wait for its next push
         keeper.start(f"--push={gateway.url}", f"--instance={INSTANCE}", "--push-interval=0.3")
         assert [] == host.pushers()
         assert 3 == total(keeper.drained(), "auth_attempts_total")
         starts = host.starts()
-        await_that(lambda: not _is_free(host.spool / "pusher.lock"))
+        until(lambda: not _is_free(host.spool / "pusher.lock"))
         host.sessions(2)
-        await_that(lambda: attempts(gateway) == 5)
+        until(lambda: attempts(gateway) == 5)
         assert starts == host.starts()
 
 
@@ -191,14 +191,14 @@ def test_a_stopped_gateway_holds_one_push_and_one_pusher(
         gateway.hold()
         for _ in range(5):
             host.sessions(5)
-            await_that(lambda: not (host.spool / "spool").exists())
+            until(lambda: not (host.spool / "spool").exists())
         assert 1 == len(host.starts())
         time.sleep(1)  # five intervals
         (pid,) = host.pushers()
         links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
         assert 1 == sum(link.startswith("socket:") for link in links)
         gateway.go_on()
-        await_that(lambda: attempts(gateway) == 25)
+        until(lambda: attempts(gateway) == 25)
         host.settle()
 
 
@@ -208,8 +208,8 @@ def test_a_store_that_is_locked_delays_and_loses_nothing(tmp_path: Path, gateway
     paths = (f"--spool={tmp_path / 'spool'}", f"--state={tmp_path / 'state.sqlite'}")
     command = [sys.executable, "-m", "observability", "--once", f"--push={gateway.url}", *paths]
     with subprocess.Popen([*command, "--push-interval=0.5"], cwd=CHECKOUT, stderr=subprocess.PIPE) as pusher:
-        await_that(lambda: attempts(gateway) == 1)
-        other = sqlite3.connect(tmp_path / "state.sqlite", timeout=PATIENCE, isolation_level=None)
+        until(lambda: attempts(gateway) == 1)
+        other = sqlite3.connect(tmp_path / "state.sqlite", timeout=TIMEOUT, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         _spool(tmp_path, 2)
         time.sleep(2)
@@ -217,7 +217,7 @@ def test_a_store_that_is_locked_delays_and_loses_nothing(tmp_path: Path, gateway
         assert pusher.poll() is None
         other.execute("ROLLBACK")
         other.close()
-        assert 1 == pusher.communicate(timeout=PATIENCE)[1].count(b"locked")
+        assert 1 == pusher.communicate(timeout=TIMEOUT)[1].count(b"locked")
     assert 3 == attempts(gateway)
 
 
@@ -251,14 +251,14 @@ def test_the_last_event_of_a_burst_is_pushed(tmp_path: Path, installed: Path, ga
     with _unattended(tmp_path, installed, gateway, interval=0.1) as host:
         host.run_by(f"{strace} -f -qq -A -o {trace} -etrace=flock -e {delay}")
         sessions = _sessions_until(host, lambda: _slipped_in(trace) >= 3 and len(host.starts()) > 1)
-        await_that(lambda: attempts(gateway) == sessions)
+        until(lambda: attempts(gateway) == sessions)
         host.settle()
     assert sessions == attempts(gateway)
 
 
 def _sessions_until(host: Unattended, is_enough: Callable[[], bool]) -> int:
     """Have sessions, one after another and at odd times; return how many there were."""
-    deadline = time.monotonic() + 2 * PATIENCE
+    deadline = time.monotonic() + 2 * TIMEOUT
     sessions = 0
     while not is_enough():
         assert time.monotonic() < deadline
@@ -291,7 +291,7 @@ def test_a_group_can_be_deleted(tmp_path: Path, gateway: Pushgateway) -> None:
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert (status, lines) == (done.returncode, len(done.stderr.splitlines()))
