@@ -18,10 +18,11 @@ from observability.arrivals.connections import MAX_CONNECTIONS, Intake
 from observability.arrivals.parsing import Read
 from observability.arrivals.parsing import parse as read_event
 from observability.arrivals.paths import Keep, Watch, make_directory
+from observability.arrivals.signals import Reload, stop_signals
 from observability.arrivals.spool import Spool
 from observability.arrivals.spool_thread import SpoolThread
 from observability.errors import Log, UnusableError, describe
-from observability.log.messages import Messages, Stream
+from observability.log.messages import Messages, Stream, fill_standard_descriptors
 from observability.log.reports import Reports
 from observability.log.sessions import SessionLog
 from observability.otlp import exporter as otlp
@@ -37,7 +38,7 @@ from observability.pushgateway.failure import noted_from
 from observability.pushgateway.push import Pushing
 from observability.pushgateway.thread import PushThread
 from observability.settings import PROGRAM, Settings, parse
-from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stop_signals, stopped
+from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stopped
 from observability.store import schema
 from observability.store.database import Store, clocks
 from observability.store.families import LOG_LINES_LOST, SPANS_DROPPED
@@ -57,7 +58,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except UnusableError as error:
         _log_plainly("error", str(error))
         return 1
-    _fill_standard_descriptors()
+    fill_standard_descriptors()
     os.umask(0o077)
     if settings.once or settings.delete_group:
         return _without_serving(settings)
@@ -100,7 +101,7 @@ def _sidecar(
     store, keeps = _store(settings, log, stack)
     reports = Reports(store.count, log)
     stack.callback(reports.take)  # of the last push, too
-    stop = stack.enter_context(stop_signals())
+    stop, reload = stack.enter_context(stop_signals()), Reload(reports.put)
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
     intake, keep_socket = _intake(settings, environ, stop, stack)
     intake.watch(spool.wake)
@@ -111,23 +112,29 @@ def _sidecar(
         sessions_limit=settings.sessions_limit,
         version=VERSION,
     )
-    _start_pushes(settings, partial(exposition, sources), reports, stack)
+    _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     watch = Watch({**keeps, **keep_socket}, reports.put_path)
     tasks: dict[str, Callable[[], object]] = {"paths": watch.look, "reports": reports.take}
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
     endpoint = stack.enter_context(closing(_endpoint(settings, store, sources)))
+    reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     return intake, Loop(Parts(intake, spool, store, log, sinks, tasks), stopped(stop), time.monotonic)
 
 
-def _start_pushes(settings: Settings, text: Callable[[], bytes], reports: Reports, stack: ExitStack) -> None:
+def _start_pushes(
+    settings: Settings, text: Callable[[], bytes], parts: tuple[Reports, Reload], stack: ExitStack
+) -> None:
     """Start what leaves at every interval."""
+    reports, reload = parts
     if settings.textfile:
         textfile = Textfile(settings.textfile, text)
         thread = TextfileThread(textfile, settings.push_interval, reports.put)
         stack.enter_context(closing(thread))
     if settings.push:
-        pushing = Pushing(group.of_host(settings), text, time.monotonic)
+        host = group.of_host(settings)
+        reload.parts["credentials"] = host.reload
+        pushing = Pushing(host, text, time.monotonic)
         push_thread = PushThread(pushing, settings.push_interval, reports.put, time.monotonic)
         stack.enter_context(closing(push_thread))
 
@@ -235,13 +242,6 @@ def _exporter(settings: Settings, parts: tuple[Store, Sources, Privacy, Messages
 def _endpoint(settings: Settings, store: Store, sources: Sources) -> Endpoint:
     pages = Pages(registry(sources), lambda: store.takes_commits, VERSION)
     return Endpoint(settings.host, settings.port, pages.answer, settings.tls)
-
-
-def _fill_standard_descriptors() -> None:
-    """See that nothing which is opened later can be mistaken for stdout or stderr."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  stdin, stdout, stderr
-        pass
-    os.close(fd)
 
 
 if __name__ == "__main__":

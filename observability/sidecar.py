@@ -8,13 +8,10 @@ fails alone: it is logged once, what a sink missed is counted, and all the other
 """
 
 import select
-import signal
-import socket
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -221,19 +218,6 @@ class Loop:
         for _, what in self._batch:
             if isinstance(what, Malformed):
                 self._malformed = f"an event was malformed: {what.reason}"
-
-
-@contextmanager
-def stop_signals() -> Iterator[int]:
-    """Give a descriptor that is readable once SIGTERM or SIGINT came."""
-    reading, writing = socket.socketpair()
-    with reading, writing:
-        writing.settimeout(0)
-        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        yield reading.fileno()
-        signal.set_wakeup_fd(-1)
 
 
 def stopped(descriptor: int) -> Callable[[float], bool]:

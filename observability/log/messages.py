@@ -74,6 +74,13 @@ class Stream:
             self._written += len(data)
 
 
+def fill_standard_descriptors() -> None:
+    """See that nothing which is opened later can be mistaken for stdout or stderr."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  stdin, stdout, stderr
+        pass
+    os.close(fd)
+
+
 class Messages:
     """What the sidecar has to tell of itself: a line on stderr each, in JSON or for a person."""
 

@@ -42,7 +42,7 @@ Frame = tuple[bytes, bytes]
 
 def main() -> None:
     """Export until there is nothing more to come; never return, for the SDK's threads may hang."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # A service manager or a terminal signals all of us; what counts is when the sidecar ends.
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)

@@ -12,6 +12,7 @@ from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing
 from observability.pushgateway.thread import PushThread
 from observability.store.families import PUSHED
+from tests.support.collector import Collector, await_exporter
 from tests.support.gateway import Pushgateway
 from tests.support.peer import OK, Peer
 from tests.support.scraper import read
@@ -104,3 +105,16 @@ def test_nothing_that_goes_wrong_ends_the_pushes() -> None:
     assert errors == [report.error for report in reports[:4]]
     results = [PUSHED[not error] for error in errors]
     assert [{result: 1} for result in results] == [report.increments for report in reports[:4]]
+
+
+def test_the_last_push_tells_what_became_of_the_last_spans(tmp_path: Path) -> None:
+    """They are flushed before it, not behind it."""
+    environ = {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    with Pushgateway(tmp_path) as gateway, Collector() as collector:
+        collector.status = 400
+        options = (*_options(gateway), "--otlp", collector.url)
+        with RunningSidecar(tmp_path, *options, environ=environ) as sidecar:
+            await_exporter(sidecar.process.pid)
+            assert b"" != deliver(sidecar.socket, build(fields()))
+            assert 0 == sidecar.stop()
+        assert 2 == total(gateway.numbers(), "telemetry_spans_dropped_total")
