@@ -241,7 +241,8 @@ def _exporter(settings: Settings, parts: tuple[Store, Sources, Privacy, Messages
 
 def _endpoint(settings: Settings, store: Store, sources: Sources) -> Endpoint:
     pages = Pages(registry(sources), lambda: store.takes_commits, VERSION)
-    return Endpoint(settings.host, settings.port, pages.answer, settings.tls)
+    clients = listening.http_clients_allowed()
+    return Endpoint(settings.host, settings.port, pages.answer, settings.tls, clients)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class _SdkLog(logging.Handler):
         self._logged: dict[object, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it, without the traceback."""
+        """Log it, without the traceback."""
         now = time.monotonic()
         if now - self._logged.get(record.msg, -_LOG_AGAIN_SECONDS) >= _LOG_AGAIN_SECONDS:
             self._logged[record.msg] = now

@@ -1,7 +1,7 @@
 """What a collector answers, read as far as it can make sense, and no further.
 
 Owns the one bound on what comes back: requests would read an answer to its end, which may never come, and
-keep all of it. Only exporting.py's process loads this.
+keep all of it. Only process.py's process loads this.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from requests import Response, Session
 from urllib3.exceptions import HTTPError
 
-ANSWER_MOST = 65536  # bytes; OTLP's own answers have a few dozen
+MAX_ANSWER = 65536  # bytes; OTLP's own answers have a few dozen
 
 
 def session(heard: Callable[[int, bytes], None] = lambda _status, _body: None) -> Session:
@@ -19,8 +19,8 @@ def session(heard: Callable[[int, bytes], None] = lambda _status, _body: None) -
     def answered(answer: Response, **_: object) -> None:
         body = b""
         with contextlib.suppress(HTTPError):  # its status came, whatever became of the rest
-            body = answer.raw.read(ANSWER_MOST, decode_content=True)
-        if len(body) == ANSWER_MOST:
+            body = answer.raw.read(MAX_ANSWER, decode_content=True)
+        if len(body) == MAX_ANSWER:
             answer.close()
         heard(answer.status_code, body)
 

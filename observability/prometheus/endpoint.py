@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 
@@ -190,7 +191,12 @@ class _Client:
         return not (data or self.unsent)
 
     def _begin_answer(self, answer: Answer, *, has_body: bool = True) -> None:
-        headers = [*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")]
+        headers = [
+            *answer.headers,
+            ("Date", formatdate(usegmt=True)),
+            ("Content-Length", str(len(answer.body))),
+            ("Connection", "close"),
+        ]
         head = h11.Response(
             status_code=answer.status, headers=headers, reason=HTTPStatus(answer.status).phrase
         )

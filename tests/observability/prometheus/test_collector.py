@@ -1,7 +1,9 @@
 """What stands on /metrics: every series from the start, and what the store has committed."""
 
+import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -175,3 +177,22 @@ def test_a_total_that_a_newer_program_left_is_passed_over(nothing: Committed) ->
     """A series of no family that we know is shown nowhere, and hurts nothing."""
     odd = nothing._replace(values={**nothing.values, ("from_the_future", "a", "b"): 5})
     assert generate_latest(registry_of(nothing)) == generate_latest(registry_of(odd))
+
+
+def test_the_exposition_is_the_golden_one(something: Committed) -> None:
+    """To the byte: whoever changes a name, a label or a help text sees it in the difference."""
+    golden = Path(__file__).with_name("exposition.prom")
+    shown = generate_latest(registry_of(something)).decode()
+    assert golden.read_text() == re.sub('python_version="[^"]*"', 'python_version="3.11.2"', shown)
+
+
+def test_every_family_can_be_asked_for_by_its_name(something: Committed) -> None:
+    """Alone, and with all its series."""
+    registry = registry_of(something)
+    names = [family.name for family in registry.collect()]
+    restricted = [registry.restricted_registry([*_samples_of(name, registry)]) for name in names]
+    assert [[name] for name in names] == [[found.name for found in only.collect()] for only in restricted]
+
+
+def _samples_of(name: str, registry: CollectorRegistry) -> set[str]:
+    return {sample.name for family in registry.collect() if family.name == name for sample in family.samples}
