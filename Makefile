@@ -9,8 +9,8 @@ WORKERS ?= $(shell nproc)
 
 VENV := .venv
 
-# A file at a time: what its tests share is made once. Most wait for others, so two workers share a core.
-pytest = $(VENV)/bin/python -m pytest -n $$(( 2 * $(WORKERS) )) --dist loadfile --no-loadscope-reorder
+# A file at a time: what its tests share is made once.
+pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test
@@ -24,10 +24,10 @@ run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PO
 	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
 
 check: lint ## for who has just changed a line: lint, types and the tests that start no server (WORKERS=cores)
-	$(pytest) -q -m 'not server'
+	$(pytest) -n $(WORKERS) -q -m 'not server'
 
 test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=cores)
-	$(pytest)
+	$(pytest) -n $$(( 2 * $(WORKERS) )) # many tests wait for servers, so two workers share a core
 
 lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
 	$(VENV)/bin/ruff check

@@ -29,6 +29,7 @@ SCRIPTS = Path(sys.executable).parent
 
 TESTS = {
     "qmail_popup/protocol.py": "tests/qmail_popup/test_protocol*.py",
+    "qmail_popup/reasons.py": "tests/qmail_popup/test_reasons*.py",
     "qmail_popup/settings.py": "tests/qmail_popup/test_settings*.py",
     "qmail_popup/subprogram.py": "tests/qmail_popup/test_subprogram*.py",
     "qmail_popup/tls.py": "tests/qmail_popup/test_tls*.py",
@@ -45,6 +46,8 @@ TESTS = {
     "observability/arrivals/connections.py": "tests/observability/arrivals/test_connections*.py",
     "observability/arrivals/spool.py": "tests/observability/arrivals/test_spool*.py",
     "observability/store/locks.py": "tests/observability/store/test_locks*.py",
+    "observability/spoolfile.py": "tests/observability/test_mirror_alone.py"
+    " tests/observability/test_mirror_spool.py",
     # Without the vectors, which take a minute.
     "observability/mirror.py": "tests/observability/test_mirror_[!v]*.py tests/observability/test_mirror.py",
 }
