@@ -1,9 +1,9 @@
 """The sidecar's HTTP server, or HTTPS where a certificate is given.
 
 Owns the connections: one thread, which waits for nothing but its own descriptors, so no scrape holds the
-intake up and no client holds up another one's scrape. A client that asks nothing keeps its place for
-REQUEST_TIMEOUT; where there are too many of them the one that has been silent longest makes room. Who has
-asked is answered, and has ANSWER_TIMEOUT to take the answer. h11 knows the protocol, pages.py what to answer.
+intake up and no client holds up another one's scrape. Where there are too many clients, of those that have
+asked nothing the one that has been silent longest makes room; whoever is being answered stays. client.py
+reads and answers on one connection, pages.py knows what to answer.
 """
 
 import os
@@ -12,28 +12,18 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from email.utils import formatdate
-from http import HTTPStatus
 from pathlib import Path
-
-import h11
 
 from observability.errors import UnusableError, describe
 from observability.options import TLS
-from observability.prometheus.pages import METRICS, Answer
+from observability.prometheus.client import Client, Pages
+from observability.prometheus.pages import METRICS
 
-REQUEST_TIMEOUT = 2.0  # from connecting to the end of the request's head
-ANSWER_TIMEOUT = 10.0  # Prometheus's own scrape timeout
 MAX_CLIENTS = 256
 
 _BACKLOG = 1024
-_PIECE = 16384
 _SWEEP_SECONDS = 0.25
 _PAUSE_SECONDS = 0.02
-_STEPS = 16  # of one client, before the others' turn
-
-Pages = Callable[[h11.Request], Answer]
 
 
 class Endpoint:
@@ -52,7 +42,7 @@ class Endpoint:
             raise UnusableError(f"cannot use --listen {where}: {describe(error)}") from error
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{shown}:{self._listener.getsockname()[1]}{METRICS}"
-        self._clients: dict[int, _Client] = {}  # by descriptor; who has been silent longest comes first
+        self._clients: dict[int, Client] = {}  # by descriptor; who has been silent longest comes first
         self._poll = select.epoll()
         self._stop = os.eventfd(0)
         for fd in (self._listener.fileno(), self._stop):
@@ -115,7 +105,7 @@ class Endpoint:
 
     def _welcome(self, connection: socket.socket) -> None:
         try:
-            client = _Client(self._secured(connection))
+            client = Client(self._secured(connection))
         except OSError:  # it has gone
             connection.close()
             return
@@ -130,7 +120,7 @@ class Endpoint:
         # The handshake is made by the first reads.
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
-    def _serve(self, client: "_Client") -> None:
+    def _serve(self, client: Client) -> None:
         """Go on with one client as far as that is possible now."""
         try:
             wanted = client.go_on(self._pages)
@@ -142,7 +132,7 @@ class Endpoint:
         else:
             self._drop(client)
 
-    def _drop(self, client: "_Client") -> None:
+    def _drop(self, client: Client) -> None:
         del self._clients[client.fd]
         self._poll.unregister(client.fd)
         client.connection.close()
@@ -152,81 +142,6 @@ class Endpoint:
         for client in list(self._clients.values()):
             if now >= client.deadline:
                 self._drop(client)
-
-
-class _Client:
-    """One connection: a request is read, then answered, then the client's end is awaited."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection, self.fd = connection, connection.fileno()
-        self.deadline = time.monotonic() + REQUEST_TIMEOUT
-        self.unsent = b""
-        self._protocol = h11.Connection(h11.SERVER)
-        self._step: Callable[[Pages], bool] = self._read
-
-    def go_on(self, pages: Pages) -> int:
-        """Do what can be done now; return the events of epoll(7) to wait for, none at the end."""
-        try:
-            for _ in range(_STEPS):
-                if self._step(pages):
-                    return 0
-        except ssl.SSLWantReadError:
-            return select.EPOLLIN
-        except ssl.SSLWantWriteError:
-            return select.EPOLLOUT
-        except BlockingIOError:
-            pass
-        return select.EPOLLOUT if self.unsent else select.EPOLLIN
-
-    def _read(self, pages: Pages) -> bool:
-        data = self.connection.recv(_PIECE)
-        self._protocol.receive_data(data)
-        try:
-            event = self._protocol.next_event()
-        except h11.RemoteProtocolError as error:
-            self._begin_answer(_line(error.error_status_hint, "That is not an HTTP request."))
-        else:
-            if isinstance(event, h11.Request):
-                self._begin_answer(_answer(pages, event), has_body=event.method != b"HEAD")
-        return not (data or self.unsent)
-
-    def _begin_answer(self, answer: Answer, *, has_body: bool = True) -> None:
-        headers = [
-            *answer.headers,
-            ("Date", formatdate(usegmt=True)),
-            ("Content-Length", str(len(answer.body))),
-            ("Connection", "close"),
-        ]
-        head = h11.Response(
-            status_code=answer.status, headers=headers, reason=HTTPStatus(answer.status).phrase
-        )
-        body = h11.Data(data=answer.body if has_body else b"")
-        self.unsent = b"".join(self._protocol.send(part) or b"" for part in (head, body, h11.EndOfMessage()))
-        self.deadline = time.monotonic() + ANSWER_TIMEOUT
-        self._step = self._write
-
-    def _write(self, _pages: Pages) -> bool:
-        self.unsent = self.unsent[self.connection.send(self.unsent) :]
-        if not self.unsent:
-            # Closed at once, an answer is lost where the client has sent more than its request.
-            self.connection.shutdown(socket.SHUT_WR)
-            self.deadline = time.monotonic() + REQUEST_TIMEOUT
-            self._step = self._linger
-        return False
-
-    def _linger(self, _pages: Pages) -> bool:
-        return not self.connection.recv(_PIECE)
-
-
-def _answer(pages: Pages, request: h11.Request) -> Answer:
-    try:
-        return pages(request)
-    except Exception as error:  # noqa: BLE001  the boundary: other pages, and the next request, may do well
-        return _line(HTTPStatus.INTERNAL_SERVER_ERROR, f"This page cannot be made: {describe(error)}")
-
-
-def _line(status: int, text: str) -> Answer:
-    return Answer(status, [("Content-Type", "text/plain; charset=utf-8")], f"{text}\n".encode())
 
 
 def _listener(host: str, port: int) -> socket.socket:

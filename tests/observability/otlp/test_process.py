@@ -63,7 +63,7 @@ def test_the_environment_alone_switches_it_on(tmp_path: Path, collector: Collect
 
 @pytest.mark.parametrize("temper", ["down", "mute", "400", "429", "503"])
 def test_no_collector_keeps_the_sidecar(tmp_path: Path, collector: Collector, temper: str) -> None:
-    """All is counted, the end comes in time, and every span that did not arrive is dropped on the books."""
+    """All is counted, the end comes in time, and every span that did not arrive is counted as dropped."""
     url = collector.url
     if temper.isdigit():
         collector.status = int(temper)

@@ -15,7 +15,7 @@ import pytest
 
 from observability.errors import UnusableError
 from observability.options import TLS
-from observability.prometheus import endpoint
+from observability.prometheus import client, endpoint
 from observability.prometheus.endpoint import Endpoint
 from observability.prometheus.pages import Answer
 from tests.support.programs import need
@@ -138,7 +138,7 @@ def test_who_is_silent_longest_makes_room(served: Endpoint) -> None:
 
 def test_a_sign_of_life_keeps_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two that have not asked yet the one that has sent something more recently stays."""
-    monkeypatch.setattr(endpoint, "REQUEST_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT", TIMEOUT)
     with (
         closing(Endpoint("127.0.0.1", 0, pages, max_clients=3)) as served,
         dial(served) as first,
@@ -166,7 +166,7 @@ def test_who_is_being_answered_stays(served: Endpoint) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /met"])
 def test_who_does_not_ask_in_time_is_cut_off(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """With nothing said, or with half a request."""
-    monkeypatch.setattr(endpoint, "REQUEST_TIMEOUT", 0.2)
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT", 0.2)
     with closing(Endpoint("127.0.0.1", 0, pages)) as served, dial(served) as slow:
         slow.sendall(sent)
         assert b"" == slow.recv(1)
@@ -174,7 +174,7 @@ def test_who_does_not_ask_in_time_is_cut_off(monkeypatch: pytest.MonkeyPatch, se
 
 def test_who_does_not_take_the_answer_in_time_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets a part, and its place is free again."""
-    monkeypatch.setattr(endpoint, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.2)
     with closing(Endpoint("127.0.0.1", 0, pages, max_clients=1)) as served, dial(served) as slow:
         slow.sendall(b"GET /large HTTP/1.0\r\n\r\n")
         slow.recv(1)
