@@ -214,8 +214,8 @@ def test_hanging_up_comes_first_and_may_come_again(full: tuple[int, int]) -> Non
         return times
 
     times = run(task, {5: writer})
-    assert 0.05 < times[0] < 0.9
-    assert len(times) > 2
+    assert 0.05 < times[0]
+    assert len(times) > 2  # so it began before the end
 
 
 def test_a_datagram_log() -> None:
