@@ -101,7 +101,7 @@ def _sidecar(
     store, keeps = _store(settings, log, stack)
     reports = Reports(store.count, log)
     stack.callback(reports.take)  # of the last push, too
-    stop, reload = stack.enter_context(stop_signals()), Reload(reports.put)
+    stop, reload = stack.enter_context(stop_signals()), Reload(reports.put_error)
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
     intake, keep_socket = _intake(settings, environ, stop, stack)
     intake.watch(spool.wake)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from observability.errors import UnusableError
-from observability.log.reports import Report
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -39,8 +38,8 @@ class Reload:
     parts: by name, what reads; UnusableError, where what was read before stays in use
     """
 
-    def __init__(self, report: Callable[[Report], None]) -> None:
-        """Begin with no parts. report: takes what went wrong."""
+    def __init__(self, report: Callable[[str, str], None]) -> None:
+        """Begin with no parts. report: takes the name of what was read, and what went wrong, if anything."""
         self.parts: dict[str, Callable[[], None]] = {}
         self._report = report
         signal.signal(signal.SIGHUP, self._begin)
@@ -56,4 +55,4 @@ class Reload:
                 read()
             except UnusableError as caught:
                 error = str(caught)
-            self._report(Report(name, error, {}))
+            self._report(name, error)

@@ -51,6 +51,10 @@ class Reports:
             self._waiting.popleft()
             self._errors.note(report.name, report.error)
 
+    def put_error(self, name: str, error: str) -> None:
+        """Have it logged what went wrong, or that nothing does any more; in any thread."""
+        self.put(Report(name, error, {}))
+
     def put_path(self, label: str, error: str, is_lost: bool) -> None:  # noqa: FBT001  as Watch reports it
         """Have what became of a path in use counted and logged; in any thread."""
         self.put(Report(label, error, {(PATHS_LOST.name, label): 1} if is_lost else {}))

@@ -18,7 +18,6 @@ from tests.support.programs import need
 from tests.support.sidecar import fields, spooled
 from tests.support.waiting import until
 
-_HELD_SECONDS = 3
 _TICKS_SECONDS = 1.5  # two of the sidecar's
 
 
@@ -113,16 +112,15 @@ def _start_to_be_killed(stand: Stand, call: str, *options: str) -> None:
 
 def held_before_locking(stand: Stand) -> None:
     """Hold a popup up between opening the spool and locking it; meanwhile the file is drained."""
-    (strace,) = need("strace")
-    delay = f"inject=flock:delay_enter={_HELD_SECONDS * 1_000_000}:when=1"
-    wrapper = (strace, "-qq", "-o/dev/null", "-etrace=flock", "-e", delay)
     stand.keeper.start().hold()
     stand.whole_session(spool_only=True)
     file = stand.keeper.spool / "spool"
-    with stand.session(spool_only=True, wrapper=wrapper) as popup:
+    with stand.session("hurry-to-lock", spool_only=True) as popup:
         popup.talk(LOGIN)
         until(lambda: _has_open(popup.process.pid, file))
         stand.keeper.go_on()
+        until(lambda: not stand.keeper.waiting())
+        (stand.keeper.spool / "let-go").touch()
 
 
 def held_before_writing(stand: Stand) -> None:
@@ -138,10 +136,9 @@ def held_before_writing(stand: Stand) -> None:
         stand.note(records=1, sessions=1)
 
 
-def _has_open(tracer: int, file: Path) -> bool:
-    """Tell whether a child of `tracer` has the file open."""
-    children = Path(f"/proc/{tracer}/task/{tracer}/children").read_text().split()
-    links = [link for child in children for link in Path(f"/proc/{child}/fd").iterdir()]
+def _has_open(pid: int, file: Path) -> bool:
+    """Tell whether a process has the file open."""
+    links = Path(f"/proc/{pid}/fd").iterdir()
     with suppress(FileNotFoundError):
         return any(os.readlink(link) == str(file) for link in links)
     return False

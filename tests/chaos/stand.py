@@ -4,7 +4,7 @@ It keeps the books: what went to descriptor 5, and how many sessions there were.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ class Stand:
     def __init__(self, directory: Path, *without: str) -> None:
         """Play with files in `directory`; without: parts that are missing, see `tests.support.without`."""
         self.keeper = Keeper(directory, command(without, "observability"))
-        self._popup = command(without, "qmail_popup", _BARE)
+        self._without = without
         self._records = self._sessions = 0
 
     @property
@@ -52,13 +52,16 @@ class Stand:
         self._sessions += sessions
 
     @contextmanager
-    def session(self, *, wrapper: Sequence[str] = (), spool_only: bool = False) -> Iterator[Popup]:
-        """Begin a session; in the context it has to log in (and is refused), at its end the popup is gone."""
+    def session(self, *without: str, spool_only: bool = False) -> Iterator[Popup]:
+        """Begin a session; in the context it has to log in (and is refused), at its end the popup is gone.
+
+        without: parts that this popup has not, beside those that all have not.
+        """
         told: Mapping[str, str] = self.keeper.environment
         if spool_only:
             told = {"QMAIL_POPUP_SPOOL": told["QMAIL_POPUP_SPOOL"]}
         env = {"PATH": os.environ["PATH"], **told}
-        with Popup([*wrapper, *self._popup], REFUSES, env=env) as popup:
+        with Popup(command((*self._without, *without), "qmail_popup", _BARE), REFUSES, env=env) as popup:
             assert b"+OK\r\n" == popup.line.receive_line()
             yield popup
             assert 1 == popup.status()

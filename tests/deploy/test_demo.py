@@ -8,15 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.programs import environ_without_make, need
+from tests.support.waiting import TIMEOUT, until
 
-SECONDS = 60  # for anything that takes less than one on a machine that is not busy
 LAST_LINE = "Ctrl-C ends it all."
 
 
@@ -54,9 +53,8 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> str:
         """Return all that is shown once the pattern is in it."""
-        deadline = time.monotonic() + SECONDS
         while not re.search(pattern, self.shown):
-            if not select.select([self.screen], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not select.select([self.screen], [], [], TIMEOUT)[0]:
                 pytest.fail(f"no {pattern!r} in:\n{self.shown}")
             self.shown += os.read(self.screen, 4096).decode().replace("\r\n", "\n")
         return self.shown
@@ -74,7 +72,7 @@ class Terminal:
     def clear(self) -> None:
         """End what a test has left that failed, so that no other fails for it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.make.wait(SECONDS)
+            self.make.wait(TIMEOUT)
         for process in self.processes():
             os.kill(process, signal.SIGKILL)
         self.make.wait()
@@ -104,7 +102,7 @@ def terminal(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def client(terminal: Terminal) -> Iterator[socket.socket]:
     """Return a client that is logged in, so that a session is under way."""
-    with socket.create_connection(("127.0.0.1", terminal.port), SECONDS) as client:
+    with socket.create_connection(("127.0.0.1", terminal.port), TIMEOUT) as client:
         client.sendall(b"USER demo\r\nPASS demo\r\nSTAT\r\n")
         received = b""
         while b"+OK 2 " not in received:
@@ -129,21 +127,13 @@ def typed(line: str) -> str:
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for something that takes its time; the test fails if it does not come true."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_login_as_the_screen_tells_is_shown_and_counted(terminal: Terminal) -> None:
     """Both curl lines work as they are: a message, its record on the screen, and its count."""
     login, metrics = re.findall(r"^ +(curl .*)$", terminal.shown, re.MULTILINE)
     assert "Subject: Welcome" in typed(login)
     terminal.wait_for(r"qmail-popup: pid \d+ Accept::AUTH::User P:POP3 S:127\.0\.0\.1:\S+ \?~ 'demo'\n")
     counted = 'qmail_popup_auth_attempts_total{method="User",protocol="POP3",result="accepted"} 1.0\n'
-    wait_until(lambda: counted in typed(metrics))
+    until(lambda: counted in typed(metrics))
 
 
 @pytest.mark.parametrize("end", [type_ctrl_c, kill_make, Terminal.hang_up])
@@ -153,8 +143,8 @@ def test_nothing_is_left(terminal: Terminal, end: Callable[[Terminal], None]) ->
     commands = " ".join(terminal.processes().values())
     assert all(word in commands for word in ("tcpserver", "qmail_popup", "pop3.py", "observability"))
     end(terminal)
-    terminal.make.wait(SECONDS)
-    wait_until(lambda: not terminal.processes())
+    terminal.make.wait(TIMEOUT)
+    until(lambda: not terminal.processes())
     assert [] == list(terminal.scratch.iterdir())
     assert (False, False) == (listens(terminal.port), listens(terminal.metrics_port))
 
@@ -173,8 +163,8 @@ def test_a_server_that_ends_by_itself_ends_the_demo(terminal: Terminal) -> None:
     assert listens(terminal.port)
     os.kill(sidecar, signal.SIGKILL)
     terminal.wait_for("qmail-popup demo: a server has ended by itself\n")
-    assert 0 != terminal.make.wait(SECONDS)
-    wait_until(lambda: not terminal.processes())
+    assert 0 != terminal.make.wait(TIMEOUT)
+    until(lambda: not terminal.processes())
 
 
 def run_demo(checkout: Path, *arguments: str, **environ: str) -> tuple[int, str, str]:
@@ -185,7 +175,7 @@ def run_demo(checkout: Path, *arguments: str, **environ: str) -> tuple[int, str,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=TIMEOUT,
         check=False,
     )
     return ended.returncode, ended.stdout, ended.stderr

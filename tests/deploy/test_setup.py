@@ -7,14 +7,15 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.host import SETUP, Host
+from tests.support.processes import descendants, name_of
 from tests.support.programs import need
+from tests.support.waiting import TIMEOUT, until
 
 HOST_POLICY = "#!/bin/sh\nexit 104\n"
 
@@ -134,10 +135,7 @@ def hanging(host: Host) -> Iterator[subprocess.Popen[str]]:
     """Return a set-up whose apt-get is at work and does not come to an end."""
     host.policy.write_text(HOST_POLICY)
     with host.start("test", HANG="1") as process:
-        deadline = time.monotonic() + 60
-        while not host.called("hanging"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: bool(host.called("hanging")))
         yield process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -149,7 +147,7 @@ def test_the_policy_is_put_back_when_it_is_interrupted(
 ) -> None:
     """Ctrl-C in the middle of apt-get puts the policy back and disables what was installed by then."""
     os.killpg(hanging.pid, number)
-    assert 128 + number == hanging.wait(60)
+    assert 128 + number == hanging.wait(TIMEOUT)
     assert HOST_POLICY == host.policy.read_text()
     assert [host.policy] == list(host.policy.parent.iterdir())
     assert host.called("update-rc.d")
@@ -158,7 +156,7 @@ def test_the_policy_is_put_back_when_it_is_interrupted(
 def test_what_a_killed_run_left_is_put_right_by_the_next(host: Host, hanging: subprocess.Popen[str]) -> None:
     """After a kill -9 the next run does not take our own policy for the host's."""
     os.killpg(hanging.pid, signal.SIGKILL)
-    hanging.wait(60)
+    hanging.wait(TIMEOUT)
     assert HOST_POLICY != host.policy.read_text()
     host.run("test")
     assert HOST_POLICY == host.policy.read_text()
@@ -168,11 +166,10 @@ def test_what_a_killed_run_left_is_put_right_by_the_next(host: Host, hanging: su
 def test_a_second_run_waits_for_the_first(host: Host, hanging: subprocess.Popen[str]) -> None:
     """Two at once do not put the policy back under each other's hands."""
     with host.start("run") as second:
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.communicate(timeout=0.5)
+        until(lambda: "flock" in map(name_of, descendants(second.pid)))
         assert 1 == len(host.called("policy"))
         os.killpg(hanging.pid, signal.SIGTERM)
-        second.communicate(timeout=60)
+        second.communicate(timeout=TIMEOUT)
     assert ["policy says 101"] * 2 == host.called("policy")
     assert HOST_POLICY == host.policy.read_text()
 

@@ -2,6 +2,7 @@
 
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -299,3 +300,37 @@ addresses = ["127.0.0.2"] * 3 + ["127.0.0.3"]
 clients = [socket.create_connection(("127.0.0.1", 110), 60, (address, 0)) for address in addresses]
 print(*(client.recv(1) == b"+" for client in clients))
 """
+
+
+_LOGINS = 10
+_STOP_SECONDS = 5.0
+_LOG_IN_AND_STAY = f"""
+import pathlib, socket
+clients = [socket.create_connection(("127.0.0.1", 110)) for _ in range({_LOGINS})]
+for client in clients:
+    client.sendall(b"USER bob\\r\\nPASS secret\\r\\n")
+    lines = client.makefile("rb")
+    assert all(lines.readline().startswith(b"+OK") for _ in range(3))
+pathlib.Path("/run/all-in").touch()
+for client in clients:
+    client.recv(4096)
+"""
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["sessions alone", "with the sidecar"])
+def test_sessions_that_are_stopped_have_their_record_and_count(host: Systemd, *, at_once: bool) -> None:
+    """Within the time that systemd gives them, and before a sidecar that is stopped in the same breath."""
+    host.boot().run("systemctl", "start", POP3, SIDECAR)
+    host.run("systemd-run", "--quiet", "--collect", "python3", "-c", _LOG_IN_AND_STAY)
+    until(host.file("/run/all-in").exists)
+    sessions = SESSION.replace("@", "@*")
+    began = time.monotonic()
+    host.run("systemctl", "stop", sessions, *([SIDECAR_SOCKET, SIDECAR] if at_once else []))
+    took = time.monotonic() - began
+    host.run("systemctl", "start", SIDECAR)
+    assert counted(host, *["rejected"] * _LOGINS)
+    records = [line for line in host.journal("--identifier=qmail-popup") if "Reject::AUTH::User" in line]
+    assert _LOGINS == len(records)
+    assert {("rejected",): _LOGINS} == counts(host.numbers(), "sessions_total", "ended")
+    assert took < _STOP_SECONDS
+    assert not host.file(f"{SPOOL}/spool").exists()

@@ -79,7 +79,7 @@ def test_a_full_pipe_that_stays_full_is_given_up(popup: list[str], *, blocking: 
     """After the idle timeout, where that is shorter than 30 seconds; the status is the login's."""
     with _full_pipe(blocking=blocking) as (_, writer), Popup(popup, fds={5: writer}, env=_SHORT) as running:
         assert _REPLIES == running.talk(LOGIN)
-        assert (0, b"") == (running.status(patience=20), running.errors())
+        assert (0, b"") == (running.status(), running.errors())
         assert blocking == os.get_blocking(writer)
 
 

@@ -178,10 +178,14 @@ def gone() -> int:
 
 
 def test_a_refusal_that_nobody_gets_is_logged(client: Client) -> None:
-    """The record comes also where the client is no longer there to get the reply."""
-    client.line.send(LOGIN)
-    known = run(session("/bin/false", on_greeted=lose_the_client), client.fds | {2: gone()})
-    assert "disconnected" == known.ended  # the reply to USER
+    """The record comes also where the client leaves while the subprogram looks at its password."""
+    with Child(session(*shell("cat >/dev/null; exit 1")), client.fds) as child:
+        client.hand_over()
+        client.line.send(LOGIN)
+        assert [b"+OK\r\n", b"+OK \r\n"] == [client.line.receive_line() for _ in range(2)]
+        client.line.close()  # which is what the subprogram waits for
+        assert "rejected" == child.result().ended
+    assert [record("Reject::AUTH::User")] == client.records()
 
 
 def test_a_full_log_holds_no_client_up(client: Client) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.programs import need
+from tests.support.waiting import TIMEOUT
 
 SETUP = Path(__file__).resolve().parents[2] / "deploy" / "setup"
 TOOLS = (
@@ -96,7 +97,7 @@ class Host:
     def run(self, set_name: str, **environ: str) -> tuple[int, str, str]:
         """Run the set-up to its end: status, output, errors."""
         with self.start(set_name, **environ) as process:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=TIMEOUT)
         return process.returncode, output, errors
 
     def called(self, needle: str = "") -> list[str]:

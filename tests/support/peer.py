@@ -34,6 +34,11 @@ class Peer:
         """Return the next request; queue.Empty where there is none in time."""
         return self._requests.get(timeout=TIMEOUT)
 
+    @property
+    def received(self) -> int:
+        """How many requests have come that nobody has looked at."""
+        return self._requests.qsize()
+
     def requests(self) -> list[bytes]:
         """Return the first lines of the requests that have come, without waiting."""
         return [self._requests.get().partition(b"\r\n")[0] for _ in range(self._requests.qsize())]

@@ -21,6 +21,13 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def name_of(pid: int) -> str:
+    """Return the name of a process's program; empty where it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended (one whose parent was killed first may wait for init to see it)."""
     with contextlib.suppress(OSError):

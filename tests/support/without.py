@@ -14,6 +14,7 @@ import posix
 import runpy
 import select
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -137,10 +138,10 @@ def _spool() -> None:
     """Let the popup find no room for a spool."""
     opened = posix.open
 
-    def opening(path: bytes, *how: int) -> int:
-        if path.endswith(b"/spool"):
+    def opening(path: str | bytes, flags: int, *mode: int) -> int:
+        if flags & posix.O_APPEND and os.fsencode(path).endswith(b"/spool"):
             raise OSError(errno.ENOSPC, "no room")
-        return opened(path, *how)
+        return opened(path, flags, *mode)
 
     _replace(posix, "open", opening)
 
@@ -148,6 +149,7 @@ def _spool() -> None:
 def _second_look() -> None:
     """Hide from the popup that the file that it has opened is the spool no more."""
     opened = posix.open
+    seen = posix.lstat
     files: dict[bytes, posix.stat_result] = {}
 
     def opening(path: bytes, *how: int) -> int:
@@ -156,7 +158,7 @@ def _second_look() -> None:
         return fd
 
     _replace(posix, "open", opening)
-    _replace(posix, "lstat", lambda path: files[path])
+    _replace(posix, "lstat", lambda path: files[path] if path in files else seen(path))
 
 
 def _one_push_at_a_time() -> None:
@@ -188,6 +190,20 @@ def _hurry_to_end() -> None:
         lock(fd, operation)
 
     _replace(fcntl, "flock", locking)
+
+
+def _hurry_to_lock() -> None:
+    """Have a popup wait for DIR/let-go between opening DIR/spool and locking it; no alarm ends it."""
+    lock = fcntl.flock
+
+    def locking(fd: int, operation: int) -> None:
+        directory = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
+        while not os.path.exists(f"{directory}/let-go"):
+            time.sleep(0.01)
+        lock(fd, operation)
+
+    _replace(fcntl, "flock", locking)
+    _replace(sys.modules["_signal"], "setitimer", lambda *_: None)
 
 
 def _last_look() -> None:
@@ -228,6 +244,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "second-look": _second_look,
     "one-push-at-a-time": _one_push_at_a_time,
     "hurry-to-end": _hurry_to_end,
+    "hurry-to-lock": _hurry_to_lock,
     "last-look": _last_look,
 }
 

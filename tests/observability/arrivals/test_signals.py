@@ -11,7 +11,6 @@ import pytest
 
 from observability.arrivals.signals import Reload
 from observability.errors import UnusableError
-from observability.log.reports import Report
 from tests.support import authority
 from tests.support.peer import OK, Peer
 from tests.support.sidecar import RunningSidecar
@@ -28,17 +27,17 @@ def _handler() -> Iterator[None]:
 
 def test_each_part_is_read_again_whatever_the_others_do() -> None:
     """What went wrong with one of them is reported."""
-    reports: list[Report] = []
+    reports: list[tuple[str, str]] = []
     read: list[str] = []
 
     def fail() -> None:
         raise UnusableError("why")
 
-    reload = Reload(reports.append)
+    reload = Reload(lambda name, error: reports.append((name, error)))
     reload.parts.update({"a": fail, "b": lambda: read.append("b")})
     os.kill(os.getpid(), signal.SIGHUP)
     until(lambda: len(reports) == 2)
-    assert ([Report("a", "why", {}), Report("b", "", {})], ["b"]) == (reports, read)
+    assert ([("a", "why"), ("b", "")], ["b"]) == (reports, read)
 
 
 def test_the_sidecar_serves_a_new_certificate(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""The loop in this process: a sink or a task that fails fails alone, and is counted and told once."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from observability.arrivals.parsing import SOCKET, Arrival, Event
+from observability.arrivals.spool import Spool
+from observability.errors import UnusableError
+from observability.sidecar import Loop, Parts, Sink
+from observability.store.database import Store
+from tests.support.arrivals import Clock
+from tests.support.stores import SESSION, Time, event, opened
+
+_MISSED = ("telemetry_log_lines_lost",)
+
+
+class _Running(Clock):
+    """A clock that goes on by itself, each time it is looked at."""
+
+    pace = 0.0
+
+    def __call__(self) -> float:
+        """Return what it shows."""
+        self.now += self.pace
+        return self.now
+
+
+class _Given:
+    """A receiver that brings what it is given, and notes what was acknowledged."""
+
+    is_idle = True
+
+    def __init__(self) -> None:
+        self.waiting: list[Event] = []
+        self.acknowledged = 0
+
+    def arrivals(self, _timeout: float) -> list[Arrival]:
+        """Return what it was given."""
+        brought, self.waiting = self.waiting, []
+        return [Arrival(SOCKET, what) for what in brought]
+
+    def acknowledge(self) -> None:
+        """Note it."""
+        self.acknowledged += 1
+
+
+class _Host:
+    """A loop, its parts and its log."""
+
+    def __init__(self, store: Store, spool: Spool) -> None:
+        self.store, self._spool = store, spool
+        self.receiver, self.clock = _Given(), _Running()
+        self.logged: list[str] = []
+        self.sinks: list[Sink] = []
+        self.tasks: dict[str, Callable[[], object]] = {}
+        self.is_over = False
+        self._loop: Loop | None = None
+
+    def step(self, *events: Event) -> None:
+        """Have events come in, a tick later."""
+        if not self._loop:
+            parts = Parts(self.receiver, self._spool, self.store, self._log, self.sinks, self.tasks)
+            self._loop = Loop(parts, lambda _timeout: self.is_over, self.clock)
+        self.receiver.waiting += events
+        self.clock.now += 1
+        self._loop.step()
+
+    def _log(self, _level: str, message: str) -> None:
+        self.logged.append(message)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[_Host]:
+    """Give a loop over a new store."""
+    with (
+        opened(tmp_path / "state.sqlite", Time().clocks()) as store,
+        closing(Spool(tmp_path / "spool", Clock())) as spool,
+    ):
+        yield _Host(store, spool)
+
+
+def test_a_sink_that_fails_fails_alone(host: _Host) -> None:
+    """What is counted and acknowledged does not depend on it, nor do others; what it missed is counted."""
+    seen: list[Event] = []
+    broken = [True]
+
+    def take(_counted: Sequence[Event]) -> None:
+        if broken:
+            raise ValueError("nobody thought of that")
+
+    host.sinks += [Sink("the log", take, _MISSED), Sink("another", seen.extend, ("unused",))]
+    told = [event() for _ in range(3)]
+    host.step(*told[:2])
+    host.step(told[2])
+    broken.clear()
+    host.step(event())
+    assert told == seen[:3]
+    assert (4, 3) == (host.store.committed.values[SESSION], host.receiver.acknowledged)
+    assert ["the log: nobody thought of that"] == host.logged
+    host.step()
+    assert 3 == host.store.committed.values[_MISSED]
+
+
+def test_a_task_that_fails_fails_alone(host: _Host) -> None:
+    """It is tried again at every tick, and told once."""
+    tried: list[str] = []
+
+    def fail() -> None:
+        tried.append("first")
+        raise OSError(28, "No space left on device", "/some/file")
+
+    host.tasks.update(first=fail, second=lambda: tried.append("second"))
+    host.step(event())
+    host.step(event())
+    assert ["first", "second"] * 2 == tried
+    assert ["first: /some/file: No space left on device"] == host.logged
+    assert 2 == host.store.committed.values[SESSION]
+
+
+def test_what_makes_no_sense_to_go_on_with_ends_it(host: _Host) -> None:
+    """The one error that a task may end the loop with."""
+
+    def end() -> None:
+        raise UnusableError("the store is somebody else's")
+
+    host.tasks["paths"] = end
+    with pytest.raises(UnusableError):
+        host.step()
+
+
+def test_while_the_store_takes_nothing_tasks_go_on(host: _Host, tmp_path: Path) -> None:
+    """Nothing is acknowledged, nothing more is read, and what is periodic stays so."""
+    ticks: list[None] = []
+
+    def tick() -> None:
+        ticks.append(None)
+        host.is_over = len(ticks) == 3
+
+    host.tasks["tick"] = tick
+    with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        host.clock.pace = 0.4
+        host.step(event())
+    assert (3, 0) == (len(ticks), host.receiver.acknowledged)
+    assert ["cannot commit: database is locked"] == host.logged
