@@ -139,6 +139,10 @@ CASES: Mapping[str, Case] = {
             "session User POP3": 0,
         }
     ),
+    "passwords come in clear, behind as many logins with APOP": Case(
+        {"accepted Apop POP3": 100, "accepted User POP3": (0.1, 40), "credentials User POP3": 0},
+        ("PlaintextLogins",),
+    ),
     "all comes five times as often": Case(_times(5)),
 }
 
