@@ -124,7 +124,7 @@ def _intake() -> Row:
                     "commits failed": ten_minutes(_COMMITS),
                     "{{path}} removed": ten_minutes(_PATHS, by="path"),
                     "gaps in logs": ten_minutes(_LOG_GAPS),
-                    "logs unreadable": f"sum({series(_UNREADABLE)})",
+                    "logs unreadable": f"sum({series(_UNREADABLE)}) or 0 * count({_SPOOL})",
                 },
             ).span(6),
             alerts("Alerts", "What fires, or is about to. Each names its runbook."),

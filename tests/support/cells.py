@@ -7,6 +7,8 @@ in failures by its reason, and in the histogram of refusals. Knows nothing of th
 from collections import Counter
 from collections.abc import Mapping
 
+from observability.store import families
+
 CHANGE = 90
 """The minute at which the rates change."""
 
@@ -25,17 +27,31 @@ _STATUS = {"credentials": "1", "session": "1", "temporary": "111", "misuse": "2"
 _BUCKET = "qmail_popup_auth_rejected_duration_seconds_bucket"
 
 
+_ALL = [
+    f'qmail_popup_{family.name}_total{{{{job="{{job}}",instance="{{instance}}",{labels}}}}}'
+    for family in (families.ATTEMPTS, families.FAILURES, families.SESSIONS, families.EXITS)
+    for labels in (
+        ",".join(f'{label}="{value}"' for label, value in zip(family.labels, values, strict=True))
+        for values in family.values
+    )
+]
+
+
 def host(instance: str, rates: Rates, job: str = "qmail-popup") -> dict[str, str]:
-    """Return the host's series, as promtool reads them."""
+    """Return the host's series, as promtool reads them: all that there are, most of them at rest."""
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
+    for name in _ALL:
+        before[name.format(job=job, instance=instance)] += 0
     for key, rate in rates.items():
         first, then = rate if isinstance(rate, tuple) else (rate, rate)
         for family, labels in _counted(*key.split()):
             name = f'{family}{{job="{job}",instance="{instance}",{labels}}}'
             before[name] += first  # type: ignore[assignment]  # counted in parts
             after[name] += then  # type: ignore[assignment]
-    return {name: _values(1000, before[name], after[name]) for name in before}
+    return {
+        name: _values(1000 * bool(before[name] or after[name]), before[name], after[name]) for name in before
+    }
 
 
 def gauge(
@@ -51,6 +67,8 @@ def only(series: Mapping[str, str], *families: str) -> dict[str, str]:
 
 
 def _values(first: float, before: float, after: float) -> str:
+    if not first + before + after:
+        return f"0x{END}"
     changed = first + before * CHANGE + after + 0.001  # promtool adds up, and what rounds down is a reset
     return f"{first}{before:+}x{CHANGE} {changed}{after:+}x{END - CHANGE}"
 
