@@ -21,7 +21,7 @@ from observability.arrivals.paths import Keep, Watch, make_directory
 from observability.arrivals.signals import Reload, stop_signals
 from observability.arrivals.spool import Spool
 from observability.arrivals.spool_thread import SpoolThread
-from observability.errors import Log, UnusableError, describe
+from observability.errors import Log, UnusableError, reason
 from observability.log.messages import Messages, Stream, fill_standard_descriptors
 from observability.log.reports import Reports
 from observability.log.sessions import SessionLog
@@ -150,7 +150,7 @@ def _store(settings: Settings, log: Log, stack: ExitStack) -> tuple[Store, dict[
             log("info", f"moved the state to {aside}")
         store = stack.enter_context(closing(Store(schema.open_file(state, _LOCKED_SECONDS), clocks())))
     except (sqlite3.Error, OSError) as error:
-        raise UnusableError(f"cannot use the store {state}: {describe(error)}") from error
+        raise UnusableError(f"cannot use the store {state}: {reason(error)}") from error
     return store, {"state": Presence(state, store).keep, "store_lock": lock.keep}
 
 

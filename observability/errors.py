@@ -27,7 +27,11 @@ class Errors:
 
 def describe(error: Exception) -> str:
     """Return what went wrong in one line, for a person: no number of errno, and its file where it has one."""
-    reason = getattr(error, "strerror", None)
-    if not (isinstance(error, OSError) and isinstance(reason, str)):
-        return " ".join(str(error).split()) or type(error).__name__
-    return f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
+    filename = getattr(error, "filename", None)
+    return f"{os.fsdecode(filename)}: {reason(error)}" if filename else reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Return the same without the file, where the message names that already."""
+    strerror = getattr(error, "strerror", None)
+    return strerror if isinstance(strerror, str) else " ".join(str(error).split()) or type(error).__name__

@@ -146,19 +146,19 @@ EXPENDABLE = (CLIENT_HOST, CIPHER, TLS, CLIENT_IP, CLIENT_PORT, LOCAL_IP, LOCAL_
 
 def build(facts: "Facts") -> bytes:
     """Return the block that tells facts: by name, values without NUL; what is None or empty is left out."""
-    told = [name for name in FIELDS if facts.get(name) not in (None, b"")]
-    block = _block(facts, told)
+    names = [name for name in FIELDS if facts.get(name) not in (None, b"")]
+    block = _block(facts, names)
     for name in EXPENDABLE:
         if len(block) <= LIMIT:
             break
-        if name in told:
-            told.remove(name)
-            block = _block(facts, told)
+        if name in names:
+            names.remove(name)
+            block = _block(facts, names)
     return block
 
 
-def _block(facts: "Facts", told: "list[bytes]") -> bytes:
-    entries = [b"%b=%b" % (name, _bytes(facts[name])) for name in told]
+def _block(facts: "Facts", names: "list[bytes]") -> bytes:
+    entries = [b"%b=%b" % (name, _bytes(facts[name])) for name in names]
     return b"\0".join([FIRST, *entries, LAST, b"\0"])
 
 

@@ -1,4 +1,4 @@
-"""What may be told of a person: user names and addresses, as the operator decided.
+"""What may be shown of a person: user names and addresses, as the operator decided.
 
 Owns the one place where a log or a span gets either from. The default tells who it was only to somebody
 who holds the key: the same name has the same HMAC, and no one can try a list of names without it.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Event
-from observability.errors import UnusableError
+from observability.errors import UnusableError, reason
 
 _KEY_BYTES = 32
 _PREFIX_BITS = {4: 24, 6: 48}
@@ -43,7 +43,7 @@ def load_key(path: Path) -> bytes:
             _make_key(path)
         key = path.read_bytes()
     except OSError as error:
-        raise UnusableError(f"cannot use the key {path}: {error}") from error
+        raise UnusableError(f"cannot use the key {path}: {reason(error)}") from error
     if len(key) < _KEY_BYTES:
         raise UnusableError(f"{path} is no key: it is too short")
     return key

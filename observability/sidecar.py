@@ -167,7 +167,7 @@ class Loop:
         try:
             sink.take(counted)
             self._errors.note(sink.name, "")
-        except Exception as error:  # noqa: BLE001  the boundary: what is counted does not depend on who is told
+        except Exception as error:  # noqa: BLE001  the boundary: what is counted does not depend on who is shown it
             self._missed[sink.missed] += len(counted)
             self._errors.note(sink.name, f"{sink.name}: {describe(error)}")
 
@@ -210,7 +210,7 @@ class Loop:
             self._missed.clear()
 
     def _note_spool(self, error: str) -> None:
-        """Log what the latest drain met, if the one before met it too: a writer in flight is gone by then."""
+        """Log what the latest drain met, if the one before met it too: a writer in flight is done by then."""
         self._errors.note("spool", error if error == self._met else "")
         self._met = error
 

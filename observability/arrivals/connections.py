@@ -163,7 +163,7 @@ class Intake:
             self._greet(_Connection(peer))
 
     def _greet(self, connection: _Connection) -> None:
-        """Take what it has sent by now: often all that it has to say, and then it is never polled."""
+        """Take what it has sent by now: often that is all, and then it is never polled."""
         self._open[connection.fd] = connection
         self._strangers[connection.fd] = self._clock() + STRANGER_SECONDS
         self._read(connection)

@@ -1,4 +1,4 @@
-"""The sidecar's socket and its service manager: where popups connect, and who is told of it.
+"""The sidecar's socket and its service manager: where popups connect, and who hears of it.
 
 Owns how a listening socket comes about: handed over by systemd (LISTEN_FDS, sd_listen_fds(3)), or made at a
 path that nothing but a stale socket of ours may stand on. Tells systemd that the sidecar is ready

@@ -31,7 +31,7 @@ class Watch:
     def __init__(self, keeps: Mapping[str, Keep], report: Callable[[str, str, bool], None]) -> None:
         """Watch over each, by its label in telemetry_paths_lost.
 
-        report: is told the label, what to log ("" where all is well), and whether that is one more loss
+        report: takes the label, what to log ("" where all is well), and whether that is one more loss
         """
         self._keeps, self._report = keeps, report
         self._known: dict[str, str] = {}

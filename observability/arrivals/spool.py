@@ -3,7 +3,7 @@
 Owns the directory as the one who empties it: `spool` is taken away by renaming, then locked to wait for
 writers that had it open, then read in bounded pieces; a file goes only when all of it was committed. Where
 a writer is in flight, or anything else is in the way, the file stays for the next drain. So whenever and
-however this process ends, nothing is lost; what comes twice is told by its identity.
+however this process ends, nothing is lost; what comes twice is known by its identity.
 """
 
 import contextlib

@@ -2,8 +2,8 @@
 
 Owns the rhythm: at every interval what belongs to the directory is looked after, what it holds is measured,
 and it is drained. To the loop this is the spool itself, except that none of it waits: the loop takes a piece
-when there is one, and says when that was committed; only then the thread goes on. What is not committed stays
-in its file.
+when there is one, and confirms it once that is committed; only then the thread goes on. What is not committed
+stays in its file.
 """
 
 import os
@@ -71,7 +71,7 @@ class SpoolThread:
         return self._bytes
 
     def lost_bytes(self) -> int | None:
-        """Return what `lost` told when it was last seen."""
+        """Return how many events were lost when `lost` was last seen."""
         return self._lost
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """DIR/pusher.error: why a pusher could not work, for popups, which look before they start the next one.
 
 Nobody reads what a pusher writes to its descriptor 2, and what it lacks is missing at the next login, too.
-Owns the file: one line, replaced as a whole, and gone once a pusher has worked.
+Owns the file: one line, replaced as a whole, and removed once a pusher has worked.
 """
 
 import contextlib
@@ -35,17 +35,17 @@ def noted(spool: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def noted_from(argv: Sequence[str]) -> Iterator[None]:
     """Leave for popups what is wrong with a pusher's command line, which is read inside."""
-    told = io.StringIO()
+    written = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(written):
             yield
     except (SystemExit, UnusableError) as error:
-        wrong = told.getvalue() or (str(error) if isinstance(error, UnusableError) else "")
+        wrong = written.getvalue() or (str(error) if isinstance(error, UnusableError) else "")
         if wrong and "--once" in argv:
             _note(_spool_in(argv), " ".join(wrong.split()))
         raise
     finally:
-        sys.stderr.write(told.getvalue())
+        sys.stderr.write(written.getvalue())
 
 
 def _spool_in(argv: Sequence[str]) -> Path:

@@ -1,1 +1,1 @@
-"""The store: totals and the identities that were counted, in one SQLite file."""
+"""The store: the values of all series and the identities that were counted, in one SQLite file."""

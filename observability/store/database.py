@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from observability.arrivals.parsing import Arrival, Event
-from observability.errors import UnusableError
+from observability.errors import UnusableError, reason
 from observability.store import families, schema
 from observability.store.families import Series
 from observability.store.identities import Batch, Exemplar
@@ -78,7 +78,7 @@ class Store:
         self.born = float(self._mark("born"))  # seconds since 1970: since when it counts
         self.committed = self._load()
         if self._mark("boot") != clocks.boot or not clocks.boot:
-            # The machine started anew, and its monotonic clock with it.
+            # The machine was restarted, and its monotonic clock with it.
             with self._transaction():
                 self._begin_hour()
         # From here on nobody waits for a lock: the next try comes soon enough.
@@ -152,7 +152,9 @@ class Store:
         try:
             schema.put(aside, path)
         except OSError as error:
-            raise UnusableError(f"cannot rename {aside}, which is the store, to {path}: {error}") from error
+            raise UnusableError(
+                f"cannot rename {aside}, which is the store, to {path}: {reason(error)}"
+            ) from error
         self._database = schema.open_file(path, 0)
         self._unsynced = self._in_doubt = False
 

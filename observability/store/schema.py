@@ -10,7 +10,7 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
-from observability.errors import UnusableError
+from observability.errors import UnusableError, reason
 from observability.store.families import Series
 
 VERSION = 2
@@ -67,7 +67,7 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
         elif version < VERSION:
             _migrate(database)
     except (sqlite3.Error, OSError) as error:
-        raise UnusableError(f"cannot use the store {path}: {error}") from error
+        raise UnusableError(f"cannot use the store {path}: {reason(error)}") from error
     return database
 
 
