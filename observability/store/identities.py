@@ -34,8 +34,16 @@ class Batch:
         self._now = now
         self.changed: dict[bytes, int] = {}
         self.increments: defaultdict[Series, float] = defaultdict(int)
-        self.exemplars: dict[Series, Exemplar] = {}
+        self._latest: dict[Series, tuple[Event, float]] = {}
         self.counted: list[Event] = []
+
+    @property
+    def exemplars(self) -> dict[Series, Exemplar]:
+        """Return the latest session behind each series that has one."""
+        return {
+            series: Exemplar(event.trace, measured, self._now)
+            for series, (event, measured) in self._latest.items()
+        }
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
         """Take in what arrived, in its order."""
@@ -65,7 +73,7 @@ class Batch:
                 for series, amount, measured in increments(event):
                     self.increments[series] += amount
                     if measured is not None:
-                        self.exemplars[series] = Exemplar(event.trace, measured, self._now)
+                        self._latest[series] = event, measured
 
     def _drop(self, reason: str) -> None:
         self.increments[families.DROPPED.name, reason] += 1
