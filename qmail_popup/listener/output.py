@@ -20,20 +20,25 @@ from qmail_popup.listener.loop import OUT, Loop
 
 MAX_WAITING = 10_000  # lines; then the oldest is given up
 _TICK_SECONDS = 0.05
+_DESCRIPTORS = "/proc/self/fd"  # proc(5)
 
 _Token = TypeVar("_Token")
 Write = Callable[[bytes], object]
+Close = Callable[[], None]
 
 
 class Output(Generic[_Token]):
-    """One descriptor's lines, in order, each written whole or given up."""
+    """One descriptor's lines, in order, each written whole or given up.
+
+    close: lets go of what was opened to write to it
+    """
 
     def __init__(
         self, loop: Loop, fd: int, done: Callable[[_Token], None], complain: Callable[[str], None]
     ) -> None:
         """Write to `fd`; done: called with a line's token once it is written or given up."""
         self._loop, self._fd, self._done, self._complain = loop, fd, done, complain
-        self._watched, self._write = _writer(fd)
+        self._watched, self._write, self.close = _writer(fd)
         self._waiting: deque[tuple[bytes, _Token]] = deque()
         self._given_up = 0
 
@@ -84,18 +89,18 @@ class Output(Generic[_Token]):
         return True
 
 
-def _writer(fd: int) -> tuple[int, Write]:
-    """Return what to watch for room, and how to write without waiting."""
+def _writer(fd: int) -> tuple[int, Write, Close]:
+    """Return what to watch for room, how to write without waiting, and how to end that."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         peer = socket.socket(fileno=os.dup(fd))
-        return peer.fileno(), lambda line: peer.send(line, socket.MSG_DONTWAIT)
+        return peer.fileno(), lambda line: peer.send(line, socket.MSG_DONTWAIT), peer.close
     if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
-        return fd, lambda line: os.write(fd, line)
+        return fd, lambda line: os.write(fd, line), lambda: None
     with contextlib.suppress(OSError):
-        own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
-        return own, lambda line: os.write(own, line)
-    return fd, lambda line: _interrupted(fd, line)
+        own = os.open(f"{_DESCRIPTORS}/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
+        return own, lambda line: os.write(own, line), lambda: os.close(own)
+    return fd, lambda line: _interrupted(fd, line), lambda: None
 
 
 def _interrupted(fd: int, line: bytes) -> None:

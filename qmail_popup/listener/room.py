@@ -50,27 +50,24 @@ class Room:
         self._silent.set(connection)
 
     def make(self) -> None:
-        """Have the longest silent connection closed where there are too many."""
-        if self._column.total() <= self._limit:
-            return
+        """Close the longest silent connections while there are too many, or have it done who has them."""
         self.publish()
-        slot = self._column.longest_silent()
-        if slot == self._slot:
-            self._close(1)
-        else:
-            os.eventfd_write(self._bells[slot], 1)
+        while self._column.total() > self._limit:
+            slot = self._column.longest_silent()
+            if slot != self._slot:
+                os.eventfd_write(self._bells[slot], 1)
+                return
+            connection = self._silent.first()
+            if connection is None:
+                return
+            self._refused(connection)
+            self.publish()
 
     def publish(self) -> None:
         """Tell the others how long one's own have been silent."""
         self._column.tell_silent(self._silent.due())
 
     def ready(self, _events: int) -> None:
-        """Do what other workers ask for."""
-        self._close(os.eventfd_read(self._bells[self._slot]))
-
-    def _close(self, wanted: int) -> None:
-        for _ in range(wanted):
-            connection = self._silent.first()
-            if connection is None or self._column.total() <= self._limit:
-                return
-            self._refused(connection)
+        """Do what another worker asks for."""
+        os.eventfd_read(self._bells[self._slot])
+        self.make()

@@ -191,3 +191,13 @@ def test_a_client_that_reads_no_reply(tmp_path: Path) -> None:
         assert b"+OK\r\n+OK \r\n" == listener.talk(LOGIN)
         greedy.settimeout(TIMEOUT)
         assert read_all(greedy).startswith(b"+OK\r\n+OK capability list follows\r\n")
+
+
+def test_two_thousand_timestamps(tmp_path: Path) -> None:
+    """All that are given within a few seconds differ, whichever worker gives them."""
+    with Listener(tmp_path, "--workers", "3", env={"POP3AUTH": "apop"}) as listener:
+        stamps = set()
+        for _ in range(2000):
+            with socket.create_connection((HOST, listener.port)) as peer:
+                stamps.add(peer.recv(512))
+        assert 2000 == len(stamps)

@@ -1,0 +1,84 @@
+"""The password is in the subprogram, and in no process of the listener's."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import need_root
+from tests.support.resident import Listener, read_line
+
+_SECRET = b"correct-horse-4711-battery-staple"
+_WRITABLE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
+_WAITS = ("/bin/sh", "-c", "cat <&3 >/dev/null; echo here; cat")
+
+
+def memory(pid: int) -> Iterator[bytes]:
+    """Yield all that a process can have written to, region by region."""
+    maps = Path(f"/proc/{pid}/maps").read_bytes()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+        for start, end in _WRITABLE.findall(maps):
+            file.seek(int(start, 16))
+            with suppress(OSError):
+                yield file.read(int(end, 16) - int(start, 16))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"USER bob\r\nPASS " + _SECRET + b"\r\n",
+        b"USER bob\r\nPASS " + _SECRET * 100 + b"\r\n",
+        b"APOP bob " + _SECRET + b"\r\n",
+        b"PASS " + _SECRET + b"\r\nUSER bob\r\nPASS x\r\n",
+        b"PAS " + _SECRET + b"\r\nUSER bob\r\nPASS x\r\n",
+    ],
+    ids=["PASS", "a long PASS", "APOP", "PASS without USER", "no verb"],
+)
+@pytest.mark.parametrize("pieces", [1, 2], ids=["whole", "in pieces"])
+def test_the_secret_is_gone_once_it_is_handed_over(said: bytes, pieces: int, tmp_path: Path) -> None:
+    """While the mail is served it is neither in a worker nor in the spawner."""
+    need_root()
+    with (
+        Listener(tmp_path, "--workers", "1", subprogram=_WAITS, env={"POP3AUTH": "apop"}) as listener,
+        listener.connect() as peer,
+    ):
+        read_line(peer)
+        half = said.index(_SECRET) + len(_SECRET) - 3 if pieces > 1 else len(said)
+        peer.sendall(said[:half])
+        if pieces > 1:
+            peer.sendall(b"")
+            _settle(listener)
+            peer.sendall(said[half:])
+        while read_line(peer) != b"here\n":
+            pass
+        for pid in (listener.spawner(), *listener.workers()):
+            regions = list(memory(pid))
+            assert any(b"pop.example.org" in region for region in regions)
+            assert not any(_SECRET[:-4] in region for region in regions)
+
+
+def _settle(listener: Listener) -> None:
+    """Have the worker see what was sent by now: it answers another client behind it."""
+    listener.talk(b"NOOP\r\n")
+
+
+def test_a_secret_that_waits_is_gone_with_its_login(tmp_path: Path) -> None:
+    """Where a login had to wait for a place, nothing is left of it afterwards either."""
+    need_root()
+    options = ("--workers", "1", "--sessions", "1")
+    with (
+        Listener(tmp_path, *options, subprogram=_WAITS) as listener,
+        listener.connect() as first,
+        listener.connect() as second,
+    ):
+        first.sendall(b"USER bob\r\nPASS x\r\n")
+        while read_line(first) != b"here\n":
+            pass
+        second.sendall(b"USER bob\r\nPASS " + _SECRET + b"\r\n")
+        read_line(second)
+        first.shutdown(1)
+        while read_line(second) != b"here\n":
+            pass
+        assert not any(_SECRET in region for region in memory(listener.spawner()))
