@@ -8,7 +8,7 @@ import socket
 from collections import deque
 
 from qmail_popup.listener import rights
-from qmail_popup.listener.frames import Frame, head
+from qmail_popup.listener.frames import BEGIN, Frame, head
 from qmail_popup.listener.loop import IN, OUT, Loop
 from qmail_popup.wire import wipe
 
@@ -44,10 +44,16 @@ class Outbox:
             self._loop.closing(self._channel.fileno())
             self._channel.close()
         self._channel = None
+        self._waiting = deque(entry for entry in self._waiting if entry[0].kind != BEGIN)
 
     def put(self, frame: Frame, peer: socket.socket | None = None) -> None:
-        """Send a frame, with its client where there is one, or have it wait."""
+        """Send a frame, with its client where there is one, or have it wait.
+
+        Who has begun is told to each spawner when it comes, so that never waits for one.
+        """
         if not self._waiting and self._is_sent(frame, peer):
+            return
+        if not self._channel and frame.kind == BEGIN:
             return
         self._waiting.append((frame, peer))
         if self._channel and len(self._waiting) == 1:
