@@ -92,10 +92,14 @@ def test_a_login_that_waits_counts_as_its_clients(tmp_path: Path) -> None:
             peer = stack.enter_context(listener.connect())
             peer.sendall(LOGIN)
             assert b"+OK\r\n+OK \r\n" == read_line(peer) + read_line(peer)
-        with listener.connect() as newcomer:
-            until(lambda: b"" == read_all(newcomer))
+        until(partial(_is_refused, listener))
         with listener.connect("127.0.0.2") as other:
             assert b"+OK\r\n" == read_line(other)
+
+
+def _is_refused(listener: Listener) -> bool:
+    with listener.connect() as newcomer:
+        return b"" == read_line(newcomer)
 
 
 def test_the_login_timeout(tmp_path: Path) -> None:
