@@ -18,8 +18,6 @@ from tests.support.waiting import TIMEOUT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-PATIENCE = TIMEOUT  # its name in tests that are written anew just now
-
 _PARKED = 200
 """Descriptors are moved up to here before they are put into their places, so that none runs over another."""
 

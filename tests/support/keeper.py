@@ -16,7 +16,6 @@ from tests.support.descriptors import CHECKOUT
 from tests.support.scraper import Numbers, read
 from tests.support.waiting import TIMEOUT, until
 
-await_that = until  # its name in tests that are written anew just now
 COMMAND = (sys.executable, "-m", "observability")
 _SERVES = re.compile(r"metrics are on ([^\s\"]+)")
 

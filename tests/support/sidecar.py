@@ -14,12 +14,9 @@ from typing import Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability.event import SEPARATOR, build
-from tests.support import waiting
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import TIMEOUT, eventually
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-
-DEADLINE_SECONDS, eventually = TIMEOUT, waiting.eventually  # for tests that are written anew just now
 
 START = 1_700_000_000_000_000_000  # nanoseconds since 1970
 RECORD = b"qmail-popup: pid 77 Accept::AUTH::User P:POP3 S:192.0.2.7:client.example.org ?~ 'bob'"

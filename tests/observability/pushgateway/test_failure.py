@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
-from tests.support.descriptors import CHECKOUT, PATIENCE
+from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import fields, spooled
 from tests.support.unattended import Unattended
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT, until
 
 _NOBODY = "http://127.0.0.1:9"
 _INTERVAL = 15
@@ -34,7 +34,7 @@ def _once(spool: Path, *options: str) -> subprocess.CompletedProcess[str]:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 

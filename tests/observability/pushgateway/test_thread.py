@@ -18,8 +18,7 @@ from tests.support.peer import OK, Peer
 from tests.support.scraper import read
 from tests.support.sidecar import RunningSidecar, deliver, fields
 from tests.support.unattended import INSTANCE, attempts, total
-from tests.support.waiting import eventually
-from tests.support.waiting import until as await_that
+from tests.support.waiting import eventually, until
 
 OFTEN = "--push-interval=0.2"
 
@@ -31,9 +30,9 @@ def _options(gateway: Pushgateway) -> tuple[str, str]:
 def test_it_pushes_also_when_nothing_happens(tmp_path: Path) -> None:
     """The gateway's own time of the last push moves on, and each push is counted."""
     with Pushgateway(tmp_path) as gateway, RunningSidecar(tmp_path, OFTEN, *_options(gateway)) as sidecar:
-        await_that(lambda: bool(gateway.families(INSTANCE)))
+        until(lambda: bool(gateway.families(INSTANCE)))
         pushed = _push_time(gateway)
-        await_that(lambda: _push_time(gateway) > pushed)
+        until(lambda: _push_time(gateway) > pushed)
         assert eventually(lambda: sidecar.value("telemetry_pushes_total", result="ok") > 2)
         assert 0 == sidecar.value("telemetry_pushes_total", result="failed")
         assert "qmail_popup_sessions_active" in gateway.families(INSTANCE)
@@ -46,7 +45,7 @@ def _push_time(gateway: Pushgateway) -> float:
 def test_it_pushes_once_more_at_the_end(tmp_path: Path) -> None:
     """What came since the last push is pushed before the sidecar ends."""
     with Pushgateway(tmp_path) as gateway, RunningSidecar(tmp_path, *_options(gateway)) as sidecar:
-        await_that(lambda: bool(gateway.families(INSTANCE)))
+        until(lambda: bool(gateway.families(INSTANCE)))
         assert b"" != deliver(sidecar.socket, build(fields()))
         assert 0 == sidecar.stop()
         assert 1 == attempts(gateway)
@@ -55,7 +54,7 @@ def test_it_pushes_once_more_at_the_end(tmp_path: Path) -> None:
 def test_a_stopped_gateway_stops_nothing_else(tmp_path: Path) -> None:
     """While a push has no answer events are counted and shown, and the sidecar can end."""
     with Pushgateway(tmp_path) as gateway, RunningSidecar(tmp_path, OFTEN, *_options(gateway)) as sidecar:
-        await_that(lambda: bool(gateway.families(INSTANCE)))
+        until(lambda: bool(gateway.families(INSTANCE)))
         gateway.hold()
         time.sleep(0.5)
         for _ in range(3):
@@ -74,7 +73,7 @@ def test_a_gateway_that_is_down_is_told_once_and_counted(tmp_path: Path) -> None
         assert eventually(lambda: sidecar.value("telemetry_pushes_total", result="failed") > 2)
         assert 1 == sidecar.said.count(f"cannot reach {gateway.url}")
         with gateway:
-            await_that(lambda: attempts(gateway) == 1)
+            until(lambda: attempts(gateway) == 1)
 
 
 class Broken:
