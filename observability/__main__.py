@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from observability.arrivals import listener as listening
+from observability.arrivals import log as logs
 from observability.arrivals.connections import MAX_CONNECTIONS, Intake
 from observability.arrivals.parsing import Read
 from observability.arrivals.parsing import parse as read_event
@@ -42,12 +43,17 @@ from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stopped
 from observability.store import schema
 from observability.store.database import Store, clocks
 from observability.store.families import LOG_LINES_LOST, SPANS_DROPPED
+from observability.store.feed import Feed
+from observability.store.feed import mark as feed_mark
 from observability.store.locks import SIDECAR, PusherLock, StoreLock
 from observability.store.presence import DIRECTORY_MODE, Presence
 from qmail_popup import VERSION
 
 _LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
 _LAST_WORDS_SECONDS = 2.0
+_JSON_LOG, _SPANS = "the JSON log", "the exporter of spans"
+# What they get of a log that is read: a line for each record, a span for each session that is known whole.
+_OF_LOGS = {_JSON_LOG: logs.logins, _SPANS: logs.sessions}
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -103,14 +109,16 @@ def _sidecar(
     stack.callback(reports.take)  # of the last push, too
     stop, reload = stack.enter_context(stop_signals()), Reload(reports.put_error)
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
+    feeds: list[Feed] = []
     intake, keep_socket = _intake(settings, environ, stop, stack)
     intake.watch(spool.wake)
     sources = Sources(
         committed=lambda: store.committed,
-        active=lambda: intake.active,
+        active=lambda: _active(intake, feeds),
         spool_bytes=spool.waiting_bytes,
         sessions_limit=settings.sessions_limit,
         version=VERSION,
+        logs_unreadable=(lambda: sum(bool(feed.error) for feed in feeds)) if settings.read_log else None,
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     watch = Watch({**keeps, **keep_socket}, reports.put_path)
@@ -119,7 +127,31 @@ def _sidecar(
     endpoint = stack.enter_context(closing(_endpoint(settings, store, sources)))
     reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
-    return intake, Loop(Parts(intake, spool, store, log, sinks, tasks), stopped(stop), time.monotonic)
+    feeds += _feeds(settings, store, sinks, log, stack)
+    for feed in feeds:
+        intake.watch(feed.wake)
+        tasks[feed.name] = feed.look
+    parts = Parts(intake, spool, store, log, feeds, sinks, tasks)
+    return intake, Loop(parts, stopped(stop), time.monotonic)
+
+
+def _active(intake: Intake, feeds: Sequence[Feed]) -> int | None:
+    """Return how many sessions are open; None where a log is read that does not tell."""
+    counts = [intake.active, *(feed.active for feed in feeds)]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _feeds(settings: Settings, store: Store, sinks: Sequence[Sink], log: Log, stack: ExitStack) -> list[Feed]:
+    """Begin to read the logs that others write."""
+    shows = {sink.name: _OF_LOGS[sink.name] for sink in sinks}
+    is_from_start = settings.read_log_from == "start"
+    feeds = []
+    for path in settings.read_log:
+        thread = logs.LogThread(path, store.mark(feed_mark(path)), from_start=is_from_start)
+        stack.enter_context(closing(thread))
+        feeds.append(Feed(thread, store, settings.refusal_seconds, shows, log))
+    return feeds
 
 
 def _start_pushes(
@@ -190,12 +222,12 @@ def _sinks(
     # They end first, so that the last push tells what became of their last lines and spans.
     if session_log := _session_log(settings, store, privacy, log):
         stack.enter_context(closing(session_log))
-        sinks.append(Sink("the JSON log", session_log, (LOG_LINES_LOST.name,)))
-        tasks["the JSON log"] = session_log.tick
+        sinks.append(Sink(_JSON_LOG, session_log, (LOG_LINES_LOST.name,)))
+        tasks[_JSON_LOG] = session_log.tick
     if exporter := _exporter(settings, (store, sources, privacy, log)):
         stack.enter_context(closing(exporter))
-        sinks.append(Sink("the exporter of spans", exporter, (SPANS_DROPPED.name,)))
-        tasks["the exporter of spans"] = exporter.tick
+        sinks.append(Sink(_SPANS, exporter, (SPANS_DROPPED.name,)))
+        tasks[_SPANS] = exporter.tick
     return sinks
 
 

@@ -42,6 +42,8 @@ class Settings(NamedTuple):
     once: bool
     textfile: Path | None
     sessions_limit: int | None
+    read_log: Sequence[Path]
+    read_log_from: str
     refusal_seconds: float
     json_log: bool
     user_names: str
@@ -97,6 +99,15 @@ def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
         for name in given if alone in given else ():
             if name not in {alone, *others}:
                 return f"{_option(name)} has no effect with {_option(alone)}"
+    return _read_twice(given.get("read_log", ()))
+
+
+def _read_twice(logs: Sequence[Path]) -> str:
+    """Return which log would be counted twice, if any would."""
+    for number, log in enumerate(logs):
+        for other in logs[:number]:
+            if log == other or log in other.parents or other in log.parents:
+                return f"--read-log {log} and --read-log {other} are one log: it would be counted twice"
     return ""
 
 
@@ -161,6 +172,8 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "once": False,
         "textfile": None,
         "sessions_limit": None,
+        "read_log": (),
+        "read_log_from": "end",
         "refusal_seconds": 10.0,
         "json_log": False,
         "user_names": "hash",
@@ -199,6 +212,11 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--once": _flag("count and push what is in the spool, for as long as anything comes, and end"),
         "--textfile": _taking("FILE", options.textfile, "write all metrics to this file, for node_exporter"),
         "--sessions-limit": _taking("N", options.sessions, "what tcpserver's -c says, for alerts"),
+        "--read-log": {
+            **_taking("PATH", options.resolved, "count the records of this log; may be given several times"),
+            "action": "append",
+        },
+        "--read-log-from": _word(("end", "start"), "where to begin in a log that was never read (end)"),
         "--refusal-seconds": _taking(
             "SECONDS",
             options.seconds,
@@ -225,6 +243,7 @@ _NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
         "tls_key": frozenset({"tls_cert"}),
         "tls_client_ca": frozenset({"tls_cert"}),
         "push_credentials": frozenset({"push"}),
+        "read_log_from": frozenset({"read_log"}),
         "delete_group": frozenset({"push"}),
         "once": frozenset({"push"}),
         "push_interval": frozenset({"push", "textfile"}),

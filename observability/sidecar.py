@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -67,6 +68,21 @@ class Drain(Protocol):
         """Return how many events could not be left there; None where that is not to be seen."""
 
 
+class Feed(Protocol):
+    """Something else to count, which remembers by itself how far it was counted."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take."""
+
+    def take(self) -> Mapping[str, Sequence[Event]]:
+        """Commit the next piece of it; return what is to be shown, by the names of the sinks."""
+
+
 class Sink(NamedTuple):
     """What is shown to whom; missed: the series that counts the events which it could not take."""
 
@@ -82,6 +98,7 @@ class Parts(NamedTuple):
     spool: Drain
     store: Store
     log: Log
+    feeds: Sequence[Feed] = ()
     sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
     tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by their names, called at every tick
 
@@ -122,12 +139,15 @@ class Loop:
         """Take what is there, or wait for it, and see it through."""
         if self._clock() >= self._next_tick:
             self._tick()
-        spool = self._parts.spool
-        timeout = 0.0 if spool.is_draining else max(0.0, self._next_tick - self._clock())
+        spool, feeds = self._parts.spool, self._parts.feeds
+        is_busy = spool.is_draining or any(feed.is_ready for feed in feeds)
+        timeout = 0.0 if is_busy else max(0.0, self._next_tick - self._clock())
         self._batch = self._parts.receiver.arrivals(timeout) + spool.arrivals()
         while not self._is_committed() and not self._is_over(_RETRY_SECONDS):
             if self._clock() >= self._next_tick:
                 self._tick()
+        for feed in feeds:
+            self._attempt(feed.name, partial(self._feed, feed))
 
     def log_stuck(self) -> None:
         """Log what the latest drain met: nobody here will see whether it is over in a moment."""
@@ -162,6 +182,12 @@ class Loop:
         for sink in self._parts.sinks if counted else ():
             self._show(sink, counted)
         return True
+
+    def _feed(self, feed: Feed) -> None:
+        shown = feed.take()
+        for sink in self._parts.sinks:
+            if events := shown.get(sink.name):
+                self._show(sink, events)
 
     def _show(self, sink: Sink, counted: Sequence[Event]) -> None:
         try:

@@ -26,10 +26,11 @@ class Sources(NamedTuple):
     """Where the numbers are, asked at each scrape and from another thread than the loop's."""
 
     committed: Callable[[], Committed]
-    active: Callable[[], int] | None  # a pusher does not know
+    active: Callable[[], int | None]  # None where that is not known, as by a pusher
     spool_bytes: Callable[[], int]
     sessions_limit: int | None  # as the operator told it; without that there is no such series
     version: str
+    logs_unreadable: Callable[[], int] | None = None  # where logs are read
 
 
 class SidecarCollector(Collector):
@@ -71,8 +72,10 @@ def gauges(sources: Sources) -> dict[Series, float]:
         (families.LAST_EVENT.name,): sources.committed().last_event,
         (families.BUILD.name, sources.version, platform.python_version()): 1,
     }
-    if sources.active:
-        found[families.ACTIVE.name,] = sources.active()
+    if (active := sources.active()) is not None:
+        found[families.ACTIVE.name,] = active
+    if sources.logs_unreadable:
+        found[families.LOGS_UNREADABLE.name,] = sources.logs_unreadable()
     if sources.sessions_limit is not None:
         found[families.SESSIONS_LIMIT.name,] = sources.sessions_limit
     return found

@@ -122,7 +122,7 @@ def _body(settings: Settings, store: Store) -> Callable[[], bytes]:
     """Return what makes the text to push: all but how many sessions there are, which nobody here knows."""
     sources = metrics.Sources(
         committed=lambda: store.committed,
-        active=None,
+        active=lambda: None,
         spool_bytes=lambda: _waiting(settings.spool),
         sessions_limit=settings.sessions_limit,
         version=VERSION,

@@ -40,7 +40,7 @@ _FORGET = (
 )
 _ADD = "INSERT INTO series VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NO_MARKS: Mapping[str, float] = MappingProxyType({})
+_NO_MARKS: Mapping[str, float | str] = MappingProxyType({})
 _MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
 
 
@@ -73,11 +73,11 @@ class Store:
         self._database, self._clocks = database, clocks
         self._unsynced = self._in_doubt = False
         self._failed = 0  # commits, not yet in the file
-        if not self._mark("born"):
+        if not self.mark("born"):
             self._begin()
-        self.born = float(self._mark("born"))  # seconds since 1970: since when it counts
+        self.born = float(self.mark("born"))  # seconds since 1970: since when it counts
         self.committed = self._load()
-        if self._mark("boot") != clocks.boot or not clocks.boot:
+        if self.mark("boot") != clocks.boot or not clocks.boot:
             # The machine was restarted, and its monotonic clock with it.
             with self._transaction():
                 self._begin_hour()
@@ -104,23 +104,30 @@ class Store:
 
     def lost(self, size: int) -> None:
         """Count the events that popups could not leave: one for each byte by which DIR/lost has grown."""
-        before = int(self._mark("lost_bytes") or 0)
+        before = int(self.mark("lost_bytes") or 0)
         if size == before:
             return
         # A smaller file is another one: all of it is news.
         news = size - before if size > before else size
         self.count({(families.DROPPED.name, "spool_full"): news}, {"lost_bytes": size})
 
-    def count(self, increments: Mapping[Series, float], marks: Mapping[str, float] = _NO_MARKS) -> None:
-        """Count what is no event; increments are by series, and marks are noted in the same transaction."""
+    def count(
+        self,
+        increments: Mapping[Series, float],
+        marks: Mapping[str, float | str] = _NO_MARKS,
+        *,
+        is_event: bool = False,
+    ) -> None:
+        """Count what has no identity; increments are by series, marks are noted in the same transaction."""
+        last = self._clocks.time() if is_event else self.committed.last_event
         with self._transaction():
-            self._database.executemany(_MARK, marks.items())
+            self._database.executemany(_MARK, {**marks, "last_event": last}.items())
             self._add(increments)
-        self._publish(increments, {}, self.committed.last_event)
+        self._publish(increments, {}, last)
 
     def drained(self, began: float) -> None:
         """Note a complete drain of the spool that began then (monotonic): what is old enough is forgotten."""
-        if began - float(self._mark("hour_began")) < IDENTITY_SECONDS:
+        if began - float(self.mark("hour_began")) < IDENTITY_SECONDS:
             return
         with self._transaction():
             for statement in _FORGET:
@@ -176,9 +183,10 @@ class Store:
 
     def _load(self) -> Committed:
         values = {**families.at_start(), **schema.values(self._database)}
-        return Committed(values, {}, float(self._mark("last_event") or 0))
+        return Committed(values, {}, float(self.mark("last_event") or 0))
 
-    def _mark(self, name: str) -> str:
+    def mark(self, name: str) -> str:
+        """Return what was noted under a name; nothing where nothing was."""
         row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 

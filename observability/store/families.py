@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+from observability.arrivals.log_sessions import Login, Session
 from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event
 from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
 from qmail_popup import reasons
@@ -202,6 +203,22 @@ def of_record(event: Event) -> Iterator[Increment]:
         yield (FAILURES.name, event.reason or reasons.CREDENTIALS, record.method, record.protocol), 1, None
         yield from _observed(REJECTED, (record.protocol,), event.auth_duration)
     yield from _exits(event)
+
+
+def of_login(login: Login, reason: str) -> Iterator[Series]:
+    """Count a record that was read from a log, each series once; reason: why, where it was refused."""
+    record = login.record
+    yield EVENTS.name, LOG
+    yield ATTEMPTS.name, record.result, record.method, record.protocol
+    if record.result == "rejected":
+        yield FAILURES.name, reason, record.method, record.protocol
+
+
+def of_logged_session(session: Session) -> Iterator[Increment]:
+    """Count a session of which a log told that it ended, and maybe how long it took."""
+    labels = session.result or OTHER, session.protocol
+    yield (SESSIONS.name, *labels), 1, None
+    yield from _observed(DURATION, labels, session.seconds)
 
 
 def _exits(event: Event) -> Iterator[Increment]:

@@ -31,6 +31,8 @@ def test_nothing_has_to_be_said() -> None:
         once=False,
         textfile=None,
         sessions_limit=None,
+        read_log=(),
+        read_log_from="end",
         refusal_seconds=10.0,
         json_log=False,
         user_names="hash",
@@ -49,7 +51,7 @@ def test_everything_may_be_said() -> None:
     words = (
         "--socket /s --spool /p --state /f --listen [::1]:0 --tls-cert /c --tls-key /k --tls-client-ca /a"
         " --push http://gateway:9091 --push-interval 2.5 --push-credentials /u --instance mx"
-        " --textfile /t.prom --refusal-seconds 20"
+        " --textfile /t.prom --refusal-seconds 20 --read-log /l1 --read-log /l2 --read-log-from start"
         " --sessions-limit 40 --json-log --user-names off --client-addresses prefix --reset-state"
         " --otlp http://collector:4318 --otlp-metrics --sample-accepted 0.1"
     )
@@ -68,6 +70,8 @@ def test_everything_may_be_said() -> None:
         once=False,
         textfile=Path("/t.prom"),
         sessions_limit=40,
+        read_log=[Path("/l1"), Path("/l2")],
+        read_log_from="start",
         refusal_seconds=20.0,
         json_log=True,
         user_names="off",
@@ -156,6 +160,8 @@ def test_what_is_told_stays_one_line(words: list[str], capsys: pytest.CaptureFix
         ("--once --push http://g --json-log", "--json-log has no effect with --once"),
         ("--textfile /dev/full", "argument --textfile: '/dev/full' does not end in .prom, and"),
         ("--spool=", "argument --spool: the path is empty"),
+        ("--read-log-from start", "--read-log-from has no effect without --read-log"),
+        ("--read-log /l --read-log /l/current", "--read-log /l/current and --read-log /l are one log"),
     ],
 )
 def test_the_line_names_the_option(words: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,227 @@
+"""The files of one log: which there are, in which order, and how far each has been read.
+
+Owns the place in a log that somebody else writes, rotates and removes. Never writes there and takes no
+lock. A file is identified by its inode and by its content: its first line, and the last bytes that were
+read. So a rename changes nothing, a copy of what was read is not read again, and an inode that is used
+again is another file. Known files are held open, so a file that was rotated or removed is still read to its
+end.
+
+Where the place is lost, reading goes on with the first line that is later than the last one that counted: a
+line may be missed, but none counts twice.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from observability.arrivals.log_file import File, Piece, Position
+
+_LOST = -1  # no inode
+_CUT = "a file was cut short in place"
+_MAX_FILES = 1000  # of one log; who keeps more gets the newest read
+_MAX_LEFT = 16  # files that were moved elsewhere, and may still be written to
+_LOOKS = 20  # until two in turn see the same files; a rotation takes longer than a look
+
+_COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4")
+# In a directory of multilog, svlogd or s6-log: by label, then what is being rotated, then what is written to.
+_LABELLED = re.compile(r"@[0-9a-f]{16,}.*|\d{4}-?\d\d-?\d\d.*").fullmatch
+_CURRENT = "current"
+_RANKS = {"previous": 1, _CURRENT: 2}
+# Beside a file that logrotate renames: log.1, log.2, or log-20261127.
+_ROTATED = re.compile(r"[.-]\d+(?:[.-]\d+)*").fullmatch
+
+
+class Place(NamedTuple):
+    """How far a log has been read: to be kept in the transaction that counts what was read."""
+
+    positions: Sequence[Position] = ()
+    newest: int = 0  # inode of the file that was the last in order, 0 where there was none
+    last: float | None = None  # time of the last line that counted; NO_TIME where it had none
+
+
+class Log:
+    """One log. Its methods may raise OSError, and can then be called again."""
+
+    def __init__(self, path: Path, place: Place | None, *, from_start: bool = False) -> None:
+        """Go on from place; without one from the end of what there is, or from its start."""
+        self._path = path
+        self._kept = {position.inode: position for position in place.positions} if place else {}
+        self._newest = place.newest if place else 0
+        self.last = place.last if place else None  # whoever counts lines keeps it up to date
+        self._begins_at_end = place is None and not from_start
+        self._files: list[File] = []  # in order
+        self.gaps: list[str] = []  # where lines may have been missed; whoever reads them takes them away
+
+    def place(self) -> Place:
+        """Return how far everything has been read."""
+        return Place(
+            (*(file.position for file in self._files), *self._kept.values()), self._newest, self.last
+        )
+
+    def pieces(self) -> Iterator[Piece]:
+        """Look for files, and yield what is new in them; `place` then is the one behind the piece."""
+        self._look()
+        for file in self._files[:]:
+            if file.is_behind:
+                file.begin_behind(self.last)
+            yield from file.pieces()
+        if self._files:
+            self._newest = self._files[-1].position.inode
+        self._forget()
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for file in self._files:
+            file.close()
+        self._files = []
+
+    def _look(self) -> None:
+        """Bring the files up to date, in order, each with the position to read from."""
+        found = self._found()
+        if found is None:
+            return
+        left = [file for file in self._files if file not in found]
+        self._restore(found)
+        if self._begins_at_end:
+            for file in found:
+                file.begin_at_end()
+            self._begins_at_end = False
+        else:
+            self._mend_cut([*left, *found])
+            found = self._without_copies(found)
+            self._order(left, found)
+        self._kept = {}
+        self._files = [*left, *found]
+        for file in self._files:
+            file.is_new, file.is_moved = False, file in left
+
+    def _found(self) -> "list[File] | None":
+        """Return the files that are there, the oldest first; None where they change too fast to be listed."""
+        seen: dict[int, Path] = {}
+        for _ in range(_LOOKS):
+            try:
+                before, seen = seen, {path.lstat().st_ino: path for path in self._paths()}
+                if [*seen.items()] == [*before.items()]:
+                    return self._opened(seen)
+            except FileNotFoundError:  # rotated meanwhile
+                seen = {}
+        return None
+
+    def _opened(self, seen: Mapping[int, Path]) -> "list[File]":
+        """Open those that are new; FileNotFoundError where a name means another file by now."""
+        known = {file.position.inode: file for file in self._files}
+        with ExitStack() as new:
+            for inode, path in seen.items():
+                if inode not in known:
+                    known[inode] = File(path, inode)
+                    new.callback(known[inode].close)
+                known[inode].is_current = path.name in (_CURRENT, self._path.name)
+            new.pop_all()
+        return [known[inode] for inode in seen]
+
+    def _paths(self) -> list[Path]:
+        """List the log's files, the oldest first."""
+        return _in_directory(self._path) if self._path.is_dir() else _beside(self._path)
+
+    def _restore(self, found: "Sequence[File]") -> None:
+        """Give each new file the position that was kept of it, or of what it is a copy of."""
+        for file in found:
+            kept = self._kept.get(file.position.inode)
+            if file.is_new and kept and file.is_at(kept):
+                file.go_on_from(self._kept.pop(file.position.inode))
+        inodes = {file.position.inode for file in found}
+        for file in [file for file in found if file.is_new]:
+            kept = next((kept for kept in self._kept.values() if kept.offset and file.is_at(kept)), None)
+            if kept:
+                file.go_on_from(self._kept.pop(kept.inode))
+                self._newest = file.position.inode if self._newest == kept.inode else self._newest
+                self.gaps += [_CUT] if kept.inode in inodes else []
+        if self._newest in self._kept:
+            self._newest = _LOST
+
+    def _mend_cut(self, files: "Sequence[File]") -> None:
+        """Begin again with each file that was cut short in place; the rest of it may be in a copy."""
+        for file in files:
+            if file.is_new or file.is_at(file.position):
+                continue
+            self.gaps.append(_CUT)
+            copy = next((other for other in files if other.is_new and other.is_at(file.position)), None)
+            if copy:
+                copy.go_on_from(file.position)
+            file.position = Position(file.position.inode)
+
+    def _without_copies(self, found: "Sequence[File]") -> "list[File]":
+        """Leave out a copy of a file that is still there: that one may be cut short next."""
+        kept: list[File] = []
+        for file in found:
+            others = [other.position for other in found if not other.is_new and other.position.offset]
+            if file.is_new and any(map(file.is_at, others)):
+                file.close()
+            else:
+                kept.append(file)
+        return kept
+
+    def _order(self, left: "Sequence[File]", found: "Sequence[File]") -> None:
+        """Say where to begin with each new file, by where the one stands that was the last."""
+        new = [file for file in found if file.is_new]
+        inodes = [file.position.inode for file in found]
+        if self._newest in inodes:
+            for file in new:
+                if inodes.index(file.position.inode) < inodes.index(self._newest):
+                    file.begin_at_end()  # it was rotated before: counted, in whatever form it is here
+        elif self._newest:
+            self._go_on_later(new, is_held=any(file.position.inode == self._newest for file in left))
+
+    def _go_on_later(self, new: "Sequence[File]", *, is_held: bool) -> None:
+        """Go on where the last file is not here any more; held open, it is read to its end.
+
+        Then one file between it and the current one is what a processor has made of it, and the current one
+        is as it was written. More of them are a gap: nobody knows what stood in those that are gone.
+        """
+        for file in new:
+            file.is_behind = not (is_held and file.is_current)
+        if not is_held or sum(file.is_behind for file in new) > 1:
+            self.gaps.append("the file that was read last is gone")
+
+    def _forget(self) -> None:
+        """Close what was removed, all but the newest, and what was moved elsewhere, if that is much."""
+        moved = [file for file in self._files if file.is_moved]
+        ended = [file for file in self._files[:-1] if not file.is_linked()] + moved[:-_MAX_LEFT]
+        self._files = [file for file in self._files if file not in ended]
+        for file in ended:
+            file.close()
+
+
+def _in_directory(directory: Path) -> list[Path]:
+    names = [name for name in os.listdir(directory) if name in _RANKS or _LABELLED(name)]
+    names.sort(key=lambda name: (_RANKS.get(name, 0), name))
+    return [path for path in (directory / name for name in names[-_MAX_FILES:]) if _is_file(path)]
+
+
+def _beside(path: Path) -> list[Path]:
+    """List what was once named path, and path itself; by when each was written to last."""
+    if _mode(path) is not None and not _is_file(path):
+        raise OSError(errno.EINVAL, "neither a directory nor a file")
+    here = len(path.name)
+    others = os.listdir(path.parent) if path.parent.is_dir() else []
+    names = [name for name in others if name.startswith(path.name) and _ROTATED(name[here:])]
+    rotated = [other for other in (path.with_name(name) for name in names) if _is_file(other)]
+    rotated.sort(key=lambda other: (other.stat().st_mtime_ns, other.name))
+    return [*rotated[-_MAX_FILES:], *([path] if _is_file(path) else [])]
+
+
+def _is_file(path: Path) -> bool:
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode) and path.suffix not in _COMPRESSED
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:  # renamed meanwhile
+        return None
