@@ -18,10 +18,12 @@ from pathlib import Path
 
 from observability.event import build
 from tests.support.sidecar import CHECKOUT, REJECTED, RunningSidecar, deliver, fields, hello_of
+from tests.support.waiting import until
 
 EVENTS = 150_000
 FEW, MANY = 10_000, 1_000_000
 SAMPLES = 300
+LOGGED = 1_000_000
 
 
 def run(_prefix: Path) -> list[str]:
@@ -30,6 +32,8 @@ def run(_prefix: Path) -> list[str]:
         f"events a second, a connection for each, none lost: {_rate()} (at least 15000)",
         f"the same with the JSON log: {_rate('--json-log')} (at least 10000)",
         _latency(),
+        _log_rate(),
+        _log_latency(),
         _scrape(),
         _memory(),
     ]
@@ -43,6 +47,47 @@ def _rate(*options: str) -> str:
         spent = _cpu(sidecar) - before
         _require(sidecar, EVENTS)
     return f"{EVENTS / seconds:.0f} by the clock, {EVENTS / spent:.0f} for each second of its CPU"
+
+
+def _log_rate() -> str:
+    """Records that a sidecar finds in a log, from its start to their count."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch, "log")
+        lines = [_logged(number) for number in range(LOGGED)]
+        log.write_bytes(b"".join(lines))
+        with RunningSidecar(Path(scratch), f"--read-log={log}", "--read-log-from=start") as sidecar:
+            until(lambda: sidecar.value("telemetry_events_total", source="log") == LOGGED)
+            spent = _cpu(sidecar)
+    return f"records read from a log: {LOGGED / spent:.0f} for each second of CPU, start included (at least 40000)"
+
+
+def _log_latency() -> str:
+    """Time from a line in a log to its count on /metrics, by scraping without a pause."""
+    times = []
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch, "log")
+        log.touch()
+        with RunningSidecar(Path(scratch), f"--read-log={log}") as sidecar, log.open("ab", 0) as writer:
+            for number in range(1, SAMPLES + 1):
+                wanted = f'source="log"}} {number}.0\n'.encode()
+                started = time.monotonic()
+                writer.write(_logged(number))
+                while wanted not in _page(sidecar):
+                    pass
+                times.append(time.monotonic() - started)
+    return f"from a line in a log to /metrics: {_spread(times)} (p99 below 1 s)"
+
+
+def _logged(number: int) -> bytes:
+    return (
+        b"@400000006b0a1046%08x qmail-popup: pid %d Reject::AUTH::User P:POP3 S:192.0.2.%d:unknown ?~ 'u%d'\n"
+        % (
+            number,
+            number % 32768,
+            number % 256,
+            number,
+        )
+    )
 
 
 def _memory() -> str:
