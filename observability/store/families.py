@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from observability.arrivals.log_sessions import Login, Session
+from observability.arrivals.log_sessions import Session
 from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event
 from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
 from qmail_popup import reasons
@@ -205,13 +205,12 @@ def of_record(event: Event) -> Iterator[Increment]:
     yield from _exits(event)
 
 
-def of_login(login: Login, reason: str) -> Iterator[Series]:
+def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[Series]:
     """Count a record that was read from a log, each series once; reason: why, where it was refused."""
-    record = login.record
     yield EVENTS.name, LOG
-    yield ATTEMPTS.name, record.result, record.method, record.protocol
-    if record.result == "rejected":
-        yield FAILURES.name, reason, record.method, record.protocol
+    yield ATTEMPTS.name, result, method, protocol
+    if result == "rejected":
+        yield FAILURES.name, reason, method, protocol
 
 
 def of_logged_session(session: Session) -> Iterator[Increment]:

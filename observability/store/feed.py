@@ -4,7 +4,7 @@ Owns the promise for logs: what a piece counts and how far the log was read are 
 counts once, however often and whenever the sidecar is killed.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -84,9 +84,10 @@ def _increments(reading: Reading, refusal_seconds: float) -> Mapping[Series, flo
     increments: defaultdict[Series, float] = defaultdict(float)
     increments[families.DROPPED.name, "malformed"] = reading.overlong
     increments[families.LOG_GAPS.name,] = len(reading.gaps)
-    for login in reading.logins:
-        for series in families.of_login(login, login.reason(refusal_seconds)):
-            increments[series] += 1
+    kinds = Counter((*login.record.kind, login.reason(refusal_seconds)) for login in reading.logins)
+    for kind, number in kinds.items():
+        for series in families.of_logged(*kind):
+            increments[series] += number
     for session in reading.sessions:
         for series, amount, _ in families.of_logged_session(session):
             increments[series] += amount

@@ -50,7 +50,7 @@ def _rate(*options: str) -> str:
 
 
 def _log_rate() -> str:
-    """Records that a sidecar finds in a log, from its start to their count."""
+    """Count what stands in a log, from the sidecar's start on."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "log")
         lines = [_logged(number) for number in range(LOGGED)]
@@ -58,7 +58,8 @@ def _log_rate() -> str:
         with RunningSidecar(Path(scratch), f"--read-log={log}", "--read-log-from=start") as sidecar:
             until(lambda: sidecar.value("telemetry_events_total", source="log") == LOGGED)
             spent = _cpu(sidecar)
-    return f"records read from a log: {LOGGED / spent:.0f} for each second of CPU, start included (at least 40000)"
+    rate = f"{LOGGED / spent:.0f} for each second of its CPU"
+    return f"records from a log: {rate}, the sidecar's start included (at least 40000)"
 
 
 def _log_latency() -> str:
@@ -79,15 +80,8 @@ def _log_latency() -> str:
 
 
 def _logged(number: int) -> bytes:
-    return (
-        b"@400000006b0a1046%08x qmail-popup: pid %d Reject::AUTH::User P:POP3 S:192.0.2.%d:unknown ?~ 'u%d'\n"
-        % (
-            number,
-            number % 32768,
-            number % 256,
-            number,
-        )
-    )
+    record = "qmail-popup: pid {0} Reject::AUTH::User P:POP3 S:192.0.2.{0}:unknown ?~ 'u{1}'"
+    return f"@400000006b0a1046{number:08x} {record.format(number % 256, number)}\n".encode()
 
 
 def _memory() -> str:
