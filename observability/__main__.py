@@ -111,14 +111,13 @@ def _sidecar(
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
     feeds: list[Feed] = []
     intake, keep_socket = _intake(settings, environ, stop, stack)
-    intake.watch(spool.wake)
     sources = Sources(
         committed=lambda: store.committed,
         active=lambda: _active(intake, feeds),
         spool_bytes=spool.waiting_bytes,
         sessions_limit=settings.sessions_limit,
         version=VERSION,
-        logs_unreadable=(lambda: sum(bool(feed.error) for feed in feeds)) if settings.read_log else None,
+        logs_unreadable=lambda: sum(bool(feed.error) for feed in feeds),
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     watch = Watch({**keeps, **keep_socket}, reports.put_path)
@@ -128,10 +127,10 @@ def _sidecar(
     reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     feeds += _feeds(settings, store, sinks, log, stack)
-    for feed in feeds:
-        intake.watch(feed.wake)
-        tasks[feed.name] = feed.look
-    parts = Parts(intake, spool, store, log, feeds, sinks, tasks)
+    for wake in (spool.wake, *(feed.wake for feed in feeds)):
+        intake.watch(wake)
+    tasks.update({feed.name: feed.look for feed in feeds})
+    parts = Parts(intake, spool, store, log, sinks, tasks, feeds)
     return intake, Loop(parts, stopped(stop), time.monotonic)
 
 

@@ -98,9 +98,9 @@ class Parts(NamedTuple):
     spool: Drain
     store: Store
     log: Log
-    feeds: Sequence[Feed] = ()
     sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
     tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by their names, called at every tick
+    feeds: Sequence[Feed] = ()
 
 
 class Loop:

@@ -30,7 +30,7 @@ class Sources(NamedTuple):
     spool_bytes: Callable[[], int]
     sessions_limit: int | None  # as the operator told it; without that there is no such series
     version: str
-    logs_unreadable: Callable[[], int] | None = None  # where logs are read
+    logs_unreadable: Callable[[], int] = int
 
 
 class SidecarCollector(Collector):
@@ -68,14 +68,13 @@ class SidecarCollector(Collector):
 def gauges(sources: Sources) -> dict[Series, float]:
     """Return what is not counted but looked up: the series of families.GAUGES that are known here."""
     found: dict[Series, float] = {
+        (families.LOGS_UNREADABLE.name,): sources.logs_unreadable(),
         (families.SPOOL_BYTES.name,): sources.spool_bytes(),
         (families.LAST_EVENT.name,): sources.committed().last_event,
         (families.BUILD.name, sources.version, platform.python_version()): 1,
     }
     if (active := sources.active()) is not None:
         found[families.ACTIVE.name,] = active
-    if sources.logs_unreadable:
-        found[families.LOGS_UNREADABLE.name,] = sources.logs_unreadable()
     if sources.sessions_limit is not None:
         found[families.SESSIONS_LIMIT.name,] = sources.sessions_limit
     return found

@@ -90,7 +90,7 @@ def test_each_metric_is_one(page: Path) -> None:
 
 def _metrics() -> set[str]:
     committed = Committed(at_start(), {}, 0)
-    sources = Sources(lambda: committed, lambda: 0, lambda: 0, 1, "0", lambda: 0)
+    sources = Sources(lambda: committed, lambda: 0, lambda: 0, 1, "0")
     names = {sample.name for family in registry(sources).collect() for sample in family.samples}
     whole = {name.removesuffix(part) for name in names for part in _PARTS}
     return names | whole
