@@ -126,7 +126,12 @@ class Log:
 
     def _paths(self) -> list[Path]:
         """List the log's files, the oldest first."""
-        return _in_directory(self._path) if self._path.is_dir() else _beside(self._path)
+        mode = _mode(self._path)
+        if mode is None or stat.S_ISREG(mode):
+            return _beside(self._path)
+        if stat.S_ISDIR(mode):
+            return _in_directory(self._path)
+        raise OSError(errno.EINVAL, "neither a directory nor a file")
 
     def _restore(self, found: "Sequence[File]") -> None:
         """Give each new file the position that was kept of it, or of what it is a copy of."""
@@ -205,8 +210,6 @@ def _in_directory(directory: Path) -> list[Path]:
 
 def _beside(path: Path) -> list[Path]:
     """List what was once named path, and path itself; by when each was written to last."""
-    if _mode(path) is not None and not _is_file(path):
-        raise OSError(errno.EINVAL, "neither a directory nor a file")
     here = len(path.name)
     others = os.listdir(path.parent) if path.parent.is_dir() else []
     names = [name for name in others if name.startswith(path.name) and _ROTATED(name[here:])]
