@@ -1,7 +1,6 @@
 """How a sidecar starts: what it makes, what it takes over, and what it refuses in one line."""
 
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
-from tests.support.sidecar import SESSION, RunningSidecar, command, connect, deliver, fields, refused
+from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
 from tests.support.waiting import TIMEOUT, eventually
 
 
@@ -236,24 +235,3 @@ def test_it_starts_with_standard_descriptors_closed(tmp_path: Path) -> None:
     assert [] == [
         path for path in tmp_path.rglob("*") if path.is_file() and b"192.0.2.7" in path.read_bytes()
     ]
-
-
-def test_stopping_is_told_when_it_begins(tmp_path: Path) -> None:
-    """What is still to be done may take seconds, and a manager that hears nothing would take it for dead."""
-    manager = tmp_path / "notify.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
-        notified.bind(str(manager))
-        notified.settimeout(TIMEOUT)
-        with (
-            RunningSidecar(tmp_path, environ={"NOTIFY_SOCKET": str(manager)}) as sidecar,
-            closing(sqlite3.connect(sidecar.state, isolation_level=None)) as other,
-        ):
-            assert b"READY=1" == notified.recv(64)
-            other.execute("BEGIN IMMEDIATE")
-            with connect(sidecar.socket, build(fields())) as popup:
-                assert eventually(lambda: "cannot commit" in sidecar.said)
-                sidecar.signal(signal.SIGTERM)
-                assert b"STOPPING=1" == notified.recv(64)
-                other.execute("ROLLBACK")
-                assert b"\n" == popup.recv(1)  # so it has not ended before
-            assert 0 == sidecar.process.wait(TIMEOUT)

@@ -1,7 +1,9 @@
 """The store: every session and every record counts once, under its own words."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -236,3 +238,20 @@ def test_the_latest_session_is_the_exemplar_of_what_it_added(store: Store, time:
     trace = second.trace
     bucket = ("session_duration_seconds", "accepted", "POP3", "0.5")
     assert {ACCEPTED: (trace, 1, time.now), bucket: (trace, 0.4, time.now)} == store.committed.exemplars
+
+
+def test_commits_that_failed_are_counted(path: Path, time: Time) -> None:
+    """Shown at once, and in the store with the next commit, whatever that is of."""
+    failed = ("telemetry_commits_failed",)
+    with opened(path, time.clocks()) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for count in (1, 2, 3):
+            with pytest.raises(sqlite3.OperationalError):
+                store.count({("telemetry_pushes", "ok"): 1})
+            assert {failed: count} == values(store)
+        other.execute("ROLLBACK")
+        store.count({("telemetry_pushes", "ok"): 1})
+        assert {failed: 3, ("telemetry_pushes", "ok"): 1} == values(store)
+    with opened(path, time.clocks()) as store:
+        store.count({("telemetry_pushes", "ok"): 1})
+        assert {failed: 3, ("telemetry_pushes", "ok"): 2} == values(store)

@@ -65,22 +65,6 @@ def test_a_locked_store_takes_nothing_and_then_everything(path: Path, store: Sto
     assert 1 == store.committed.values[SESSION]
 
 
-def test_commits_that_failed_are_counted(path: Path, time: Time) -> None:
-    """Shown at once, and in the store with the next commit, whatever that is of."""
-    with opened(path, time.clocks()) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        for count in (1, 2, 3):
-            with pytest.raises(sqlite3.OperationalError):
-                store.count({("telemetry_pushes", "ok"): 1})
-            assert {COMMITS_FAILED: count} == values(store)
-        other.execute("ROLLBACK")
-        store.count({("telemetry_pushes", "ok"): 1})
-        assert {COMMITS_FAILED: 3, ("telemetry_pushes", "ok"): 1} == values(store)
-    with opened(path, time.clocks()) as store:
-        store.count({("telemetry_pushes", "ok"): 1})
-        assert {COMMITS_FAILED: 3, ("telemetry_pushes", "ok"): 2} == values(store)
-
-
 def test_a_full_disk_takes_nothing_and_then_everything(path: Path, time: Time) -> None:
     """A transaction that breaks in its midst leaves neither totals nor identities behind."""
     database = schema.open_file(path, 0)
