@@ -13,8 +13,8 @@ from urllib3.exceptions import HTTPError
 MAX_ANSWER = 65536  # bytes; OTLP's own answers have a few dozen
 
 
-def session(heard: Callable[[int, bytes], None] = lambda _status, _body: None) -> Session:
-    """Return a session of requests that tells `heard` the status and the body of each answer."""
+def session(received: Callable[[int, bytes], None] = lambda _status, _body: None) -> Session:
+    """Return a session of requests that tells `received` the status and the body of each answer."""
 
     def answered(answer: Response, **_: object) -> None:
         body = b""
@@ -22,7 +22,7 @@ def session(heard: Callable[[int, bytes], None] = lambda _status, _body: None) -
             body = answer.raw.read(MAX_ANSWER, decode_content=True)
         if len(body) == MAX_ANSWER:
             answer.close()
-        heard(answer.status_code, body)
+        received(answer.status_code, body)
 
     made = Session()
     made.stream = True  # which leaves the body to us
