@@ -10,6 +10,10 @@ class UnusableError(Exception):
     """Something that the operator named cannot be used; the message says why, in one line."""
 
 
+class HeldError(UnusableError):
+    """Somebody else is at work on what the operator named, and does what is to be done."""
+
+
 class Errors:
     """What is wrong now, by what it concerns: logged once, when it begins or changes."""
 

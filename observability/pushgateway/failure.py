@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from observability.errors import UnusableError, describe
+from observability.errors import HeldError, UnusableError, describe
 from observability.settings import DEFAULT_SPOOL
 
 _ERROR = "pusher.error"
@@ -25,6 +25,8 @@ def noted(spool: Path) -> Iterator[None]:
     """Leave for popups why what is done inside could not be done; or nothing, where it could."""
     try:
         yield
+    except HeldError:  # whose holder may end at any time: then the next pusher is to start
+        raise
     except Exception as error:
         _note(spool, describe(error))
         raise

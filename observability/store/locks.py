@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from observability.arrivals.paths import Lost, is_at
-from observability.errors import UnusableError, describe
+from observability.errors import HeldError, UnusableError, describe
 
 SIDECAR, PUSHER = "sidecar", "pusher"
 HAND_OVER_SECONDS = 5.0  # for a pusher that is asked to
@@ -82,7 +82,7 @@ class StoreLock:
                 continue
             if self._role != SIDECAR or holder.role != PUSHER or time.monotonic() > deadline:
                 pid = holder.pid or "?"
-                raise UnusableError(f"the store {self._state} is held by another {holder.role} ({pid})")
+                raise HeldError(f"the store {self._state} is held by another {holder.role} ({pid})")
             self._ask(holder)
             time.sleep(_LOOK_SECONDS)
 

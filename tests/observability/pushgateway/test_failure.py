@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from observability.event import build
+from observability.store.locks import SIDECAR, StoreLock
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import fields, spooled
 from tests.support.unattended import Unattended
@@ -94,3 +96,11 @@ def test_popups_try_once_in_an_interval(tmp_path: Path, installed: Path) -> None
         os.utime(error, (before, before))
         log_in_until(lambda: error.stat().st_mtime > before)
         assert 2 == len(host.starts())
+
+
+def test_a_store_that_somebody_else_holds_is_no_failure(spool: Path) -> None:
+    """Its holder may end at any time, and then the next login has to start a pusher."""
+    with closing(StoreLock(spool.parent / "state.sqlite", SIDECAR)):
+        done = _once(spool)
+    assert (1, True) == (done.returncode, "held by another sidecar" in done.stderr)
+    assert not (spool / "pusher.error").exists()
