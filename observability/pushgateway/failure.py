@@ -47,7 +47,8 @@ def noted_from(argv: Sequence[str]) -> Iterator[None]:
             _note(_spool_in(argv), " ".join(wrong.split()))
         raise
     finally:
-        sys.stderr.write(written.getvalue())
+        if sys.stderr:  # which there is none of where descriptor 2 is closed
+            sys.stderr.write(written.getvalue())
 
 
 def _spool_in(argv: Sequence[str]) -> Path:
