@@ -13,7 +13,7 @@ VENV := .venv
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test
+.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test packages-browser
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -55,7 +55,7 @@ uninstall: ## take it away from there again
 deb: packages-build ## build a Debian package into dist/
 	$(PYTHON) deploy/debian/build.py --output dist
 
-packages-build packages-run packages-test:
+packages-build packages-run packages-test packages-browser:
 	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
 
 # What the product needs to run; brought up to date, in place, where pyproject.toml has changed.

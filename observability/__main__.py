@@ -30,9 +30,7 @@ from observability.otlp import exporter as otlp
 from observability.otlp.frames import Setup
 from observability.otlp.sampling import sampler
 from observability.privacy import Privacy, load_key
-from observability.prometheus.collector import Sources, exposition, gauges, registry
-from observability.prometheus.endpoint import Endpoint
-from observability.prometheus.pages import Pages
+from observability.prometheus.collector import Sources, exposition, gauges
 from observability.prometheus.textfile import Textfile, TextfileThread
 from observability.pushgateway import group, push, pusher
 from observability.pushgateway.failure import noted_from
@@ -40,6 +38,7 @@ from observability.pushgateway.push import Pushing
 from observability.pushgateway.thread import PushThread
 from observability.settings import PROGRAM, Settings, parse
 from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stopped
+from observability.status import serving
 from observability.store import schema
 from observability.store.database import Store, clocks
 from observability.store.families import LOG_LINES_LOST, SPANS_DROPPED
@@ -122,8 +121,10 @@ def _sidecar(
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     watch = Watch({**keeps, **keep_socket}, reports.put_path)
     tasks: dict[str, Callable[[], object]] = {"paths": watch.look, "reports": reports.take}
+    overview, history = serving.overview(settings, store, sources)
+    tasks["history"] = history.tick
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
-    endpoint = stack.enter_context(closing(_endpoint(settings, store, sources)))
+    endpoint = serving.begin(settings, sources, overview, stack)
     reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     feeds += _feeds(settings, store, sinks, log, stack)
@@ -131,7 +132,9 @@ def _sidecar(
         intake.watch(wake)
     tasks.update({feed.name: feed.look for feed in feeds})
     parts = Parts(intake, spool, store, log, sinks, tasks, feeds)
-    return intake, Loop(parts, stopped(stop), time.monotonic)
+    loop = Loop(parts, stopped(stop), time.monotonic)
+    overview.errors += [loop.errors, reports.errors]
+    return intake, loop
 
 
 def _active(intake: Intake, feeds: Sequence[Feed]) -> int | None:
@@ -268,12 +271,6 @@ def _exporter(settings: Settings, parts: tuple[Store, Sources, Privacy, Messages
         clock=time.monotonic,
     )
     return otlp.Exporter(setup, used)
-
-
-def _endpoint(settings: Settings, store: Store, sources: Sources) -> Endpoint:
-    pages = Pages(registry(sources), lambda: store.takes_commits, VERSION)
-    clients = listening.http_clients_allowed()
-    return Endpoint(settings.host, settings.port, pages.answer, settings.tls, clients)
 
 
 if __name__ == "__main__":

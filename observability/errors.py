@@ -22,11 +22,19 @@ class Errors:
         self._log = log
         self._known: dict[str, str] = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What is wrong now, by names; read in any thread."""
+        return frozenset(self._known)
+
     def note(self, name: str, error: str) -> None:
         """Log an error of that name, unless it is known; an empty one: it is over."""
-        if error and self._known.get(name) != error:
+        if error == self._known.get(name, ""):
+            return
+        if error:
             self._log("warning", error)
-        self._known[name] = error
+        others = {known: what for known, what in self._known.items() if known != name}
+        self._known = {**others, name: error} if error else others
 
 
 def describe(error: Exception) -> str:

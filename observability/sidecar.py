@@ -104,7 +104,7 @@ class Parts(NamedTuple):
 
 
 class Loop:
-    """The loop over its parts."""
+    """The loop over its parts. errors: what is wrong now."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Loop:
         interval: between ticks
         """
         self._parts, self._is_over, self._clock, self._interval = parts, is_over, clock, interval
-        self._errors = Errors(parts.log)
+        self.errors = Errors(parts.log)
         self._batch: list[Arrival] = []
         self._missed: Counter[Series] = Counter()  # not yet in the store
         self._next_tick = clock()
@@ -151,7 +151,7 @@ class Loop:
 
     def log_stuck(self) -> None:
         """Log what the latest drain met: nobody here will see whether it is over in a moment."""
-        self._errors.note("spool", self._parts.spool.error)
+        self.errors.note("spool", self._parts.spool.error)
 
     def finish(self) -> bool:
         """Commit and acknowledge what was sent by now; False where that could not be."""
@@ -171,10 +171,10 @@ class Loop:
         try:
             counted = self._parts.store.commit(self._batch) if self._batch else []
         except sqlite3.Error as error:
-            self._errors.note("store", f"cannot commit: {error}")
+            self.errors.note("store", f"cannot commit: {error}")
             return False
         if self._batch:
-            self._errors.note("store", "")
+            self.errors.note("store", "")
         self._note_malformed()
         self._batch = []
         self._parts.receiver.acknowledge()
@@ -192,10 +192,10 @@ class Loop:
     def _show(self, sink: Sink, counted: Sequence[Event]) -> None:
         try:
             sink.take(counted)
-            self._errors.note(sink.name, "")
+            self.errors.note(sink.name, "")
         except Exception as error:  # noqa: BLE001  the boundary: what is counted does not depend on who is shown it
             self._missed[sink.missed] += len(counted)
-            self._errors.note(sink.name, f"{sink.name}: {describe(error)}")
+            self.errors.note(sink.name, f"{sink.name}: {describe(error)}")
 
     def _settle(self) -> None:
         """Let go of what was drained, and of the identities that cannot come back by the spool any more."""
@@ -207,13 +207,13 @@ class Loop:
         self._next_tick = self._clock() + self._interval
         store, spool = self._parts.store, self._parts.spool
         self._note_spool(spool.error)
-        self._errors.note("set aside", spool.notice)
+        self.errors.note("set aside", spool.notice)
         spool.begin()
         if (lost := spool.lost_bytes()) is not None:
             self._attempt("lost", lambda: store.lost(lost))
         self._attempt("missed", self._count_missed)
         self._attempt("sync", store.sync)
-        self._errors.note("events", self._malformed)
+        self.errors.note("events", self._malformed)
         self._malformed = ""
         for name, task in self._parts.tasks.items():
             self._attempt(name, task)
@@ -222,13 +222,13 @@ class Loop:
         """Do what the next tick can do as well."""
         try:
             work()
-            self._errors.note(name, "")
+            self.errors.note(name, "")
         except UnusableError:
             raise
         except sqlite3.Error as error:
-            self._errors.note("store", f"cannot commit: {error}")
+            self.errors.note("store", f"cannot commit: {error}")
         except Exception as error:  # noqa: BLE001  the boundary: one task that fails stops no other
-            self._errors.note(name, f"{name}: {describe(error)}")
+            self.errors.note(name, f"{name}: {describe(error)}")
 
     def _count_missed(self) -> None:
         if self._missed:
@@ -237,7 +237,7 @@ class Loop:
 
     def _note_spool(self, error: str) -> None:
         """Log what the latest drain met, if the one before met it too: a writer in flight is done by then."""
-        self._errors.note("spool", error if error == self._met else "")
+        self.errors.note("spool", error if error == self._met else "")
         self._met = error
 
     def _note_malformed(self) -> None:

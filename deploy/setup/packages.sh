@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh build|run|test [PYTHON]: install the Debian packages of that set that are missing, and no others.
+# packages.sh build|run|test|browser [PYTHON]: install the Debian packages of that set that are missing, and no others.
 #
 # What it owes to the host, which may be a mail server: it says what it installs before it does, it removes and
 # restarts nothing, and no daemon that it brings runs, neither now nor after the next boot. Where nothing is
@@ -7,7 +7,7 @@
 # Python may be among the things that are missing.
 set -eu
 
-set_name=${1:?usage: packages.sh build|run|test [PYTHON]}
+set_name=${1:?usage: packages.sh build|run|test|browser [PYTHON]}
 python=${2:-/usr/bin/python3}
 table=$(dirname "$0")/packages
 policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere in tests
@@ -41,6 +41,7 @@ missing() {
     build) sets=' build ' ;;
     run) sets=' build run ' ;;
     test) sets=' build run test ' ;;
+    browser) sets=' browser ' ;;
     *) fail "no such set of packages: $set_name" ;;
     esac
     list=

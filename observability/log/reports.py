@@ -25,11 +25,11 @@ class Report(NamedTuple):
 
 
 class Reports:
-    """Those that the loop has not taken yet."""
+    """Those that the loop has not taken yet. errors: what is wrong now."""
 
     def __init__(self, count: Callable[[Mapping[Series, float]], None], log: Log) -> None:
         """Pass them on. count: may raise sqlite3.Error."""
-        self._count, self._errors = count, Errors(log)
+        self._count, self.errors = count, Errors(log)
         self._waiting: deque[Report] = deque()
 
     def put(self, report: Report) -> None:
@@ -49,7 +49,7 @@ class Reports:
             return  # they stay for the next time
         for report in taken:
             self._waiting.popleft()
-            self._errors.note(report.name, report.error)
+            self.errors.note(report.name, report.error)
 
     def put_error(self, name: str, error: str) -> None:
         """Have it logged what went wrong, or that nothing does any more; in any thread."""

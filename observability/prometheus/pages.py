@@ -1,11 +1,11 @@
 """What stands at each address of the sidecar's HTTP server.
 
-Owns the paths and what they show; knows nothing of sockets. A request of h11 in, an answer out. The
-exposition (text, OpenMetrics, gzip, name[]) is prometheus_client's own.
+Owns the paths that monitoring asks for, and knows nothing of sockets. A request of h11 in, an answer out.
+The exposition (text, OpenMetrics, gzip, name[]) is prometheus_client's own; what people look at is made in
+observability.status.
 """
 
-import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 METRICS, HEALTHY, READY = "/metrics", "/-/healthy", "/-/ready"
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
-_HTML = ("Content-Type", "text/html; charset=utf-8")
 _METHODS = (b"GET", b"HEAD")
 
 Headers = list[tuple[str, str]]
@@ -32,15 +31,23 @@ class Answer(NamedTuple):
 class Pages:
     """All addresses, over one registry."""
 
-    def __init__(self, registry: CollectorRegistry, is_ready: Callable[[], bool], version: str) -> None:
-        """Show registry. is_ready: whether the store takes commits; asked in the server's thread."""
-        self._registry, self._is_ready, self._version = registry, is_ready, version
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        is_ready: Callable[[], bool],
+        others: Mapping[str, Callable[[], Answer]],
+    ) -> None:
+        """Show registry, and others at their paths; all are asked in the server's thread.
+
+        is_ready: whether the store takes commits
+        """
+        self._is_ready, self._others = is_ready, others
         self._metrics = make_wsgi_app(registry)
         self._pages: dict[str, Callable[[h11.Request], Answer]] = {
             METRICS: self._exposition,
             HEALTHY: lambda _: _text(200, "The sidecar is running."),
             READY: self._readiness,
-            "/": self._home,
+            **dict.fromkeys(others, self._other),
         }
 
     def answer(self, request: h11.Request) -> Answer:
@@ -65,26 +72,8 @@ class Pages:
             return _text(200, "The sidecar is ready.")
         return _text(503, "The store takes no commits. The reason is in the sidecar's log.")
 
-    def _home(self, _request: h11.Request) -> Answer:
-        links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in (METRICS, HEALTHY, READY))
-        rows = "".join(self._rows())
-        page = (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-            "<title>qmail-popup-sidecar</title></head><body>"
-            f"<h1>qmail-popup-sidecar {html.escape(self._version)}</h1><ul>{links}</ul>"
-            f"<p>What has been counted so far; series at 0 are left out.</p>"
-            f"<table>{rows}</table></body></html>\n"
-        )
-        return Answer(200, [_HTML], page.encode())
-
-    def _rows(self) -> Iterator[str]:
-        """Yield the rows of all samples but histograms' buckets that are not 0."""
-        for family in self._registry.collect():
-            for sample in family.samples:
-                if sample.value and not sample.name.endswith("_bucket"):
-                    labels = ", ".join(f"{name}={value}" for name, value in sample.labels.items())
-                    cells = (sample.name, labels, f"{sample.value:.15g}")
-                    yield f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+    def _other(self, request: h11.Request) -> Answer:
+        return self._others[_split(request)[0]]()
 
 
 def _split(request: h11.Request) -> tuple[str, str]:

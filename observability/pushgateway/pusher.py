@@ -33,6 +33,7 @@ from observability.sidecar import TICK_SECONDS, Loop, Parts
 from observability.store import schema
 from observability.store.database import Clocks, Store
 from observability.store.families import PUSHED, Series
+from observability.store.history import History
 from observability.store.locks import PUSHER, PusherLock, StoreLock
 from observability.store.presence import Presence
 from qmail_popup import VERSION
@@ -104,6 +105,7 @@ def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bo
             "pushes": pushes.count,
             "paths": Watch(keeps, reports.put_path).look,
             "reports": reports.take,
+            "history": History(store, clocks.time, lambda: None).tick,
         }
         loop = Loop(
             Parts(pushes, spool, store, log, tasks=tasks),

@@ -125,6 +125,11 @@ class Store:
             self._add(increments)
         self._publish(increments, {}, last)
 
+    def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do more in a transaction of its own, all or nothing of it."""
+        with self._transaction():
+            work(self._database)
+
     def drained(self, began: float) -> None:
         """Note a complete drain of the spool that began then (monotonic): what is old enough is forgotten."""
         if began - float(self.mark("hour_began")) < IDENTITY_SECONDS:

@@ -13,7 +13,7 @@ from pathlib import Path
 from observability.errors import UnusableError, reason
 from observability.store.families import Series
 
-VERSION = 2
+VERSION = 3
 APPLICATION = 0x71706F70  # "qpop", in the file's header
 
 IDENTITIES = "(identity BLOB PRIMARY KEY, facts INTEGER NOT NULL) WITHOUT ROWID"
@@ -25,9 +25,17 @@ _SERIES = """
         PRIMARY KEY (family, labels)
     ) WITHOUT ROWID
 """
+_HISTORY = """
+    CREATE TABLE history (
+        minute INTEGER PRIMARY KEY, -- that has ended, since 1970
+        peak INTEGER, -- most sessions at a time, where that was known
+        totals TEXT NOT NULL -- by then: a JSON array of arrays, family, label values and total
+    )
+"""
 _TABLES = f"""
     BEGIN IMMEDIATE;
     {_SERIES};
+    {_HISTORY};
     CREATE TABLE marks (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
     CREATE TABLE recent {IDENTITIES};
     CREATE TABLE older {IDENTITIES};
@@ -65,7 +73,7 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
         if not version:
             database.executescript(_TABLES)
         elif version < VERSION:
-            _migrate(database)
+            _migrate(database, version)
     except (sqlite3.Error, OSError) as error:
         raise UnusableError(f"cannot use the store {path}: {reason(error)}") from error
     return database
@@ -100,17 +108,31 @@ def values(database: sqlite3.Connection) -> dict[Series, float]:
     return {(family, *json.loads(labels)): value for family, labels, value in rows}
 
 
-def _migrate(database: sqlite3.Connection) -> None:
-    """Make version 2 of version 1, in which a series was one word with spaces."""
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Make what this program writes of an older version, or change nothing."""
     database.execute("BEGIN IMMEDIATE")
+    for step in _STEPS[version - 1 :]:
+        step(database)
+    database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
+
+
+def _split_series(database: sqlite3.Connection) -> None:
+    """Make version 2 of version 1, in which a series was one word with spaces."""
     database.execute(_SERIES)
     rows = database.execute("SELECT key, value FROM totals").fetchall()
     database.executemany(
         "INSERT INTO series VALUES (?, ?, ?)", [(*row(tuple(key.split(" "))), value) for key, value in rows]
     )
     database.execute("DROP TABLE totals")
-    database.execute(f"PRAGMA user_version = {VERSION}")
-    database.execute("COMMIT")
+
+
+def _add_history(database: sqlite3.Connection) -> None:
+    """Make version 3 of version 2, in which there was none."""
+    database.execute(_HISTORY)
+
+
+_STEPS = (_split_series, _add_history)  # from the version that is their place in this row
 
 
 def _version(path: Path, timeout: float) -> int:

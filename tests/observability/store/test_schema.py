@@ -12,6 +12,7 @@ from observability.arrivals.parsing import SOCKET, Arrival
 from observability.errors import UnusableError
 from observability.store import schema
 from observability.store.database import Clocks, Store
+from observability.store.history import History
 from tests.support.stores import (
     SESSION,
     Time,
@@ -19,6 +20,8 @@ from tests.support.stores import (
     opened,
     values,
 )
+
+NEWER = schema.VERSION + 1
 
 
 @pytest.fixture
@@ -85,7 +88,10 @@ def test_a_damaged_store_is_left_as_it_is(path: Path, time: Time) -> None:
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version=3; CREATE TABLE t (a)", "newer"),
+        (
+            f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version={NEWER}; CREATE TABLE t (a)",
+            "newer",
+        ),
         ("CREATE TABLE t (a)", "not a store"),
     ],
 )
@@ -102,7 +108,7 @@ def test_a_newer_store_that_was_killed_is_left_as_it_is(path: Path, tmp_path: Pa
     source = tmp_path / "source.sqlite"
     with opened(source, time.clocks()) as store, closing(sqlite3.connect(source)) as newer:
         store.commit([Arrival(SOCKET, event())])
-        newer.executescript("PRAGMA user_version=3")
+        newer.executescript(f"PRAGMA user_version={NEWER}")
         for suffix in ("", "-wal"):
             shutil.copy(f"{source}{suffix}", f"{path}{suffix}")
     held = path.read_bytes(), Path(f"{path}-wal").read_bytes()
@@ -200,3 +206,16 @@ def test_a_store_of_version_1_that_cannot_be_changed_is_left_as_it_is(path: Path
         other.execute("ROLLBACK")
         assert (4,) == other.execute("SELECT count(*) FROM totals").fetchone()
     schema.open_file(path, 0).close()
+
+
+def test_a_store_of_version_2_is_read(path: Path, time: Time) -> None:
+    """Its totals are where its history begins."""
+    with opened(path, time.clocks()) as store:
+        store.commit([Arrival(SOCKET, event())])
+    with closing(sqlite3.connect(path)) as before:
+        before.executescript("DROP TABLE history; PRAGMA user_version = 2")
+    with opened(path, time.clocks()) as store:
+        assert 1 == store.committed.values[SESSION]
+        history = History(store, lambda: time.now, lambda: None)
+        history.tick()
+        assert [{}] == [minute.sums for minute in history.minutes()]

@@ -1,0 +1,1 @@
+"""How things stand, for people: a page, a terminal, a monitoring plugin."""

@@ -1,0 +1,100 @@
+"""How the running sidecar stands: its snapshot, as the page at `/` and as JSON at `/history`.
+
+Owns what is looked at for a snapshot. It is asked in the HTTP server's thread, and reads only what the loop
+replaces as a whole.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from observability.errors import Errors
+from observability.prometheus.collector import Sources
+from observability.prometheus.pages import Answer
+from observability.status import wrong
+from observability.status.page import HEADERS, page
+from observability.status.snapshot import Snapshot
+from observability.store.database import Store
+from observability.store.history import History, Minute
+
+HOME, HISTORY = "/", "/history"
+_JSON = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+
+
+class Overview:
+    """What the sidecar knows of itself.
+
+    errors: where it notes what is wrong now; to be added to by who makes one
+    """
+
+    def __init__(
+        self, store: Store, history: History, sources: Sources, *, pushes: bool, spans: bool
+    ) -> None:
+        """Look at these. pushes, spans: whether any are sent."""
+        self._store, self._history, self._sources = store, history, sources
+        self._pushes, self._spans = pushes, spans
+        self.errors: list[Errors] = []
+        self.pages: Mapping[str, Callable[[], Answer]] = {HOME: self._page, HISTORY: self._json}
+
+    @property
+    def takes_commits(self) -> bool:
+        """Whether the store took the latest commit."""
+        return self._store.takes_commits
+
+    def snapshot(self) -> Snapshot:
+        """Return how things stand now."""
+        committed, sources = self._sources.committed(), self._sources
+        return Snapshot(
+            now=self._history.now(),
+            version=sources.version,
+            values=committed.values,
+            minutes=self._history.minutes(),
+            last_event=committed.last_event,
+            born=self._store.born,
+            active=sources.active() if sources.active else None,
+            limit=sources.sessions_limit,
+            spool_bytes=sources.spool_bytes(),
+            takes_commits=self.takes_commits,
+            pushes=self._pushes,
+            spans=self._spans,
+            errors=wrong.errors(name for errors in self.errors for name in errors.names),
+        )
+
+    def _page(self) -> Answer:
+        return Answer(200, HEADERS, page(self.snapshot()))
+
+    def _json(self) -> Answer:
+        return Answer(200, _JSON, json.dumps(to_json(self.snapshot())).encode())
+
+
+def to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what /metrics does not tell: the minutes, and how store, push and spans stand."""
+    return {
+        "now": snapshot.now,
+        "born": snapshot.born,
+        "takes_commits": snapshot.takes_commits,
+        "pushes": snapshot.pushes,
+        "spans": snapshot.spans,
+        "errors": sorted(snapshot.errors),
+        "minutes": [_minute(minute) for minute in snapshot.minutes],
+    }
+
+
+def of_json(found: Mapping[str, Any], snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot with what such an answer adds to it; LookupError, TypeError, ValueError."""
+    return snapshot._replace(
+        now=float(found["now"]),
+        born=float(found["born"]),
+        takes_commits=bool(found["takes_commits"]),
+        pushes=bool(found["pushes"]),
+        spans=bool(found["spans"]),
+        errors=wrong.errors(map(str, found["errors"])),
+        minutes=[
+            Minute(int(minute), peak, {tuple(series): value for *series, value in sums})
+            for minute, peak, sums in found["minutes"]
+        ],
+    )
+
+
+def _minute(minute: Minute) -> tuple[int, int | None, list[list[Any]]]:
+    return minute.minute, minute.peak, [[*series, value] for series, value in minute.sums.items()]
