@@ -44,7 +44,7 @@ dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json anew, fro
 	$(VENV)/bin/python -m dashboards.build
 
 pictures: packages-test $(VENV)/with-dev ## draw the dashboards from real servers, an attack and a broken checker
-	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py
+	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py tests/observability/status/test_browser.py
 
 install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTDIR= PYTHON=/usr/bin/python3)
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)'
