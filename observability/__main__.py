@@ -119,20 +119,19 @@ def _sidecar(
         logs_unreadable=lambda: sum(bool(feed.error) for feed in feeds),
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
-    watch = Watch({**keeps, **keep_socket}, reports.put_path)
-    tasks: dict[str, Callable[[], object]] = {"paths": watch.look, "reports": reports.take}
-    overview, history = serving.overview(settings, store, sources)
-    tasks["history"] = history.tick
+    tasks: dict[str, Callable[[], object]] = {
+        "paths": Watch({**keeps, **keep_socket}, reports.put_path).look,
+        "reports": reports.take,
+    }
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
-    endpoint = serving.begin(settings, sources, overview, stack)
+    endpoint, overview = serving.begin(settings, store, sources, tasks, stack)
     reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     feeds += _feeds(settings, store, sinks, log, stack)
     for wake in (spool.wake, *(feed.wake for feed in feeds)):
         intake.watch(wake)
     tasks.update({feed.name: feed.look for feed in feeds})
-    parts = Parts(intake, spool, store, log, sinks, tasks, feeds)
-    loop = Loop(parts, stopped(stop), time.monotonic)
+    loop = Loop(Parts(intake, spool, store, log, sinks, tasks, feeds), stopped(stop), time.monotonic)
     overview.errors += [loop.errors, reports.errors]
     return intake, loop
 

@@ -36,11 +36,6 @@ class Overview:
         self.errors: list[Errors] = []
         self.pages: Mapping[str, Callable[[], Answer]] = {HOME: self._page, HISTORY: self._json}
 
-    @property
-    def takes_commits(self) -> bool:
-        """Whether the store took the latest commit."""
-        return self._store.takes_commits
-
     def snapshot(self) -> Snapshot:
         """Return how things stand now."""
         committed, sources = self._sources.committed(), self._sources
@@ -51,10 +46,10 @@ class Overview:
             minutes=self._history.minutes(),
             last_event=committed.last_event,
             born=self._store.born,
-            active=sources.active() if sources.active else None,
+            active=sources.active(),
             limit=sources.sessions_limit,
             spool_bytes=sources.spool_bytes(),
-            takes_commits=self.takes_commits,
+            takes_commits=self._store.takes_commits,
             pushes=self._pushes,
             spans=self._spans,
             errors=wrong.errors(name for errors in self.errors for name in errors.names),

@@ -1,6 +1,7 @@
 """The HTTP server of a running sidecar: what monitoring asks for, and what people look at."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from observability.arrivals.listener import http_clients_allowed
@@ -13,15 +14,18 @@ from observability.store.database import Store
 from observability.store.history import History
 
 
-def overview(settings: Settings, store: Store, sources: Sources) -> tuple[Overview, History]:
-    """Return what the sidecar shows of itself, and the history, which the loop keeps."""
-    history = History(store, time.time, sources.active or (lambda: None))
-    pushes, spans = bool(settings.push), settings.otlp_spans
-    return Overview(store, history, sources, pushes=pushes, spans=spans), history
-
-
-def begin(settings: Settings, sources: Sources, shown: Overview, stack: ExitStack) -> Endpoint:
-    """Serve all pages; UnusableError where that cannot be."""
-    pages = Pages(registry(sources), lambda: shown.takes_commits, shown.pages)
+def begin(
+    settings: Settings,
+    store: Store,
+    sources: Sources,
+    tasks: dict[str, Callable[[], object]],
+    stack: ExitStack,
+) -> tuple[Endpoint, Overview]:
+    """Serve all pages; UnusableError where that cannot be. tasks gets what the history does at every tick."""
+    history = History(store, time.time, sources.active)
+    tasks["history"] = history.tick
+    shown = Overview(store, history, sources, pushes=bool(settings.push), spans=settings.otlp_spans)
+    pages = Pages(registry(sources), lambda: store.takes_commits, shown.pages)
     place = settings.host, settings.port
-    return stack.enter_context(closing(Endpoint(*place, pages.answer, settings.tls, http_clients_allowed())))
+    endpoint = Endpoint(*place, pages.answer, settings.tls, http_clients_allowed())
+    return stack.enter_context(closing(endpoint)), shown
