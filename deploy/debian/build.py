@@ -56,6 +56,7 @@ DOCUMENTS = (
     "deploy/alertmanager/*",
     "deploy/compose.yaml",
     "deploy/compose/**/*",
+    "deploy/crowdsec/**/*",
     "deploy/daemontools/**/*",
     "deploy/debian/README.Debian",
     "deploy/fail2ban/**/*",
