@@ -39,6 +39,7 @@ from observability.pushgateway.thread import PushThread
 from observability.settings import PROGRAM, Settings, parse
 from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stopped
 from observability.status import serving
+from observability.status.command import run as status
 from observability.store import schema
 from observability.store.database import Store, clocks
 from observability.store.families import LOG_LINES_LOST, SPANS_DROPPED
@@ -64,6 +65,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _log_plainly("error", str(error))
         return 1
     fill_standard_descriptors()
+    if settings.inspection.status:
+        return status(settings, sys.stdout)
     os.umask(0o077)
     if settings.once or settings.delete_group:
         return _without_serving(settings)

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
-from observability import options
+from observability import inspection, options
 from observability.errors import UnusableError
+from observability.inspection import Inspection
 from observability.options import TLS, Gateway
 from observability.privacy import CLIENT_ADDRESSES, USER_NAMES
 
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
     otlp_metrics: bool
     sample_accepted: float
     reset_state: bool
+    inspection: Inspection = Inspection()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +71,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str], version: str) -> Sett
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
-    for name, option in _OPTIONS.items():
+    for name, option in {**_OPTIONS, **inspection.OPTIONS}.items():
         parser.add_argument(name, **option)
     given = vars(parser.parse_args(argv))
     spans = _spans_wanted(given.get("otlp"), environ)
@@ -86,7 +88,8 @@ def _settings(given: Mapping[str, Any], environ: Mapping[str, str], *, otlp_span
     )
     values["otlp_metrics"] = values["otlp_metrics"] and not _is_switched_off("METRICS", environ)
     tls = TLS(certificate, key, client_ca) if certificate else None
-    return Settings(host=host, port=port, tls=tls, otlp_spans=otlp_spans, **values)
+    wanted = Inspection(**{name: values.pop(name) for name in Inspection._fields if name in values})
+    return Settings(host=host, port=port, tls=tls, otlp_spans=otlp_spans, inspection=wanted, **values)
 
 
 def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
@@ -251,16 +254,18 @@ _NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
         "user_names": frozenset({"json_log", "otlp"}),
         "client_addresses": frozenset({"json_log", "otlp"}),
         "sample_accepted": frozenset({"otlp"}),
+        **inspection.NEEDS,
     }
 )
 # What does something else than serve, and all that has an effect on it.
 _ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
+        **inspection.ALONE,
         "delete_group": frozenset({"push", "push_credentials", "instance"}),
         "once": frozenset(
             {
                 *("push", "push_credentials", "push_interval", "instance"),
-                *("spool", "state", "sessions_limit", "refusal_seconds"),
+                *("spool", "state", "sessions_limit", "refusal_seconds", "check_config"),
             }
         ),
     }

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from observability.status import facts, wrong
 from observability.status.chart import Part, bars, chart, spark
 from observability.status.markup import Markup, element, joined
+from observability.status.parts import ACCEPTED, FAILED, METHOD_WORDS, METHODS, OPEN, attempts
 from observability.status.snapshot import DAY_MINUTES, HOUR_MINUTES, NOW_MINUTES, Logins, Snapshot, total
 from observability.status.style import SHEET, source
 from observability.status.words import NOT_KNOWN, amount, moment, share, span
 from observability.store import families
-from observability.store.history import Minute
 
 _NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = [
@@ -26,8 +26,6 @@ HEADERS = [
 LINKS = ("/metrics", "/history", "/-/healthy", "/-/ready")
 
 _QUARTER, _HALF = 15, 30  # minutes of a bar
-_METHODS = tuple((protocol, method) for _, method, protocol in families.ATTEMPTS.values if _ == "rejected")
-_DROPPED_OUT = "session"
 _HEAD = Markup(
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -98,27 +96,6 @@ def _tile(name: str, number: str, below: str) -> Markup:
     return element("div", *lines, class_="card tile")
 
 
-def _attempts(result: str, protocol: str = "", method: str = "") -> Part:
-    name = "failed" if result == "rejected" else result
-    return Part(
-        name, name, lambda minute: total(minute.sums, families.ATTEMPTS.name, result, method, protocol)
-    )
-
-
-def _failures(reason: str) -> Part:
-    return Part(reason, reason, lambda minute: total(minute.sums, families.FAILURES.name, reason))
-
-
-def _other_failures(minute: Minute) -> float:
-    known = (total(minute.sums, families.FAILURES.name, reason) for reason in ("credentials", _DROPPED_OUT))
-    return total(minute.sums, families.FAILURES.name) - sum(known)
-
-
-ACCEPTED = (_attempts("accepted"),)
-FAILED = (_failures("credentials"), _failures(_DROPPED_OUT), Part("others", "others", _other_failures))
-OPEN = (Part("open", "open", lambda minute: minute.peak),)
-
-
 def _charts(snapshot: Snapshot) -> Iterator[Markup]:
     logins = Logins.of(snapshot.added(DAY_MINUTES))
     peaks = [minute.peak for minute in snapshot.minutes[-DAY_MINUTES:] if minute.peak is not None]
@@ -148,18 +125,17 @@ def _by_method(snapshot: Snapshot) -> Markup:
         ("", "wide"),
     ]
     rows = []
-    for protocol, method in _METHODS:
+    for protocol, method in METHODS:
         logins = Logins.of(day, method, protocol)
-        parts = (_attempts("accepted", protocol, method), _attempts("rejected", protocol, method))
+        parts = (attempts("accepted", protocol, method), attempts("rejected", protocol, method))
         shown = bars(snapshot.minutes, snapshot.now, parts, _HALF)
         drawn = spark(f"{protocol} {method}, each half-hour of the last 24 hours (UTC)", shown, parts)
         numbers = (*map(_number, logins), element("td", share(logins.failed, logins.total), class_="n"))
         last = element("td", drawn, class_="wide")
-        rows.append(element("tr", element("th", protocol), element("td", _METHOD[method]), *numbers, last))
+        rows.append(
+            element("tr", element("th", protocol), element("td", METHOD_WORDS[method]), *numbers, last)
+        )
     return _table("By protocol and method, last 24 hours", heads, rows)
-
-
-_METHOD = {"User": "USER", "Apop": "APOP", "Any": "before TLS"}
 
 
 def _by_reason(snapshot: Snapshot) -> Markup:
@@ -167,7 +143,7 @@ def _by_reason(snapshot: Snapshot) -> Markup:
     heads = [("Reason", ""), (f"{NOW_MINUTES} min", "n"), ("1 h", "n"), ("24 h", "n")]
     rows = []
     for reason, words in facts.REASONS.items():
-        kind = reason if reason in {"credentials", _DROPPED_OUT} else "others"
+        kind = reason if reason in {part.kind for part in FAILED} else "others"
         name = element("th", element("span", class_=f"key {kind}"), words)
         numbers = (_number(total(sums, families.FAILURES.name, reason)) for sums in times)
         rows.append(element("tr", name, *numbers))

@@ -135,25 +135,30 @@ def _add_history(database: sqlite3.Connection) -> None:
 _STEPS = (_split_series, _add_history)  # from the version that is their place in this row
 
 
+def check(database: sqlite3.Connection, path: Path) -> int:
+    """Return the version of what is open; 0 without tables (a store whose making was cut short, too).
+
+    UnusableError for what cannot be used.
+    """
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not version and not tables:
+        return 0
+    if application != APPLICATION:
+        raise UnusableError(f"{path} is not a store of this program")
+    if version > VERSION:
+        raise UnusableError(f"the store {path} is of version {version}, newer than this program's {VERSION}")
+    _check(database, path)
+    return version
+
+
 def _version(path: Path, timeout: float) -> int:
-    """Return the version of the file; 0 without tables (a store whose making was cut short, too)."""
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout)
     try:
-        version = int(database.execute("PRAGMA user_version").fetchone()[0])
-        (application,) = database.execute("PRAGMA application_id").fetchone()
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not version and not tables:
-            return 0
-        if application != APPLICATION:
-            raise UnusableError(f"{path} is not a store of this program")
-        if version > VERSION:
-            raise UnusableError(
-                f"the store {path} is of version {version}, newer than this program's {VERSION}"
-            )
-        _check(database, path)
+        return check(database, path)
     finally:
         database.close()
-    return version
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:

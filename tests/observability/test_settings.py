@@ -9,6 +9,7 @@ import pytest
 
 from observability import options
 from observability.errors import UnusableError
+from observability.inspection import Inspection
 from observability.options import TLS
 from observability.settings import Settings, parse
 from tests.support.sidecar import CHECKOUT
@@ -227,3 +228,40 @@ def test_nothing_heavy_is_loaded_for_the_command_line() -> None:
         "asyncio",
     }
     assert set() == heavy & {name.partition(".")[0] for name in loaded}
+
+
+def test_what_looks_and_serves_nothing_has_options_of_its_own() -> None:
+    """Thresholds may be given several times."""
+    words = (
+        "--status --listen mx:1 --warning sessions=5 --warning spool_bytes=1e6 --critical failed_share=0.5"
+    )
+    warning, critical = [("sessions", 5.0), ("spool_bytes", 1e6)], [("failed_share", 0.5)]
+    assert (
+        Inspection(status=True, warning=warning, critical=critical)
+        == parse(words.split(), {}, "1").inspection
+    )
+    assert Inspection(check_config=True) == parse(["--check-config", "--json-log"], {}, "1").inspection
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--watch", "--watch has no effect without --status"),
+        ("--warning sessions=5", "--warning has no effect without --status"),
+        ("--status --push http://mx", "--push has no effect with --status"),
+        ("--status --check-config", "--check-config has no effect with --status"),
+        ("--status --json --critical sessions=5", "--json has no effect with --critical"),
+        ("--status --warning sessions", "'' is not a number from 0"),
+        ("--status --warning sessions=-1", "'-1' is not a number from 0"),
+        ("--status --warning sessions=nan", "'nan' is not a number from 0"),
+        ("--status --critical load=5", "'load=5' is not NAME=NUMBER with a NAME of failed_share, sessions"),
+    ],
+)
+def test_what_makes_no_sense_to_look_at_is_told(
+    words: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with all other options."""
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split(), {}, "1.2.3")
+    assert 2 == ended.value.code
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""The options of what looks at a sidecar and serves nothing: --status and --check-config.
+
+Owns their names, what they take, and which of them go together; settings.py puts them beside the others.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+MEASURES = ("failed_share", "sessions", "age_seconds", "spool_bytes")
+"""What a threshold may be set for."""
+
+Threshold = tuple[str, float]
+
+
+class Inspection(NamedTuple):
+    """What the operator wants to see; thresholds make it a monitoring plugin."""
+
+    status: bool = False
+    watch: bool = False
+    json: bool = False
+    warning: Sequence[Threshold] = ()
+    critical: Sequence[Threshold] = ()
+    check_config: bool = False
+
+
+def threshold(text: str) -> Threshold:
+    """Read NAME=NUMBER."""
+    name, _, number = text.partition("=")
+    if name not in MEASURES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER with a NAME of {', '.join(MEASURES)}")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: {number!r} is not a number from 0")
+    return name, value
+
+
+def _threshold(text: str) -> Mapping[str, Any]:
+    return {"metavar": "NAME=NUMBER", "type": threshold, "action": "append", "help": text}
+
+
+def _flag(text: str) -> Mapping[str, Any]:
+    return {"action": "store_true", "help": text}
+
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "--status": _flag("show how the running sidecar stands, or its store where none answers, and end"),
+        "--watch": _flag("and show it again every two seconds"),
+        "--json": _flag("as JSON"),
+        "--warning": _threshold(f"end with 1 where that is over NUMBER; NAME: {', '.join(MEASURES)}"),
+        "--critical": _threshold("end with 2 where that is over NUMBER"),
+        "--check-config": _flag("look at all that the other options name, say what is wrong, and end"),
+    }
+)
+
+NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    dict.fromkeys(("watch", "json", "warning", "critical"), frozenset({"status"}))
+)
+_LOOKED_AT = frozenset({"status", "listen", "tls_cert", "tls_key", "tls_client_ca", "state", "spool"})
+ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "warning": _LOOKED_AT | {"critical"},
+        "critical": _LOOKED_AT | {"warning"},
+        "status": _LOOKED_AT | {"watch", "json", "warning", "critical"},
+    }
+)

@@ -1,0 +1,78 @@
+"""A snapshot as a monitoring plugin tells it: one line with its numbers, and a status. Pure.
+
+As the Monitoring Plugins' guidelines have it: the text, a bar, and for each number
+name=value[unit];warning;critical;min;max.
+"""
+
+from collections.abc import Sequence
+
+from observability.inspection import MEASURES, Threshold
+from observability.status import wrong
+from observability.status.snapshot import Snapshot
+
+OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_SERVICE = "QMAIL_POPUP"
+_UNITS = {"failed_share": "", "sessions": "", "age_seconds": "s", "spool_bytes": "B"}
+
+
+def unknown(reason: str) -> tuple[int, str]:
+    """Return what is told where nobody answers."""
+    return UNKNOWN, f"{_SERVICE} UNKNOWN - {' '.join(reason.split()).replace('|', '/')}"
+
+
+def judge(snapshot: Snapshot, warning: Sequence[Threshold], critical: Sequence[Threshold]) -> tuple[int, str]:
+    """Return status and lines. A number that is over several thresholds counts by the worst."""
+    values = measure(snapshot)
+    lacking = [name for name, _ in (*warning, *critical) if values[name] is None]
+    if not snapshot.is_live:
+        return unknown("no sidecar answers")
+    if lacking:
+        return unknown(f"{lacking[0]} is not known here")
+    status, exceeded = _exceeded(values, warning, critical)
+    shown = exceeded or [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
+    numbers = " ".join(
+        _perfdata(snapshot, name, warning, critical) for name in MEASURES if values[name] is not None
+    )
+    lines = [f"{_SERVICE} {_WORDS[status]} - {', '.join(shown)} | {numbers}"]
+    return status, "\n".join([*lines, *(f"{each.level}: {each.text}" for each in wrong.find(snapshot))])
+
+
+def measure(snapshot: Snapshot) -> dict[str, float | None]:
+    """Return what thresholds are for; None where it is not known. Without logins no share of them failed."""
+    born = None if snapshot.born is None else max(0.0, snapshot.now - snapshot.born)
+    return {
+        "failed_share": snapshot.failed_share or 0.0,
+        "sessions": snapshot.active,
+        "age_seconds": born if snapshot.age_seconds is None else snapshot.age_seconds,
+        "spool_bytes": snapshot.spool_bytes,
+    }
+
+
+def _exceeded(
+    values: dict[str, float | None], warning: Sequence[Threshold], critical: Sequence[Threshold]
+) -> tuple[int, list[str]]:
+    for status, thresholds in ((CRITICAL, critical), (WARNING, warning)):
+        over = [
+            f"{name} is {_number(value)}, over {_number(limit)}"
+            for name, limit in thresholds
+            if (value := values[name]) is not None and value > limit
+        ]
+        if over:
+            return status, over
+    return OK, []
+
+
+def _perfdata(
+    snapshot: Snapshot, name: str, warning: Sequence[Threshold], critical: Sequence[Threshold]
+) -> str:
+    limits = (
+        min((number for told, number in each if told == name), default=None) for each in (warning, critical)
+    )
+    highest = {"failed_share": 1, "sessions": snapshot.limit}.get(name)
+    told = (*limits, 0, highest)
+    return f"{name}={_number(measure(snapshot)[name])}{_UNITS[name]};" + ";".join(map(_number, told))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{round(value, 4):.15g}"
