@@ -22,6 +22,7 @@ from observability.arrivals.paths import Keep, Watch, make_directory
 from observability.arrivals.signals import Reload, stop_signals
 from observability.arrivals.spool import Spool
 from observability.arrivals.spool_thread import SpoolThread
+from observability.check.command import run as check
 from observability.errors import Log, UnusableError, reason
 from observability.log.messages import Messages, Stream, fill_standard_descriptors
 from observability.log.reports import Reports
@@ -65,11 +66,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _log_plainly("error", str(error))
         return 1
     fill_standard_descriptors()
-    if settings.inspection.status:
-        return status(settings, sys.stdout)
     os.umask(0o077)
-    if settings.once or settings.delete_group:
-        return _without_serving(settings)
+    if settings.once or settings.delete_group or any(settings.inspection):
+        return _without_serving(settings, environ)
     with closing(Stream(2, _LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
         log = Messages(stderr, time.time, as_json=settings.json_log)
         try:
@@ -84,8 +83,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0 if loop.finish() else 1
 
 
-def _without_serving(settings: Settings) -> int:
-    """Be the pusher, or remove the group from the gateway: in this one thread, and on no port."""
+def _without_serving(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Look, be the pusher, or remove the group from the gateway: in this one thread, and on no port."""
+    if settings.inspection.check_config:
+        return check(settings, environ, sys.stdout)
+    if settings.inspection.status:
+        return status(settings, sys.stdout)
     try:
         if settings.once:
             pusher.drop_privileges(settings.spool)

@@ -19,7 +19,7 @@ from observability.errors import UnusableError, describe
 
 BACKLOG = 4096  # Linux caps it at net.core.somaxconn, 4,096 where nobody changed that
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
-_OTHER_DESCRIPTORS = 112  # beside popups' connections and those of the HTTP server
+OTHER_DESCRIPTORS = 112  # beside popups' connections and those of the HTTP server
 _MAX_HTTP_CLIENTS = 2048  # more than a thousand that ask nothing and come again and again
 _NO_OTHERS = 0o117  # leaves 0660: root and the popups' group
 
@@ -69,10 +69,10 @@ class Listener:
 def connections_allowed(limit: int) -> int:
     """Return how many popups may be connected at a time, at most limit; UnusableError where that is none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = limit + _OTHER_DESCRIPTORS + _MAX_HTTP_CLIENTS
+    most = limit + OTHER_DESCRIPTORS + _MAX_HTTP_CLIENTS
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    left = wanted - _OTHER_DESCRIPTORS - http_clients_allowed()
+    left = wanted - OTHER_DESCRIPTORS - http_clients_allowed()
     if left < 1:
         raise UnusableError(f"the limit of open files, {wanted}, leaves none for popups: raise it")
     return min(limit, left)

@@ -65,7 +65,7 @@ class Endpoint:
         os.close(self._stop)
 
     def _loaded(self) -> ssl.SSLContext | None:
-        return _context(self._tls) if self._tls else None
+        return server_context(self._tls) if self._tls else None
 
     def _run(self) -> None:
         next_sweep = time.monotonic()
@@ -157,7 +157,7 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _context(tls: TLS) -> ssl.SSLContext:
+def server_context(tls: TLS) -> ssl.SSLContext:
     """Load the files; with a client_ca, who scrapes has to show a certificate that it signed."""
     named = (("--tls-cert", tls.certificate), ("--tls-key", tls.key), ("--tls-client-ca", tls.client_ca))
     for option, file in named:

@@ -35,6 +35,28 @@ class Holder(NamedTuple):
     pid: int  # 0 where it is not to be seen from here
 
 
+def holder(state: Path) -> str:
+    """Return the role of who has a store's lock, nothing where nobody has; nothing is made or taken."""
+    try:
+        fd = os.open(f"{state}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        found = _holder(fd)
+    finally:
+        os.close(fd)
+    return found.role if found else ""
+
+
+def _holder(fd: int) -> Holder | None:
+    """Return who has the lock of an open file, as the kernel knows; None where nobody has."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, length, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return None
+    return Holder(PUSHER if length == _BYTES[PUSHER] else SIDECAR, max(0, pid))
+
+
 class StoreLock:
     """The lock of one store, held until it is closed.
 
@@ -77,7 +99,7 @@ class StoreLock:
     def _take(self, deadline: float) -> None:
         """Take the lock; a sidecar asks a pusher for it, and again where another pusher was faster."""
         while not self._is_taken():
-            holder = self._holder()
+            holder = _holder(self._fd)
             if holder is None:  # it has just let go
                 continue
             if self._role != SIDECAR or holder.role != PUSHER or time.monotonic() > deadline:
@@ -93,20 +115,12 @@ class StoreLock:
             return False
         return True
 
-    def _holder(self) -> Holder | None:
-        """Return who has it, as the kernel knows; None where nobody has."""
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, length, pid = _FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_GETLK, asked))
-        if kind == fcntl.F_UNLCK:
-            return None
-        return Holder(PUSHER if length == _BYTES[PUSHER] else SIDECAR, max(0, pid))
-
     def _ask(self, holder: Holder) -> None:
         """Ask a pusher to end; nobody else, should its process number be somebody else's by now."""
         with contextlib.suppress(OSError):  # it has ended, or is not ours to ask: the deadline will tell
             process = os.pidfd_open(holder.pid)
             try:
-                if self._holder() == holder:
+                if _holder(self._fd) == holder:
                     signal.pidfd_send_signal(process, signal.SIGTERM)
             finally:
                 os.close(process)

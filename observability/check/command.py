@@ -1,0 +1,70 @@
+"""All checks, and how they are told: a line for each problem, or a short summary.
+
+Nothing is changed and nothing is started; what has to be tried (a port, a gateway) is let go at once.
+"""
+
+import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TextIO
+
+from observability.check import network, places
+from observability.check.problem import May, Problem, may
+from observability.errors import describe
+from observability.settings import PROGRAM, Settings
+
+_PLACES = (places.check_spool, places.check_state)
+_SERVED = (
+    places.check_socket,
+    places.check_textfile,
+    places.check_logs,
+    network.check_listen,
+    network.check_tls,
+    network.check_limits,
+)
+
+
+def run(settings: Settings, environ: Mapping[str, str], out: TextIO) -> int:
+    """Tell what is wrong; return the exit status."""
+    found = list(problems(settings, environ, may))
+    for problem in found:
+        out.write(f"{PROGRAM}: {problem}\n")
+    if not found:
+        out.write(_summary(settings))
+    return 1 if found else 0
+
+
+def problems(settings: Settings, environ: Mapping[str, str], may: May) -> Iterator[Problem]:
+    """Yield what would keep a sidecar with these settings from its work. may: what this user may do."""
+    checks: list[Callable[[Settings, May], Iterator[Problem]]] = [*_PLACES, network.check_push]
+    if not settings.once:
+        checks += [*_SERVED, partial(_otlp, environ)]
+    for check in checks:
+        try:
+            yield from check(settings, may)
+        except OSError as error:
+            yield Problem("the options", "as they are", describe(error), "look at what that names")
+
+
+def _otlp(environ: Mapping[str, str], settings: Settings, may: May) -> Iterator[Problem]:
+    return network.check_otlp(settings, environ, may)
+
+
+def _summary(settings: Settings) -> str:
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    state = "a sidecar is running with this store" if places.is_running(settings) else "no sidecar is running"
+    lines = [f"{PROGRAM}: nothing is wrong, as far as {user} can see; {state}."]
+    if not os.geteuid():
+        lines.append("root may do everything: ask again as the service's user, for its permissions.")
+    places_used = {
+        "socket": settings.socket,
+        "spool": settings.spool,
+        "state": settings.state,
+        "listen": f"{settings.host}:{settings.port}{' with TLS' if settings.tls else ''}",
+        "push": settings.push.url if settings.push else None,
+        "otlp": settings.otlp,
+        "textfile": settings.textfile,
+    }
+    lines += [f"  {name:<9}{place}" for name, place in places_used.items() if place]
+    return "\n".join(lines) + "\n"
