@@ -1,7 +1,7 @@
 """The dashboard *Auth failures*: whether it is an attack, on which hosts, from where, or a broken checker.
 
-Owns its queries and words, in the order in which an operator asks. What is usual, and what is a spike, is not
-decided here: rules/recording.yml does that, and the alerts go by the same series.
+Owns its queries and words, in the order in which an operator asks. What is usual, and what is a spike, is
+decided in rules/recording.yml, and the alerts go by the same series.
 """
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -97,12 +97,11 @@ def _attack() -> Row:
             ).no_value(WAITING),
             stat(
                 "Checker failures",
-                "Logins in ten minutes that were refused for trouble of the checker: temporary, misuse, "
-                "crashed.",
+                "Logins in ten minutes that were refused for trouble of the checker itself.",
                 "short",
                 f"sum({_BROKEN})",
                 NONE_IS_GOOD,
-            ),
+            ).no_value(WAITING),
             timeseries(
                 "Failed logins against the usual",
                 "In ten minutes, on all chosen hosts. Filled in red: those of hosts with a spike.",
@@ -170,7 +169,7 @@ def _refusals() -> Row:
             timeseries(
                 "How long most refusals take",
                 "The median (p50), and what 95 of 100 stay below (p95). Those of clients that dropped "
-                "out, after 10 s, are left out; 5 s stands for five to ten. Slower: the checker.",
+                "out, after 10 s, are left out; 5 s stands for five to ten.",
                 "s",
                 {"p50": quantile_soon(0.5), "p95": quantile_soon(0.95)},
             ),
@@ -213,7 +212,7 @@ def _checker() -> Row:
                 "Logins refused for trouble of the checker, in ten minutes. The ten hosts with most.",
                 "short",
                 {"{{instance}}": top(10, summed(_BROKEN, "instance"))},
-            ),
+            ).no_value(WAITING),
         ],
     )
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dashboards import colours, logql
 from dashboards.build import DASHBOARDS, rendered, write
+from dashboards.panels import WAITING
 from observability.event import build
 from observability.store import families
 from tests.support.asking import Source, Stretch
@@ -122,6 +123,19 @@ def test_every_value_of_a_label_has_a_colour(label: str, all_with_it: list[famil
     """The label's own values, letter by letter: one that is spelled otherwise would be left to chance."""
     values = {row[family.labels.index(label)] for family in all_with_it for row in family.values}
     assert values == set(colours.of(f"{{{{{label}}}}}"))
+
+
+def test_what_waits_for_the_rules_says_so(dashboard: Json) -> None:
+    """In its first eleven minutes a host is not without data: the rules do not know it in whole yet."""
+    panels = [panel for panel in every_panel(dashboard) if panel.get("targets")]
+    said = {
+        panel["title"]: panel.get("fieldConfig", {}).get("defaults", {}).get("noValue") for panel in panels
+    }
+    assert {panel["title"]: WAITING if ":" in _names(panel) else None for panel in panels} == said
+
+
+def _names(panel: Json) -> str:
+    return " ".join(name for target in panel["targets"] for name, _ in SELECTOR.findall(target["expr"]))
 
 
 def test_exemplars_are_asked_for_where_there_are_some() -> None:
