@@ -64,8 +64,8 @@ def _rules() -> str:
                 spent = [now - then for now, then in zip(_used(store, rules), before, strict=True)]
     stored, asked, rows = (amount / (EVALUATED_SECONDS / EVALUATION) / MANY for amount in spent)
     return (
-        f"the rules over {MANY} hosts, every {EVALUATION} s, by host and evaluation: {stored * 1e6:.0f} us of "
-        f"the store's CPU, {asked * 1e6:.0f} of vmalert's, and {rows:.0f} samples recorded"
+        f"the rules over {MANY} hosts, every {EVALUATION} s, by host and evaluation: {stored * 1e6:.0f} us "
+        f"of the store's CPU, {asked * 1e6:.0f} of vmalert's, and {rows:.0f} samples recorded"
     )
 
 
