@@ -7,21 +7,28 @@ import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TextIO
 
 from observability.check import network, places
 from observability.check.problem import May, Problem, may
-from observability.errors import describe
 from observability.settings import PROGRAM, Settings
 
-_PLACES = (places.check_spool, places.check_state)
-_SERVED = (
-    places.check_socket,
-    places.check_textfile,
-    places.check_logs,
-    network.check_listen,
-    network.check_tls,
-    network.check_limits,
+Check = Callable[[Settings, May], Iterator[Problem]]
+
+# By what they are mostly about.
+_ALWAYS: Mapping[str, Check] = MappingProxyType(
+    {"--spool": places.check_spool, "--state": places.check_state, "--push": network.check_push}
+)
+_SERVED: Mapping[str, Check] = MappingProxyType(
+    {
+        "--socket": places.check_socket,
+        "--textfile": places.check_textfile,
+        "--read-log": places.check_logs,
+        "--listen": network.check_listen,
+        "--tls-cert": network.check_tls,
+        "--sessions-limit": network.check_limits,
+    }
 )
 
 
@@ -37,14 +44,14 @@ def run(settings: Settings, environ: Mapping[str, str], out: TextIO) -> int:
 
 def problems(settings: Settings, environ: Mapping[str, str], may: May) -> Iterator[Problem]:
     """Yield what would keep a sidecar with these settings from its work. may: what this user may do."""
-    checks: list[Callable[[Settings, May], Iterator[Problem]]] = [*_PLACES, network.check_push]
-    if not settings.once:
-        checks += [*_SERVED, partial(_otlp, environ)]
-    for check in checks:
+    otlp: Check = partial(_otlp, environ)
+    checks = _ALWAYS if settings.once else {**_ALWAYS, **_SERVED, "--otlp": otlp}
+    for option, check in checks.items():
         try:
             yield from check(settings, may)
-        except OSError as error:
-            yield Problem("the options", "as they are", describe(error), "look at what that names")
+        except OSError as error:  # as of a directory on the way that this user may not search
+            subject = error.filename or "as given"
+            yield Problem(option, subject, error.strerror or str(error), "name what this user can reach")
 
 
 def _otlp(environ: Mapping[str, str], settings: Settings, may: May) -> Iterator[Problem]:

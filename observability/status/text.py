@@ -17,7 +17,7 @@ _WINDOWS = (NOW_MINUTES, HOUR_MINUTES, DAY_MINUTES)
 def text(snapshot: Snapshot, where: str, levels: str) -> str:
     """Return the lines. where: whom it is from; levels: nine characters, from nothing to the highest bar."""
     parts = (
-        [f"qmail-popup {snapshot.version} · {moment(snapshot.now)} · {where}"],
+        [" · ".join((f"qmail-popup {snapshot.version}".rstrip(), moment(snapshot.now), where))],
         _state(snapshot),
         _logins(snapshot),
         _day(snapshot, levels),

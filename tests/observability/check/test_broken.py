@@ -115,6 +115,10 @@ TABLE = {
         written("file", "", "--spool=DIR/file"),
         "--spool DIR/file: that is not a directory; move it away, or name another",
     ),
+    "a spool behind a file": Broken(
+        written("file", "", "--spool=DIR/file/x"),
+        "--spool DIR/file/x: Not a directory; name what this user can reach",
+    ),
     "a spool for its owner alone": Broken(
         moded("spool", 0o700),
         f"{SPOOL}: its mode is 0700: popups of its group cannot leave events there; chmod 2770 DIR/spool",
