@@ -3,7 +3,7 @@
 Imported only where the operator has set it up. It owns what is told of a session, one identity, one
 connection and a deadline. Nothing that it does may delay, change or fail a login. So its public methods
 swallow every fault there is, and say so. Nothing is waited for until the client and all others are let go,
-and from there on an alarm ends the popup where all else fails.
+and from there on an alarm ends a popup whose file system hangs: open(2) may then wait for ever, and write(2).
 
 Descriptors that it keeps beside the session's mean nothing to anybody: none from 0 to 5, and none that the
 server has named. Once those are closed, any number will do.
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from observability.event import Fact, Session, Settings
-    from observability.spoolfile import Alarm
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-ALARM_SECONDS = 0.3  # for all that happens behind the last reply and the record
-ANSWER_SECONDS = 0.2  # of these, for all tries to reach a sidecar together: a busy host is slow to spool, too
+ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
+SPOOL_SECONDS = 0.05  # behind them, for the spool; 300 ms in all from the last reply and the record
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
@@ -49,8 +48,6 @@ class Mirror:
         self._barred = {*_LOW, *settings.tls_descriptors}
         self._connection: int | None = None
         self._tries = 2  # the session's connection, and one more
-        self._deadline: float | None = None  # of the monotonic clock, when SIGALRM comes
-        self._alarm: Alarm | None = None
         trace, span = posix.urandom(16).hex().encode(), posix.urandom(8).hex().encode()
         self._identity: dict[bytes, Fact] = {event.TRACE: trace, event.SPAN: span}
         self.traceparent = b"00-%s-%s-01" % (trace, span)
@@ -72,7 +69,8 @@ class Mirror:
         """
         block, is_sent = b"", False
         try:
-            self._deadline = _set_alarm()
+            _allow_alarm()
+            _set_alarm(ANSWER_SECONDS + SPOOL_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above
@@ -83,8 +81,7 @@ class Mirror:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
                 from observability import spoolfile  # a sidecar that answers saves this import
 
-                self._alarm = spoolfile.Alarm(self._deadline)
-                spoolfile.leave(self._settings.spool, block, self._alarm)
+                spoolfile.leave(self._settings.spool, block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
             pass
 
@@ -97,8 +94,7 @@ class Mirror:
         try:
             from observability import spoolfile
 
-            alarm = self._alarm or spoolfile.Alarm(self._deadline)
-            lock = spoolfile.lock_pushers(self._settings.spool, alarm)
+            lock = spoolfile.lock_pushers(self._settings.spool)
             if lock is not None:
                 from observability.launch import launch
 
@@ -126,9 +122,12 @@ class Mirror:
         """Wait for the one byte, and try once more where the sidecar hung up; whether it came in time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while is_sent or self._is_sent(block):
+            _set_alarm(0)  # poll ends by itself: late on a busy host, where an alarm would lose the event
             if self._connection is not None and _is_answered(self._connection, deadline):
                 return True
-            if time.monotonic() >= deadline:
+            left = max(0.0, deadline - time.monotonic())
+            _set_alarm(left + SPOOL_SECONDS)
+            if not left:
                 break
             self._hang_up()
             is_sent = False
@@ -187,12 +186,15 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
     }
 
 
-def _set_alarm() -> float:
-    """Have the kernel end this process, for a file system may hang for ever; return when that will be."""
+def _allow_alarm() -> None:
+    """Have SIGALRM end this process, whatever was done to it before."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-    signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
-    return time.monotonic() + ALARM_SECONDS
+
+
+def _set_alarm(seconds: float) -> None:
+    """Have the kernel end this process then, for a file system may hang for ever; 0: not at all."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _is_answered(connection: int, deadline: float) -> bool:

@@ -4,9 +4,6 @@ Owns how that file is opened, locked and bounded. The one who drains it (arrival
 The popup often runs as root and the sidecar does not, so the directory decides who may enter. What a link, a
 FIFO or a lock that is held could do to root's popup ends here: as OSError, or as a lost event, which is
 counted in `lost` where even that can be written.
-
-An alarm ends the popup where the file system hangs. A host that is merely busy must not lose events by it: so
-each step has it put off by the time that this process has waited for a processor, and by no more.
 """
 
 import posix
@@ -16,10 +13,7 @@ from observability.event import SEPARATOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from posix import DirEntry
-else:
-    import _signal as signal  # signal itself imports enum: 4.6 ms
 
 MAX_SPOOL = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained too
 _MAX_ENTRIES = 1000
@@ -31,58 +25,30 @@ _APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
 _CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 _REGULAR = 0o100000  # S_IFREG; the module stat would cost an import
 _TYPE = 0o170000
-_SCHEDSTAT = "/proc/self/schedstat"  # nanoseconds on a processor, nanoseconds in wait for one
 
 
-class Alarm:
-    """SIGALRM at a time of the monotonic clock, set by the mirror; or none, at no time."""
-
-    def __init__(self, deadline: float | None = None) -> None:
-        """Look how long this process has waited for a processor until now."""
-        self._deadline = deadline
-        self._waited = 0.0 if deadline is None else _waited()
-
-    def put_off(self) -> None:
-        """Put it off by what this process has waited since."""
-        if self._deadline is not None:
-            left = self._deadline + _waited() - self._waited - time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
-
-
-def _waited() -> float:
-    """Return the seconds that this process was ready to run and did not; 0 where the kernel does not say."""
-    try:
-        fd = posix.open(_SCHEDSTAT, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return 0.0
-    told = posix.read(fd, 100)
-    posix.close(fd)
-    return int(told.split()[1]) / 1e9
-
-
-def leave(directory: bytes, block: bytes, alarm: Alarm) -> None:
+def leave(directory: bytes, block: bytes) -> None:
     """Append an event to the spool, or else a byte to `lost`; OSError where not even that can be."""
     try:
-        if _appended(directory, SEPARATOR + block, alarm):
+        if _appended(directory, SEPARATOR + block):
             return
     except OSError:
         pass
-    fd = _open(directory + b"/lost", alarm)
+    fd = _open(directory + b"/lost")
     posix.write(fd, b".")
     posix.close(fd)
 
 
-def _appended(directory: bytes, data: bytes, alarm: Alarm) -> bool:
+def _appended(directory: bytes, data: bytes) -> bool:
     """Write `data` to the spool in one write; False where there is no room, or no lock to be had.
 
     The one who drains renames the file and then locks it: so the lock counts only if the file is still
     the one in the directory. Neither side blocks for a lock.
     """
     for _ in range(_TRIES):
-        fd = _open(directory + b"/spool", alarm)
+        fd = _open(directory + b"/spool")
         try:
             if _locked(fd) and _is_there(fd, directory + b"/spool"):
-                alarm.put_off()
                 return _has_room(directory, len(data)) and _left(posix.write(fd, data))
         finally:
             posix.close(fd)
@@ -95,12 +61,12 @@ def _left(written: int) -> bool:
     return written > len(SEPARATOR)
 
 
-def lock_pushers(directory: bytes, alarm: Alarm) -> int | None:
+def lock_pushers(directory: bytes) -> int | None:
     """Return a descriptor that holds the pushers' lock, or None; OSError.
 
     None where a pusher has it, and where the last one could not work and that is not long ago.
     """
-    lock = _open(directory + b"/pusher.lock", alarm)
+    lock = _open(directory + b"/pusher.lock")
     return lock if _locked(lock, alone=True) and not _has_failed(directory + b"/pusher.error") else None
 
 
@@ -113,9 +79,8 @@ def _has_failed(error: bytes) -> bool:
     return 0 <= age < _INTERVAL_SECONDS
 
 
-def _open(path: bytes, alarm: Alarm) -> int:
+def _open(path: bytes) -> int:
     """Open a file for appending; OSError unless it is a regular file with one link."""
-    alarm.put_off()
     posix.umask(0)  # of a process that is about to end; the directory says who may enter
     fd = posix.open(path, _APPEND | _CAREFULLY, _MODE)
     status = posix.fstat(fd)

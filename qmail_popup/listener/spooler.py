@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from observability import launch, spoolfile
-from observability.spoolfile import Alarm
 from qmail_popup.listener import processes
 from qmail_popup.listener.loop import OUT, Loop
 from qmail_popup.settings import Settings
@@ -74,14 +73,14 @@ def serve(peer: socket.socket, settings: Settings, program: str) -> None:
     """Write what comes from `peer`, to its end; what cannot be written is counted where that can be."""
     while block := peer.recv(65536):
         with suppress(OSError):
-            spoolfile.leave(settings.spool, block, Alarm())
+            spoolfile.leave(settings.spool, block)
             if settings.pusher:
                 _ensure_pusher(settings, program)
 
 
 def _ensure_pusher(settings: Settings, program: str) -> None:
     """Start a pusher unless one runs, from a child: starting one closes all descriptors."""
-    lock = spoolfile.lock_pushers(settings.spool, Alarm())
+    lock = spoolfile.lock_pushers(settings.spool)
     if lock is None:
         return
     if not (pid := os.fork()):

@@ -4,7 +4,6 @@ import fcntl
 import os
 import posix
 import resource
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -13,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from observability.event import SEPARATOR, build
-from observability.spoolfile import Alarm, leave
+from observability.spoolfile import leave
 from tests.support.child import run
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import Keeper
 from tests.support.listener import left_in
 from tests.support.mirrors import whole_session
-from tests.support.mounts import namespace
-from tests.support.programs import need, need_root
+from tests.support.mounts import mounted
+from tests.support.programs import need_root
 from tests.support.scraper import counts
 from tests.support.spooling import lost, refused_session
 
@@ -58,7 +57,7 @@ def test_its_limit_is_a_limit_to_the_byte(spool: Path, over: int, losses: int) -
     block = build({b"PID": b"1"})
     with (spool / "spool").open("wb") as file:
         file.truncate(_SPOOL_MOST - len(SEPARATOR + block) + over)
-    run(lambda: leave(os.fsencode(spool), block, Alarm()))
+    run(lambda: leave(os.fsencode(spool), block))
     assert losses == lost(spool)
 
 
@@ -80,7 +79,7 @@ def test_what_is_drained_meanwhile_takes_no_room(
         return nullcontext(entries)
 
     monkeypatch.setattr(posix, "scandir", listed)
-    run(lambda: leave(os.fsencode(spool), block, Alarm()))
+    run(lambda: leave(os.fsencode(spool), block))
     assert losses == lost(spool)
 
 
@@ -90,7 +89,7 @@ def test_more_files_than_a_drain_leaves_are_not_looked_at(spool: Path, others: i
     for number in range(others - 1):
         (spool / f"taken.{number}").touch()
     block = build({b"PID": b"1"})
-    run(lambda: leave(os.fsencode(spool), block, Alarm()))  # beside the spool itself
+    run(lambda: leave(os.fsencode(spool), block))  # beside the spool itself
     assert losses == lost(spool)
 
 
@@ -99,7 +98,7 @@ def test_what_else_is_there_takes_no_room(spool: Path) -> None:
     for name in ("lost", "spool.old"):
         with (spool / name).open("wb") as file:
             file.truncate(_SPOOL_MOST)
-    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"}), Alarm()))
+    run(lambda: leave(os.fsencode(spool), build({b"PID": b"1"})))
     assert (1, _SPOOL_MOST) == (len(left_in(spool)), lost(spool))
 
 
@@ -147,7 +146,7 @@ def test_what_is_torn_before_it_began_is_lost(spool: Path, room: int, losses: in
 
     def leave_it() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100 + room, 100 + room))
-        leave(os.fsencode(spool), build({b"PID": b"1"}), Alarm())
+        leave(os.fsencode(spool), build({b"PID": b"1"}))
 
     run(leave_it)
     assert (losses, 100 + room) == (lost(spool), (spool / "spool").stat().st_size)
@@ -168,16 +167,8 @@ def test_a_torn_event_is_counted_where_it_is_drained(popup: list[str], spool: Pa
 @pytest.fixture
 def small_disk(spool: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
     """Return a command that enters a place where the spool is a disk of 64 KiB, and the way to it."""
-    (nsenter,) = need("nsenter")
-    script = f"mount -t tmpfs -o size=64k none {spool} && echo mounted && exec cat"
-    with subprocess.Popen(
-        [*namespace(), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdin
-        assert holder.stdout
-        assert b"mounted\n" == holder.stdout.readline()
-        yield (nsenter, "-t", str(holder.pid), "-m", "-r"), Path(f"/proc/{holder.pid}/root{spool}")
-        holder.stdin.close()
+    with mounted(f"mount -t tmpfs -o size=64k none {spool}") as (enter, root):
+        yield enter, Path(f"{root}{spool}")
 
 
 def test_a_full_disk_loses_the_event(

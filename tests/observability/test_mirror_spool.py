@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import SEPARATOR, build
-from observability.spoolfile import Alarm, leave
+from observability.spoolfile import leave
 from tests.support.child import run
 from tests.support.keeper import Keeper
 from tests.support.listener import left_in, unpacked
@@ -72,7 +72,7 @@ def _leave_as(user: int, spool: Path) -> None:
     os.setgroups([_OTHER_USER])
     os.setgid(user)
     os.setuid(user)
-    leave(os.fsencode(spool), build({b"PID": b"%d" % len(left_in(spool))}), Alarm())
+    leave(os.fsencode(spool), build({b"PID": b"%d" % len(left_in(spool))}))
 
 
 def _symlink(path: Path, target: Path) -> None:

@@ -1,7 +1,10 @@
 """A mount namespace of a test's own, in which it may mount what nobody else sees."""
 
+import shlex
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.programs import need, need_root, unavailable
@@ -21,6 +24,38 @@ def namespace() -> list[str]:
             return command
     unavailable("no mount namespace can be made here")
     return []
+
+
+@contextmanager
+def mounted(mount: str) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Give what enters a namespace in which a command has mounted something, and its root from here."""
+    (nsenter,) = need("nsenter")
+    script = f"{mount} && echo mounted && exec cat"
+    with subprocess.Popen(
+        [*namespace(), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdin
+        assert holder.stdout
+        if b"mounted\n" != holder.stdout.readline():
+            unavailable(f"cannot be mounted here: {mount}")
+        yield (nsenter, "-t", str(holder.pid), "-m", "-r"), Path(f"/proc/{holder.pid}/root")
+        holder.stdin.close()
+
+
+@contextmanager
+def hanging(directory: Path) -> Iterator[tuple[str, ...]]:
+    """Give what enters a namespace in which whoever looks into `directory` waits until this ends.
+
+    It is a FUSE whose server has stopped: nobody reads what the kernel asks.
+    """
+    need_root()
+    if not Path("/dev/fuse").exists():
+        unavailable("there is no /dev/fuse")
+    options = "fd=9,rootmode=40000,user_id=0,group_id=0"
+    with mounted(
+        f"exec 9<>/dev/fuse && mount -i -t fuse -o {options} hangs {shlex.quote(str(directory))}"
+    ) as (enter, _):
+        yield enter
 
 
 def is_chroot() -> bool:
