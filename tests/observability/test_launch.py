@@ -11,6 +11,7 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
 from tests.support.popup import LOGIN, REFUSES, Popup
+from tests.support.spooling import lost
 from tests.support.unattended import Unattended, attempts
 from tests.support.waiting import TIMEOUT, until
 
@@ -36,7 +37,8 @@ def test_a_hundred_sessions_start_one_pusher(tmp_path: Path, installed: Path, ga
         host.settle()
         assert 1 == len(host.starts())
     assert 100 == attempts(gateway)
-    assert [] == [path.name for path in host.spool.iterdir() if path.name != "pusher.lock"]
+    assert [] == [path.name for path in host.spool.iterdir() if path.name not in {"pusher.lock", "lost"}]
+    assert 1 == lost(host.spool)  # its mark
 
 
 def test_it_has_nothing_of_the_session(tmp_path: Path, installed: Path, gateway: Pushgateway) -> None:
