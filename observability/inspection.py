@@ -49,12 +49,14 @@ def _flag(text: str) -> Mapping[str, Any]:
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "--status": _flag("show how the running sidecar stands, or its store where none answers, and end"),
-        "--watch": _flag("and show it again every two seconds"),
-        "--json": _flag("as JSON"),
-        "--warning": _threshold(f"end with 1 where that is over NUMBER; NAME: {', '.join(MEASURES)}"),
-        "--critical": _threshold("end with 2 where that is over NUMBER"),
-        "--check-config": _flag("look at all that the other options name, say what is wrong, and end"),
+        "--status": _flag("show the state of the running sidecar, or of its store if none answers, and exit"),
+        "--watch": _flag("repeat that every two seconds"),
+        "--json": _flag("print it as JSON"),
+        "--warning": _threshold(f"exit with 1 if that is over NUMBER; NAME: {', '.join(MEASURES)}"),
+        "--critical": _threshold("exit with 2 if that is over NUMBER"),
+        "--check-config": _flag(
+            "check everything that the other options name, print what is wrong, and exit"
+        ),
     }
 )
 

@@ -195,45 +195,47 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "DIR", options.path, f"where popups leave what they cannot send ({_DEFAULTS['spool']})"
         ),
         "--state": _taking(
-            "FILE", options.resolved, f"totals, and the sessions counted ({_DEFAULTS['state']})"
+            "FILE", options.resolved, f"totals, and which sessions were counted ({_DEFAULTS['state']})"
         ),
         "--listen": _taking("HOST:PORT", options.address, "where /metrics is served (127.0.0.1:9110)"),
         "--tls-cert": _taking("FILE", options.path, "serve /metrics over TLS with this certificate"),
-        "--tls-key": _taking("FILE", options.path, "and this key"),
+        "--tls-key": _taking("FILE", options.path, "and with this key"),
         "--tls-client-ca": _taking(
-            "FILE", options.path, "only to clients whose certificate this authority signed"
+            "FILE", options.path, "and only to clients with a certificate of this authority"
         ),
         "--push": _taking("URL", options.gateway, "push to this Pushgateway, as http://HOST[:PORT]"),
         "--push-interval": _taking(
             "SECONDS", options.seconds, "how often to push, and to write the textfile (15)"
         ),
         "--push-credentials": _taking(
-            "FILE", options.path, "its first line is user:password for the gateway"
+            "FILE", options.path, "file with user:password for the gateway in its first line"
         ),
-        "--instance": _taking("NAME", options.instance, "what to call this host (its host name)"),
-        "--delete-group": _flag("remove this host's group from the gateway, when the host retires, and end"),
-        "--once": _flag("count and push what is in the spool, for as long as anything comes, and end"),
+        "--instance": _taking(
+            "NAME", options.instance, "name of this host on the gateway and in OTLP (its host name)"
+        ),
+        "--delete-group": _flag("remove this host's group from the gateway, and exit"),
+        "--once": _flag("count and push the events in the spool until no more arrive, and exit"),
         "--textfile": _taking("FILE", options.textfile, "write all metrics to this file, for node_exporter"),
-        "--sessions-limit": _taking("N", options.sessions, "what tcpserver's -c says, for alerts"),
+        "--sessions-limit": _taking("N", options.sessions, "the limit given to tcpserver -c, for alerts"),
         "--read-log": {
             **_taking("PATH", options.resolved, "count the records of this log; may be given several times"),
             "action": "append",
         },
-        "--read-log-from": _word(("end", "start"), "where to begin in a log that was never read (end)"),
+        "--read-log-from": _word(("end", "start"), "where to begin in a log that was not read before (end)"),
         "--refusal-seconds": _taking(
             "SECONDS",
             options.seconds,
-            "an older popup's refusal within this time was for its credentials (10)",
+            "for older popups: refusals within this time are wrong passwords (10)",
         ),
         "--json-log": _flag("write a line of JSON for each session to stdout"),
-        "--user-names": _word(USER_NAMES, "what log and spans tell of user names (hash)"),
-        "--client-addresses": _word(CLIENT_ADDRESSES, "what log and spans tell of client addresses (plain)"),
+        "--user-names": _word(USER_NAMES, "how log and spans show user names (hash)"),
+        "--client-addresses": _word(CLIENT_ADDRESSES, "how log and spans show client addresses (plain)"),
         "--otlp": _taking(
-            "URL", options.collector, "send spans there: a base, as in OTEL_EXPORTER_OTLP_ENDPOINT"
+            "URL", options.collector, "send spans to this base URL, like OTEL_EXPORTER_OTLP_ENDPOINT"
         ),
-        "--otlp-metrics": _flag("send the metrics there too"),
+        "--otlp-metrics": _flag("send metrics there too"),
         "--sample-accepted": _taking(
-            "PART", options.share, "send that part of the sessions with an accepted login (1.0)"
+            "PART", options.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
         ),
         "--reset-state": _flag("move the state aside and begin anew"),
     }

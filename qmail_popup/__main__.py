@@ -36,8 +36,8 @@ Reads a POP3 user name and password (or APOP) on descriptor 0, answers on descri
 subprogram with name, password and timestamp on its descriptor 3, and writes one line about who
 was accepted or rejected on descriptor 5. Started by tcpserver or sslserver for each connection.
 
-With --check it serves nobody, and says what is wrong with this environment and these arguments,
-or what it would do. Run it in the environment of the run script.
+With --check it serves no client, and prints what is wrong with this environment and these arguments,
+or what a session would do. Run it in the environment of the run script.
 
 Environment: POP3AUTH=apop, UCSPITLS='' (offer STLS), ! (require it) or - (none), QMAIL_POPUP_TIMEOUT,
 QMAIL_POPUP_LOGIN_TIMEOUT, QMAIL_POPUP_REFUSAL_SECONDS, QMAIL_POPUP_EXITS, QMAIL_POPUP_RESP_CODES=1,

@@ -65,16 +65,27 @@ def _parser() -> _Parser:
         prog=NAME,
         allow_abbrev=False,
         usage=f"{NAME} [options] hostname subprogram [argument...]",
-        description="Serves POP3 up to the login, and runs subprogram with name, password and timestamp.",
+        description="Serve POP3 until the login, and run subprogram with name, password and timestamp.",
     )
     add = parser.add_argument
     add("--version", action="version", version=f"{NAME} {VERSION}")
     add("--pop3", type=_endpoint, action="append", default=[], metavar="HOST:PORT", help="listen here")
-    add("--workers", type=_workers, metavar="N", help="processes that speak POP3 (as many as cores)")
-    add("--user", metavar="NAME", help="who they are (nobody)")
-    add("--sessions", type=_count, default=40, metavar="N", help="subprograms at once (40)")
-    add("--connections", type=_count, default=10_000, metavar="N", help="before their login (10,000)")
-    add("--connections-per-client", type=_count, default=50, metavar="N", help="the same, of one client (50)")
+    add(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="number of workers, which speak POP3 (one for each core)",
+    )
+    add("--user", metavar="NAME", help="account of the workers (nobody)")
+    add("--sessions", type=_count, default=40, metavar="N", help="maximum number of subprograms (40)")
+    add(
+        "--connections",
+        type=_count,
+        default=10_000,
+        metavar="N",
+        help="maximum number of connections before login (10,000)",
+    )
+    add("--connections-per-client", type=_count, default=50, metavar="N", help="the same for one client (50)")
     add("--verbose", action="store_true", help="log each session, as tcpserver -v does")
     add("hostname")
     add("subprogram")
