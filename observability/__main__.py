@@ -16,6 +16,7 @@ from pathlib import Path
 from observability.arrivals import listener as listening
 from observability.arrivals import log as logs
 from observability.arrivals.connections import MAX_CONNECTIONS, Intake
+from observability.arrivals.listener_thread import ListenerThread
 from observability.arrivals.parsing import Read
 from observability.arrivals.parsing import parse as read_event
 from observability.arrivals.paths import Keep, Watch, make_directory
@@ -115,7 +116,11 @@ def _sidecar(
     stop, reload = stack.enter_context(stop_signals()), Reload(reports.put_error)
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
     feeds: list[Feed] = []
-    intake, keep_socket = _intake(settings, environ, stop, stack)
+    tasks: dict[str, Callable[[], object]] = {
+        "paths": Watch(keeps, reports.put_path).look,
+        "reports": reports.take,
+    }
+    intake = _intake(settings, environ, (stop, reports, tasks), stack)
     sources = Sources(
         committed=lambda: store.committed,
         active=lambda: _active(intake, feeds),
@@ -125,10 +130,6 @@ def _sidecar(
         logs_unreadable=lambda: sum(bool(feed.error) for feed in feeds),
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
-    tasks: dict[str, Callable[[], object]] = {
-        "paths": Watch({**keeps, **keep_socket}, reports.put_path).look,
-        "reports": reports.take,
-    }
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
     endpoint, overview = serving.begin(settings, store, sources, tasks, stack)
     reload.parts["certificates"] = endpoint.reload
@@ -206,15 +207,21 @@ def _reader(settings: Settings) -> Read:
 
 
 def _intake(
-    settings: Settings, environ: Mapping[str, str], stop: int, stack: ExitStack
-) -> tuple[Intake, dict[str, Keep]]:
-    """Listen; return with it what keeps a socket of our own in its place."""
+    settings: Settings,
+    environ: Mapping[str, str],
+    parts: tuple[int, Reports, dict[str, Callable[[], object]]],
+    stack: ExitStack,
+) -> Intake:
+    """Listen; tasks gets what is to be done where a socket of our own had to be made again."""
+    stop, reports, tasks = parts
     limit, read = listening.connections_allowed(MAX_CONNECTIONS), _reader(settings)
     if handed_over := listening.inherited(environ, os.getpid()):
-        return stack.enter_context(closing(Intake(handed_over, stop, time.monotonic, limit, read))), {}
-    listener = stack.enter_context(closing(listening.Listener(settings.socket)))
+        return stack.enter_context(closing(Intake(handed_over, stop, time.monotonic, limit, read)))
+    listener = listening.Listener(settings.socket)
+    thread = stack.enter_context(closing(ListenerThread(listener, reports.put_path, TICK_SECONDS)))
     intake = stack.enter_context(closing(Intake(listener.socket, stop, time.monotonic, limit, read)))
-    return intake, {"socket": partial(listener.keep, intake.move)}
+    tasks["socket"] = partial(thread.hand_over, intake.move)
+    return intake
 
 
 def _sinks(

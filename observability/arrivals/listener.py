@@ -7,7 +7,6 @@ path that nothing but a stale socket of ours may stand on. Tells systemd that th
 
 import contextlib
 import errno
-import os
 import resource
 import socket
 import stat
@@ -21,7 +20,7 @@ BACKLOG = 4096  # Linux caps it at net.core.somaxconn, 4,096 where nobody change
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
 OTHER_DESCRIPTORS = 112  # beside popups' connections and those of the HTTP server
 _MAX_HTTP_CLIENTS = 2048  # more than a thousand that ask nothing and come again and again
-_NO_OTHERS = 0o117  # leaves 0660: root and the popups' group
+_MODE = 0o660  # root and the popups' group
 
 
 def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
@@ -123,13 +122,11 @@ def _clear(path: Path) -> None:
 
 def _bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(_NO_OTHERS)
     try:
         listener.bind(str(path))
+        path.chmod(_MODE)  # whatever the umask, and before anybody can connect
         listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
-    finally:
-        os.umask(before)
     return listener
