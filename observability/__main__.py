@@ -43,7 +43,8 @@ from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink, stopped
 from observability.status import serving
 from observability.status.command import run as status
 from observability.store import schema
-from observability.store.database import Store, clocks
+from observability.store.clocks import clocks
+from observability.store.database import Store
 from observability.store.families import LOG_LINES_LOST, SPANS_DROPPED
 from observability.store.feed import Feed
 from observability.store.feed import mark as feed_mark

@@ -31,7 +31,8 @@ from observability.pushgateway.push import Pushing, Result
 from observability.settings import Settings
 from observability.sidecar import TICK_SECONDS, Loop, Parts
 from observability.store import schema
-from observability.store.database import Clocks, Store
+from observability.store.clocks import Clocks
+from observability.store.database import Store
 from observability.store.families import PUSHED, Series
 from observability.store.history import History
 from observability.store.locks import PUSHER, PusherLock, StoreLock

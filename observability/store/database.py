@@ -12,7 +12,6 @@ could come back by the spool no more.
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,8 @@ from typing import NamedTuple
 from observability.arrivals.parsing import Arrival, Event
 from observability.errors import UnusableError, reason
 from observability.store import families, schema
+from observability.store.clocks import Clocks
+from observability.store.failures import Failures
 from observability.store.families import Series
 from observability.store.identities import Batch, Exemplar
 from observability.store.schema import IDENTITIES
@@ -39,22 +40,10 @@ _FORGET = (
     f"CREATE TABLE recent {IDENTITIES}",
 )
 _ADD = "INSERT INTO series VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_FAILED = "commits_failed"  # the total of Failures up to which the store has counted
+_COMMITS_FAILED = (families.COMMITS_FAILED.name,)
 _NO_MARKS: Mapping[str, float | str] = MappingProxyType({})
 _MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
-
-
-class Clocks(NamedTuple):
-    """The times that a store needs: the day's, one that is never set back, and which start of the machine."""
-
-    time: Callable[[], float]
-    monotonic: Callable[[], float]
-    boot: str
-
-
-def clocks() -> Clocks:
-    """Return those of this machine."""
-    return Clocks(time.time, time.monotonic, _BOOT.read_text().strip() if _BOOT.exists() else "")
 
 
 class Committed(NamedTuple):
@@ -72,10 +61,12 @@ class Store:
         """Own database, which schema.py made ready."""
         self._database, self._clocks = database, clocks
         self._unsynced = self._in_doubt = False
-        self._failed = 0  # commits, not yet in the file
+        self._failures = Failures(Path(f"{self._path()}.failed"))
+        self.takes_commits = True  # whether the latest one succeeded; read in any thread
         if not self.mark("born"):
             self._begin()
         self.born = float(self.mark("born"))  # seconds since 1970: since when it counts
+        self._failures.resume(int(self.mark(_FAILED) or 0))
         self.committed = self._load()
         if self.mark("boot") != clocks.boot or not clocks.boot:
             # The machine was restarted, and its monotonic clock with it.
@@ -83,11 +74,6 @@ class Store:
                 self._begin_hour()
         # From here on nobody waits for a lock: the next try comes soon enough.
         database.execute("PRAGMA busy_timeout = 0").fetchall()
-
-    @property
-    def takes_commits(self) -> bool:
-        """Whether the latest one succeeded; read in any thread."""
-        return not self._failed
 
     def commit(self, arrivals: Sequence[Arrival]) -> list[Event]:
         """Count arrivals, all of them or none; return what was new."""
@@ -175,19 +161,25 @@ class Store:
         self._database.close()
 
     def _sync_log(self) -> None:
-        _, _, path = self._database.execute("PRAGMA database_list").fetchone()
         try:
-            with open(f"{path}-wal", "rb") as log:
+            with open(f"{self._path()}-wal", "rb") as log:
                 os.fdatasync(log.fileno())
         except OSError as error:
             raise sqlite3.OperationalError(str(error)) from error
 
+    def _path(self) -> str:
+        _, _, path = self._database.execute("PRAGMA database_list").fetchone()
+        return str(path)
+
     def _begin(self) -> None:
+        marks = (("born", self._clocks.time()), (_FAILED, self._failures.total))
         with self._transaction():
-            self._database.execute(_MARK, ("born", self._clocks.time()))
+            self._database.executemany(_MARK, marks)
 
     def _load(self) -> Committed:
+        """Return what the file holds, and the failures that are noted beside it."""
         values = {**families.at_start(), **schema.values(self._database)}
+        values[_COMMITS_FAILED] += self._failures.shown
         return Committed(values, {}, float(self.mark("last_event") or 0))
 
     def mark(self, name: str) -> str:
@@ -224,27 +216,26 @@ class Store:
         try:
             if self._in_doubt:
                 self.committed = self._load()._replace(exemplars=self.committed.exemplars)
-                self._publish(self._failures(), {}, self.committed.last_event)
             self._in_doubt = True
             self._database.execute("BEGIN IMMEDIATE")
             yield
-            self._add(self._failures())
+            if self._failures.waiting:
+                self._add({_COMMITS_FAILED: self._failures.waiting})
+                self._database.execute(_MARK, (_FAILED, self._failures.total))
             self._database.execute("COMMIT")
         except BaseException as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                self._note_failure()
+                self.takes_commits = False
+                self._show_failures(self._failures.add())
             raise
-        self._in_doubt, self._unsynced, self._failed = False, True, 0
+        self._in_doubt, self._unsynced, self.takes_commits = False, True, True
+        self._show_failures(self._failures.counted())
 
-    def _note_failure(self) -> None:
-        """Show one more commit that failed; the next that succeeds writes all of them down."""
-        self._failed += 1
-        self._publish({(families.COMMITS_FAILED.name,): 1}, {}, self.committed.last_event)
-
-    def _failures(self) -> Mapping[Series, float]:
-        return {(families.COMMITS_FAILED.name,): self._failed} if self._failed else {}
+    def _show_failures(self, number: int) -> None:
+        if number:
+            self._publish({_COMMITS_FAILED: number}, {}, self.committed.last_event)
 
     def _publish(
         self, increments: Mapping[Series, float], exemplars: Mapping[Series, Exemplar], last: float

@@ -11,7 +11,8 @@ import pytest
 from observability.arrivals.parsing import SOCKET, Arrival, parse
 from observability.event import build
 from observability.store import schema
-from observability.store.database import Clocks, Store
+from observability.store.clocks import Clocks
+from observability.store.database import Store
 from tests.chaos.stand import Stand
 from tests.support.keeper import COMMAND, Keeper
 from tests.support.popup import LOGIN

@@ -26,6 +26,7 @@ FLOORS = [
     "prometheus",
     "pushgateway",
     "otlp",
+    "status",
     "__main__",
 ]
 _PACKAGE = CHECKOUT / "observability"

@@ -7,7 +7,8 @@ from pathlib import Path
 from observability.arrivals.parsing import Event, parse
 from observability.event import PROTOCOL, T_START, TRACE, build
 from observability.store import schema
-from observability.store.database import Clocks, Store
+from observability.store.clocks import Clocks
+from observability.store.database import Store
 from observability.store.families import Series
 from tests.support.sidecar import fields
 

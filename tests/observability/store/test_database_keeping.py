@@ -92,6 +92,40 @@ def test_totals_after_a_failure_are_what_the_file_holds(path: Path, store: Store
     assert 6 == store.committed.values[SESSION]
 
 
+def test_failures_that_were_shown_outlast_a_kill(path: Path, store: Store, time: Time) -> None:
+    """They are counted once with the next commit, by whoever makes it; a store that begins has none."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(sqlite3.OperationalError):
+                store.commit([Arrival(SOCKET, event())])
+        assert 3 == store.committed.values[COMMITS_FAILED]
+        other.execute("ROLLBACK")
+    for _ in range(2):
+        with opened(path, time.clocks()) as after:  # the first one is as good as killed
+            assert 3 == after.committed.values[COMMITS_FAILED]
+            after.commit([Arrival(SOCKET, event())])
+            assert 3 == after.committed.values[COMMITS_FAILED]
+    schema.set_aside(path, "before")
+    with opened(path, time.clocks()) as new:
+        assert 0 == new.committed.values[COMMITS_FAILED]
+
+
+def test_a_failure_that_cannot_be_noted_is_shown_once_it_is_stored(path: Path, store: Store) -> None:
+    """Or a kill would take it back."""
+    noted = path.with_name(f"{path.name}.failed")
+    noted.unlink()
+    noted.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError):
+            store.commit([Arrival(SOCKET, event())])
+        assert 0 == store.committed.values[COMMITS_FAILED]
+        other.execute("ROLLBACK")
+    store.commit([Arrival(SOCKET, event())])
+    assert 1 == store.committed.values[COMMITS_FAILED]
+
+
 def test_totals_of_one_moment_stay_as_they_were(store: Store) -> None:
     """Who reads them in another thread never sees half a batch."""
     before = store.committed

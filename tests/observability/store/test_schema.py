@@ -11,7 +11,8 @@ import pytest
 from observability.arrivals.parsing import SOCKET, Arrival
 from observability.errors import UnusableError
 from observability.store import schema
-from observability.store.database import Clocks, Store
+from observability.store.clocks import Clocks
+from observability.store.database import Store
 from observability.store.history import History
 from tests.support.stores import (
     SESSION,
@@ -64,7 +65,7 @@ def test_nobody_else_reads_the_state(path: Path, store: Store) -> None:
     """All files of the store are its owner's alone, whatever the umask."""
     store.commit([Arrival(SOCKET, event())])
     files = sorted(path.parent.glob("state.sqlite*"))
-    assert 3 == len(files)
+    assert 4 == len(files)
     assert {0o600} == {file.stat().st_mode & 0o777 for file in files}
 
 
