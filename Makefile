@@ -13,7 +13,7 @@ VENV := .venv
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test packages-browser
+.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test packages-browser packages-bench
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -34,7 +34,7 @@ lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and t
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: packages-test $(VENV)/with-dev ## measure what is promised
+bench: packages-bench $(VENV)/with-dev ## measure what is promised
 	$(VENV)/bin/python -m tests.bench
 
 mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code in small ways: do the tests notice?
@@ -55,7 +55,7 @@ uninstall: ## take it away from there again
 deb: packages-build ## build a Debian package into dist/
 	$(PYTHON) deploy/debian/build.py --output dist
 
-packages-build packages-run packages-test packages-browser:
+packages-build packages-run packages-test packages-browser packages-bench:
 	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
 
 # What the product needs to run; brought up to date, in place, where pyproject.toml has changed.

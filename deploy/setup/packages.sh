@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh build|run|test|browser [PYTHON]: install the Debian packages of that set that are missing, and no others.
+# packages.sh build|run|test|bench|browser [PYTHON]: install the missing Debian packages of that set, and no others.
 #
 # What it owes to the host, which may be a mail server: it says what it installs before it does, it removes and
 # restarts nothing, and no daemon that it brings runs, neither now nor after the next boot. Where nothing is
@@ -7,7 +7,7 @@
 # Python may be among the things that are missing.
 set -eu
 
-set_name=${1:?usage: packages.sh build|run|test|browser [PYTHON]}
+set_name=${1:?usage: packages.sh build|run|test|bench|browser [PYTHON]}
 python=${2:-/usr/bin/python3}
 table=$(dirname "$0")/packages
 policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere in tests
@@ -42,6 +42,7 @@ missing() {
     run) sets=' build run ' ;;
     test) sets=' build run test ' ;;
     browser) sets=' browser ' ;;
+    bench) sets=' build run test bench ' ;;
     *) fail "no such set of packages: $set_name" ;;
     esac
     list=
@@ -86,7 +87,7 @@ leave_out_unknown() {
 }
 
 is_optional() {
-    grep -q "^$1  *[^ ][^ ]*  *test " "$table"
+    grep -q "^$1  *[^ ][^ ]*  *\(test\|bench\) " "$table"
 }
 
 # Two at once would put policy-rc.d back under each other's hands. The lock is on the directory: it leaves nothing.

@@ -5,11 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import fleet, mirrored, popup, pushing, sidecar, spans
+from tests.bench import fleet, listener, mirrored, popup, pushing, sidecar, spans
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SUBJECTS = {
     "popup": popup.run,
+    "listener": listener.run,
     "mirror": mirrored.run,
     "sidecar": sidecar.run,
     "spans": spans.run,

@@ -232,7 +232,7 @@ def test_the_table_of_packages_is_well_formed() -> None:
     rows = [line.split(maxsplit=3) for line in lines if not line.startswith("#")]
     assert {4} == {len(row) for row in rows}
     assert len(rows) == len({row[0] for row in rows})
-    assert {"build", "run", "test", "browser"} == {row[2] for row in rows}
+    assert {"build", "run", "test", "bench", "browser"} == {row[2] for row in rows}
 
 
 def test_the_set_up_uses_no_more_than_a_posix_shell() -> None:
