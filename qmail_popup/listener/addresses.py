@@ -1,6 +1,7 @@
 """Addresses of clients and of ourselves, as 16 bytes of IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2)."""
 
 import socket
+from functools import lru_cache
 from typing import NamedTuple
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -29,6 +30,7 @@ def is_ipv4(ip: bytes) -> bool:
     return ip.startswith(_MAPPED)
 
 
+@lru_cache(maxsize=1024)  # a session shows its addresses four times, and our own is always the same
 def numeric(ip: bytes) -> bytes:
     """Return an address as people write it."""
     if is_ipv4(ip):

@@ -19,9 +19,8 @@ from qmail_popup.listener.frames import BEGIN, LOGIN, MAX_FRAME, BrokenFrameErro
 from qmail_popup.listener.session import Session
 from qmail_popup.wire import wipe
 
-_AT_ONCE = 64  # frames of one worker in one turn
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_LENGTHS = (2, 4)  # of a name as Python has it, in IPv4 and IPv6
 
 
 class Spawner(Protocol):
@@ -70,11 +69,9 @@ class Channel:
         self._view = memoryview(self._buffer)
 
     def ready(self, _events: int) -> None:
-        """Take some of what the worker has sent."""
+        """Take one message of the worker's: the other workers have their turn before its next."""
         try:
-            for _ in range(_AT_ONCE):
-                if not self._receive():
-                    break
+            self._receive()
         except BlockingIOError:
             return
         except BrokenFrameError as error:
@@ -94,8 +91,8 @@ class Channel:
         self._spawner.gone(self)
         self.peer.close()
 
-    def _receive(self) -> bool:
-        """Take one message; False at the end. The buffer may hold a secret, and is wiped."""
+    def _receive(self) -> None:
+        """Take one message, or the end. The buffer may hold a secret, and is wiped."""
         size, ancillary, flags, _ = self.peer.recvmsg_into(
             [self._buffer], rights.room(_MAX_DESCRIPTORS), rights.FLAGS
         )
@@ -103,7 +100,7 @@ class Channel:
         try:
             if not size and not descriptors:
                 self._drop()
-                return False
+                return
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise BrokenFrameError("more than a frame can hold")
             self._take(parse(self._view[:size], self.slot, time.monotonic_ns()), descriptors)
@@ -111,7 +108,6 @@ class Channel:
             wipe(self._view[:size])
             for fd in descriptors:
                 os.close(fd)
-        return True
 
     def _take(self, frame: Frame, descriptors: list[int]) -> None:
         if len(descriptors) != (frame.kind == LOGIN):
@@ -142,18 +138,27 @@ def _peer(descriptors: list[int], session: Session) -> socket.socket:
     A client that has reset its connection has no address any more: then it is the one that the worker told.
     """
     try:
-        peer = socket.socket(fileno=descriptors[0])
+        # Whatever it is: by its family Python would only look for its type and protocol.
+        peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptors[0])
     except OSError as error:
         raise BrokenFrameError("a descriptor that is no socket") from error
     del descriptors[0]
-    if peer.type != socket.SOCK_STREAM or peer.family not in _FAMILIES:
+    try:
+        _check(peer, session)
+    except BrokenFrameError:
         peer.close()
+        raise
+    return peer
+
+
+def _check(peer: socket.socket, session: Session) -> None:
+    name = peer.getsockname()
+    is_stream = peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    if not is_stream or not isinstance(name, tuple) or len(name) not in _LENGTHS:
         raise BrokenFrameError("a socket that is no client's")
-    session.local = addresses.read(peer.getsockname())
+    session.local = addresses.read(name)
     try:
         session.client = addresses.read(peer.getpeername())
     except OSError as error:
         if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            peer.close()
             raise BrokenFrameError("a socket that is no client's") from error
-    return peer

@@ -123,6 +123,8 @@ class Connection:
         """Serve whole lines; how many bytes they are, and what came of them."""
         start = 0
         while not self.unsent and (end := buffer.bytes.find(b"\n", start, size)) >= 0:
+            if self._length + end - start > MAX_SKIPPED:
+                return start, DISCONNECTED
             line = self._line(buffer.view[start:end])
             start = end + 1
             reply, action = self.state.command(line)

@@ -115,7 +115,7 @@ class Logins:
             clock=session.clock,
         )
         session.outcome, session.pid = program.outcome, program.pid
-        if program.pid:
+        if program.pid and self._open_files[0] != self._open_files[1]:
             self._limit_files(program.pid)
         program.hand_over(
             session.frame.name, session.frame.secret, session.timestamp(self._settings.hostname)

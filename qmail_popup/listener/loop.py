@@ -62,7 +62,7 @@ class Deadlines(Generic[_Item]):
 
     def due(self) -> float | None:
         """Return when the first item falls due."""
-        return next(iter(self._due.values()), None)
+        return next(iter(self._due.values())) if self._due else None
 
     def expire(self, now: float) -> None:
         """Call for each item that is due."""
@@ -102,13 +102,18 @@ class Loop:
     def turn(self) -> None:
         """Wait until something is ready or due, and see to it."""
         handlers = self._handlers
-        for fd, events in self._epoll.poll(self._timeout(), _AT_ONCE):
+        due = self._due()
+        timeout = -1 if due is None else max(0.0, due - time.monotonic())
+        for fd, events in self._epoll.poll(timeout, _AT_ONCE):
             if handler := handlers.get(fd):
                 handler.ready(events)
-        now = time.monotonic()
-        for timer in self.timers:
-            timer.expire(now)
+        if due is not None and due <= (now := time.monotonic()):
+            for timer in self.timers:
+                timer.expire(now)
 
-    def _timeout(self) -> float:
-        due = [at for timer in self.timers if (at := timer.due()) is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else -1
+    def _due(self) -> float | None:
+        first = None
+        for timer in self.timers:
+            if (due := timer.due()) is not None and (first is None or due < first):
+                first = due
+        return first

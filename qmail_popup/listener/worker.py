@@ -35,7 +35,6 @@ from qmail_popup.listener.room import Room
 from qmail_popup.listener.session import timestamp
 from qmail_popup.settings import Settings
 
-_AT_ONCE = 8  # connections accepted in one turn: the others are the other workers'
 _PAUSE_SECONDS = 0.1  # where no descriptor is left
 _NO_IDENTITY = bytes(24)
 
@@ -102,10 +101,8 @@ class Worker:
                 self._give_up()
 
     def accept(self, door: _Door) -> None:
-        """Take some of those who wait at a listening socket."""
-        for _ in range(_AT_ONCE):
-            if not self._accept(door):
-                return
+        """Take one of those who wait at a listening socket: the others are the other workers'."""
+        self._accept(door)
 
     def serve(self, connection: Connection) -> None:
         """Take what a client has sent, or send it what it takes."""

@@ -116,7 +116,7 @@ def _idle(prefix: Path, directory: Path) -> Iterator[str]:
         each = (held - before) * 1024 / _IDLE
         yield (
             f"an idle connection, {_IDLE} open, {name}: {each / 1000:.2f} kB of private memory, "
-            f"{held * 1.024 / _IDLE:.2f} kB with the processes themselves (goal 5; a popup: {_POPUP_IDLE} KiB)"
+            f"{held * 1.024 / _IDLE:.2f} kB with the processes (goal 5; a popup: {_POPUP_IDLE} KiB)"
         )
         yield (
             f"greeting with {_IDLE} idle, {name}: {crowded:.2f} ms, {crowded / alone:.2f} of that without "

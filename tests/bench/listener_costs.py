@@ -1,4 +1,4 @@
-"""What one connection costs: the CPU of a server's whole process tree, over rounds that the servers take in turn."""
+"""What one connection costs: the CPU of a server's whole process tree, over rounds in turn."""
 
 import os
 import select

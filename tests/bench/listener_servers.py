@@ -1,4 +1,4 @@
-"""What the listener is measured beside: tcpserver with the popup and with mailfront's, and Dovecot, all in clear."""
+"""What the listener is measured beside, all in clear: tcpserver with the popup or mailfront, and Dovecot."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def popup(prefix: Path, *subprogram: str) -> list[str]:
 
 @contextmanager
 def dovecot(directory: Path, *, reuse: bool) -> Iterator[Running]:
-    """Run Dovecot as it comes, with a login process for each connection, or with processes that serve many."""
+    """Run Dovecot as it comes, with a login process a connection, or with processes that serve many."""
     (program,) = need("dovecot")
     directory.mkdir()
     directory.chmod(0o755)
@@ -91,9 +91,8 @@ def dovecot(directory: Path, *, reuse: bool) -> Iterator[Running]:
         os.chown(path, _USER_ID, _USER_ID)
     (directory / "passwd").write_text(f"bob:{{plain}}secret:{_USER_ID}:{_USER_ID}::{account.home}::\n")
     port = _free_port()
-    (directory / "conf").write_text(
-        _CONFIGURATION.format(directory=directory, port=port, many=_MANY if reuse else "")
-    )
+    many = _MANY if reuse else ""
+    (directory / "conf").write_text(_CONFIGURATION.format(directory=directory, port=port, many=many))
     with subprocess.Popen([program, "-F", "-c", directory / "conf"], stderr=subprocess.DEVNULL) as child:
         try:
             until(lambda: _answers(port))

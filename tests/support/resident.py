@@ -92,8 +92,12 @@ class Listener:
 
     def spawner(self) -> int:
         """Return its spawner."""
-        (pid,) = [pid for pid in self.children() if name_of(pid) == "popup-spawner"]
+        (pid,) = self.spawners()
         return pid
+
+    def spawners(self) -> list[int]:
+        """Return its spawner, or nothing while there is none."""
+        return [pid for pid in self.children() if name_of(pid) == "popup-spawner"]
 
     def connect(self, source: str = HOST) -> socket.socket:
         """Connect from an address, and read nothing."""
@@ -105,8 +109,9 @@ class Listener:
         """Say all at once, half-close, and return all that comes back, the greeting included."""
         with self.connect(source) as peer:
             greeting = read_line(peer)
-            peer.sendall(said)
-            peer.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the listener may be quicker to hang up
+                peer.sendall(said)
+                peer.shutdown(socket.SHUT_WR)
             return greeting + read_all(peer)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.listener import Block
 from tests.support.listener import Listener as SidecarSocket
 from tests.support.resident import HOST, LOGIN, Listener, kill, read_all, read_line
@@ -137,8 +138,10 @@ def test_a_spawner_that_is_killed(sidecar: RunningSidecar, tmp_path: Path) -> No
         lost.sendall(LOGIN)
         while read_line(lost) != b"begun\n":
             pass
-        os.kill(listener.spawner(), signal.SIGKILL)
+        spawner = listener.spawner()
+        os.kill(spawner, signal.SIGKILL)
         until(lambda: {"killed": 2} == sessions(sidecar))
+        until(lambda: listener.spawners() not in ([], [spawner]))
         lost.sendall(b"\n")
         late.sendall(LOGIN + b"\n")
         read_all(late)
@@ -159,6 +162,32 @@ def test_a_sidecar_that_is_away(tmp_path: Path) -> None:
         assert 0o660 == spool.stat().st_mode & 0o777
         with RunningSidecar(tmp_path) as sidecar:
             assert sidecar.reaches(5, "auth_attempts_total", **_ACCEPTED)
+
+
+def test_a_spool_that_hangs(tmp_path: Path) -> None:
+    """The process that writes there is stopped, as by a file system that hangs: no login waits for it."""
+    (tmp_path / "spool").mkdir()
+    with Listener(tmp_path, env=environment(tmp_path)) as listener:
+        (spooler,) = processes.children(listener.spawner())
+        os.kill(spooler, signal.SIGSTOP)
+        for _ in range(20):
+            assert b"+OK\r\n+OK \r\n" == listener.talk(LOGIN)
+        listener.wait_for_records(20)
+        os.kill(spooler, signal.SIGCONT)
+        spool = tmp_path / "spool/spool"
+        until(lambda: spool.exists() and 20 == spool.read_bytes().count(b"END=1"))
+
+
+def test_a_spooler_that_is_killed(tmp_path: Path) -> None:
+    """Another takes its place, and what comes then is written."""
+    (tmp_path / "spool").mkdir()
+    with Listener(tmp_path, env=environment(tmp_path)) as listener:
+        (spooler,) = processes.children(listener.spawner())
+        os.kill(spooler, signal.SIGKILL)
+        until(lambda: processes.is_gone(spooler))
+        listener.talk(LOGIN)
+        spool = tmp_path / "spool/spool"
+        until(lambda: spool.exists() and 1 == spool.read_bytes().count(b"END=1"))
 
 
 def test_the_umask_is_the_subprograms(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_spawner_that_is_killed(tmp_path: Path) -> None:
             os.kill(spawner, signal.SIGKILL)
             early.sendall(b"still here\n")
             assert b"still here\n" == read_all(early)
+            until(lambda: listener.spawners() not in ([], [spawner]))  # at the old one it would be lost, too
             late.sendall(LOGIN + b"here too\n")
             assert b"+OK \r\nbegun\nhere too\n" == read_all(late)
         assert 1 == len(listener.wait_for_records(1))
