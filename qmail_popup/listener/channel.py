@@ -20,7 +20,7 @@ from qmail_popup.listener.session import Session
 from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
-_LENGTHS = (2, 4)  # of a name as Python has it, in IPv4 and IPv6
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class Spawner(Protocol):
@@ -138,8 +138,7 @@ def _peer(descriptors: list[int], session: Session) -> socket.socket:
     A client that has reset its connection has no address any more: then it is the one that the worker told.
     """
     try:
-        # Whatever it is: by its family Python would only look for its type and protocol.
-        peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptors[0])
+        peer = socket.socket(fileno=descriptors[0])
     except OSError as error:
         raise BrokenFrameError("a descriptor that is no socket") from error
     del descriptors[0]
@@ -152,11 +151,9 @@ def _peer(descriptors: list[int], session: Session) -> socket.socket:
 
 
 def _check(peer: socket.socket, session: Session) -> None:
-    name = peer.getsockname()
-    is_stream = peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
-    if not is_stream or not isinstance(name, tuple) or len(name) not in _LENGTHS:
+    if peer.type != socket.SOCK_STREAM or peer.family not in _FAMILIES:
         raise BrokenFrameError("a socket that is no client's")
-    session.local = addresses.read(name)
+    session.local = addresses.read(peer.getsockname())
     try:
         session.client = addresses.read(peer.getpeername())
     except OSError as error:
