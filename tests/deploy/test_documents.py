@@ -16,7 +16,8 @@ from tests.support.descriptors import CHECKOUT
 from tests.support.documents import anchors, links, pages
 from tests.support.programs import need
 
-MANUALS = {name: CHECKOUT / f"deploy/man/{name}.8" for name in ("qmail-popup", "qmail-popup-sidecar")}
+_PROGRAMS = ("qmail-popup", "qmail-popup-listener", "qmail-popup-sidecar")
+MANUALS = {name: CHECKOUT / f"deploy/man/{name}.8" for name in _PROGRAMS}
 PAGES = [pytest.param(page, id=str(page.relative_to(CHECKOUT))) for page in pages()]
 WRITTEN = [*PAGES, *(pytest.param(page, id=page.name) for page in MANUALS.values())]
 
