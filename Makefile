@@ -13,7 +13,7 @@ VENV := .venv
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures deb install uninstall packages-build packages-run packages-test packages-browser packages-bench
+.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall packages-build packages-run packages-test packages-browser packages-bench
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -40,11 +40,14 @@ bench: packages-bench $(VENV)/with-dev ## measure what is promised
 mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code in small ways: do the tests notice?
 	$(VENV)/bin/python -m tests.mutants
 
-dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json anew, from the program beside them
+dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json from the program beside them
 	$(VENV)/bin/python -m dashboards.build
 
 pictures: packages-test $(VENV)/with-dev ## draw the dashboards from real servers, an attack and a broken checker
 	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py tests/observability/status/test_browser.py
+
+manuals: packages-build ## write the manual pages as Markdown too, for those who read them in a browser
+	$(PYTHON) deploy/manuals.py
 
 install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTDIR= PYTHON=/usr/bin/python3)
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)'

@@ -131,3 +131,15 @@ def test_a_manual_page_is_well_formed(name: str) -> None:
         [groff, "-man", "-Tutf8", "-ww", "-z", MANUALS[name]], capture_output=True, text=True, check=False
     )
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_the_manual_pages_for_browsers_are_those_of_man(tmp_path: Path) -> None:
+    """Nothing was changed in deploy/man without `make manuals`."""
+    command = [sys.executable, str(CHECKOUT / "deploy/manuals.py"), "--output", str(tmp_path)]
+    subprocess.run(command, capture_output=True, check=True)
+    written, kept = (
+        {page.name: page.read_text() for page in place.glob("*.8.md")}
+        for place in (tmp_path, CHECKOUT / "deploy/man")
+    )
+    assert written
+    assert written == kept
