@@ -13,7 +13,7 @@ VENV := .venv
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall packages-build packages-run packages-test packages-browser packages-bench
+.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall packages-build packages-deb packages-run packages-test packages-browser packages-bench
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -55,10 +55,10 @@ install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTD
 uninstall: ## take it away from there again
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' --uninstall
 
-deb: packages-build ## build a Debian package into dist/
+deb: packages-deb ## build a Debian package into dist/
 	$(PYTHON) deploy/debian/build.py --output dist
 
-packages-build packages-run packages-test packages-browser packages-bench:
+packages-build packages-deb packages-run packages-test packages-browser packages-bench:
 	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
 
 # What the product needs to run; brought up to date, in place, where pyproject.toml has changed.

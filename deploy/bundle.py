@@ -36,8 +36,8 @@ LATER = (
 
 
 def bundle(root: Path) -> bytes:
-    """Return the bundle of `root`'s sources: boot's code, NOW's names and codes, LATER's marshalled."""
-    boot = _code(root, "deploy/boot.py")
+    """Return the bundle of what is below `root`: boot's code, NOW's names and codes, LATER's marshalled."""
+    boot = _compiled(Path(__file__).with_name("boot.py"), "deploy/boot.py")
     now = [(name, _code(root, _file(root, name))) for name in NOW]
     later = {name: marshal.dumps(_code(root, _file(root, name))) for name in LATER}
     return marshal.dumps((boot, now, later))
@@ -49,9 +49,12 @@ def _file(root: Path, name: str) -> str:
 
 
 def _code(root: Path, file: str) -> CodeType:
-    source = (root / file).read_text(encoding="utf-8")
-    lean = _Lean().visit(ast.parse(source, file))
-    code: CodeType = compile(lean, file, "exec", dont_inherit=True, optimize=2)
+    return _compiled(root / file, file)
+
+
+def _compiled(path: Path, name: str) -> CodeType:
+    lean = _Lean().visit(ast.parse(path.read_text(encoding="utf-8"), name))
+    code: CodeType = compile(lean, name, "exec", dont_inherit=True, optimize=2)
     return code
 
 

@@ -9,20 +9,21 @@ byte code is compiled here and never checked against its source again. An older 
 file, each in one rename: a session that starts meanwhile finds the one or the other, and always a whole one.
 """
 
+from __future__ import annotations  # an older Python is to come as far as main, which refuses it
+
 import argparse
-import compileall
 import contextlib
 import os
-import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from bundle import bundle
+import bytecode
 from starters import LISTENER, POPUP, SIDECAR
 
+MIN_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[1]
 LIB = Path("lib/qmail-popup")
 PROGRAMS = {
@@ -31,12 +32,28 @@ PROGRAMS = {
     "bin/qmail-popup-sidecar": SIDECAR,
 }
 # The kernel reads one word behind #!, and 255 bytes of the line, of which " -IS" takes some.
-INTERPRETER_MOST = 240
+MAX_INTERPRETER = 240
 PAGES = ("qmail-popup.8", "qmail-popup-listener.8", "qmail-popup-sidecar.8")
+# What dependencies bring for their own tests.
+TESTS = ("tests", "testdata")
+
+INSTALLED = """\
+Installed below {prefix}:
+  {programs}
+  lib/qmail-popup  all that they need
+  share/man/man8   {pages}
+"""
+NEXT = """\
+Nothing of it runs yet. What to do next is in {checkout}/deploy:
+  daemontools/README.md or systemd/README.md   to set it up
+  OPERATIONS.md, "Upgrade"                     if an older copy was running
+"""
 
 
 def main() -> None:
     """Do what the command line asks; one line and status 1 where that cannot be done."""
+    if sys.version_info < MIN_PYTHON:
+        sys.exit("install: Python 3.11 or newer is needed, and this is {}.{}".format(*sys.version_info))
     asked = _asked()
     prefix = Path(f"{asked.destdir}/{asked.prefix}") if asked.destdir else asked.prefix
     os.umask(0o022)  # what popups of any user run must be readable to all
@@ -45,6 +62,9 @@ def main() -> None:
             uninstall(prefix)
         else:
             install(prefix.absolute(), asked.python)
+            print(_report(prefix, is_in_place=not asked.destdir), end="")
+    except PermissionError as error:
+        sys.exit(f"install: you may not write {error.filename}: have root do it, or choose another PREFIX=")
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"install: {error}")
 
@@ -58,7 +78,7 @@ def _asked() -> argparse.Namespace:
     asked = parser.parse_args()
     if not asked.prefix.is_absolute():
         parser.error(f"the prefix must be an absolute path: {asked.prefix}")
-    if not os.path.isabs(asked.python) or " " in asked.python or len(asked.python) > INTERPRETER_MOST:
+    if not os.path.isabs(asked.python) or " " in asked.python or len(asked.python) > MAX_INTERPRETER:
         parser.error(f"the interpreter must be a short absolute path without spaces: {asked.python}")
     return asked
 
@@ -70,6 +90,12 @@ def install(prefix: Path, python: str) -> None:
         stage = Path(scratch) / "stage"
         _lay_out(stage, python)
         _move(stage, prefix)
+
+
+def _report(prefix: Path, *, is_in_place: bool) -> str:
+    pages = ", ".join(page.replace(".8", "(8)") for page in PAGES)
+    text = INSTALLED.format(prefix=prefix, programs=", ".join(PROGRAMS), pages=pages)
+    return text + NEXT.format(checkout=ROOT) * is_in_place
 
 
 def uninstall(prefix: Path) -> None:
@@ -85,10 +111,7 @@ def _lay_out(stage: Path, python: str) -> None:
     for package in ("qmail_popup", "observability"):
         shutil.copytree(ROOT / package, lib / package, ignore=shutil.ignore_patterns("__pycache__"))
     _dependencies(lib / "site-packages", stage.parent / "venv")
-    compileall.compile_dir(
-        lib, quiet=1, stripdir=lib, workers=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-    )
-    (lib / f"popup.{sys.implementation.cache_tag}").write_bytes(bundle(ROOT))
+    bytecode.write(lib)
     for page in PAGES:
         text = (ROOT / "deploy/man" / page).read_text(encoding="utf-8")
         _write(stage / "share/man/man8" / page, text, 0o644)
@@ -109,6 +132,9 @@ def _dependencies(target: Path, venv: Path) -> None:
     pip = (venv / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq")
     _run(*pip, "install", "--no-compile", "--target", target, *wanted)
     shutil.rmtree(target / "bin", ignore_errors=True)  # programs of an interpreter that is about to go
+    for name in TESTS:
+        for directory in [*target.rglob(f"{name}/")]:
+            shutil.rmtree(directory)
 
 
 def _run(*command: str | Path) -> str:

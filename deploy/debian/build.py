@@ -1,8 +1,8 @@
 """Build a Debian package of this checkout with dpkg-deb alone: `build.py --output DIR` prints its path.
 
 Owns what of the checkout goes where in Debian. What is installed in general is for install.py to know;
-what happens on a host is in postinst, prerm and postrm. The package fits the machine and the Python that it
-was built with: some of the sidecar's dependencies are compiled.
+what happens on a host is in postinst, prerm and postrm. The package is for every Python from 3.11 on: byte
+code is made on the host, and made again whenever its Python changes.
 """
 
 import argparse
@@ -24,11 +24,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DOC = Path("usr/share/doc/qmail-popup")
 UNITS = Path("lib/systemd/system")
-SITE_PACKAGES = Path("usr/lib/qmail-popup/site-packages")
+LIB = Path("usr/lib/qmail-popup")
+SITE_PACKAGES = LIB / "site-packages"
+BYTE_CODE = ("__pycache__", "popup.*", "*.cpython-*.so")  # of the last a module in Python stands beside each
 SCRIPTS = ("postinst", "prerm", "postrm")
 PYTHON = "/usr/bin/python3"  # Debian's, whichever runs this
 COMMON = "/usr/share/common-licenses"
-MAINTAINER = "The qmail-popup authors <postmaster@localhost>"
+MAINTAINER = "The qmail-popup authors <qmail-popup@example.org>"
 
 UNIT_NAMES = (
     "qmail-popup-pop3.socket",
@@ -43,6 +45,8 @@ PLACES = {
     "deploy/systemd/sysusers.d/qmail-popup.conf": Path("usr/lib/sysusers.d/qmail-popup.conf"),
     "deploy/systemd/tmpfiles.d/qmail-popup.conf": Path("usr/lib/tmpfiles.d/qmail-popup.conf"),
     "deploy/systemd/tcp-environ": Path("usr/libexec/qmail-popup/tcp-environ"),
+    **{f"deploy/{name}.py": LIB / f"compile/{name}.py" for name in ("boot", "bundle", "bytecode")},
+    "deploy/debian/rtupdate": Path("usr/share/python3/runtime.d/qmail-popup.rtupdate"),
     "deploy/debian/README.Debian": DOC / "README.Debian",
 }
 # The pages for people, and all that they link to, at the same places below DOC: so each link leads somewhere.
@@ -90,11 +94,12 @@ def build(output: Path, maintainer: str) -> Path:
         stage = Path(scratch) / "stage"
         install = (PYTHON, ROOT / "deploy/install.py", "--python", PYTHON)
         _run(*install, "--prefix", "/usr", "--destdir", stage)
+        _for_any_python(stage / LIB)
         _lay_out(stage)
         _document(stage, version, maintainer)
         _modes(stage)
         words = {"VERSION": version, "ARCHITECTURE": architecture, "MAINTAINER": maintainer}
-        _control(stage, {**words, **_python_words()})
+        _control(stage, words)
         _run("dpkg-deb", "--root-owner-group", "--build", stage, package)
     return package
 
@@ -108,10 +113,15 @@ def _version() -> str:
     return found[1]
 
 
-def _python_words() -> dict[str, str]:
-    """Return Python's version, and the first that will not do: compiled files are for one of them."""
-    major, minor = map(int, _run(PYTHON, "-c", "import sys; print(*sys.version_info[:2])").split())
-    return {"PYTHON": f"{major}.{minor}", "NEXT_PYTHON": f"{major}.{minor + 1}"}
+def _for_any_python(lib: Path) -> None:
+    """Take away what fits one version of Python, and from compiled files what only a debugger reads."""
+    for found in [file for pattern in BYTE_CODE for file in lib.rglob(pattern)]:
+        if found.is_dir():
+            shutil.rmtree(found)
+        else:
+            found.unlink()
+    for library in lib.rglob("*.so"):
+        _run("strip", "--strip-unneeded", library)
 
 
 def _lay_out(stage: Path) -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh build|run|test|bench|browser [PYTHON]: install the missing Debian packages of that set, and no others.
+# packages.sh build|deb|run|test|bench|browser [PYTHON]: install what is missing of that set of Debian packages.
 #
 # What it owes to the host, which may be a mail server: it says what it installs before it does, it removes and
 # restarts nothing, and no daemon that it brings runs, neither now nor after the next boot. Where nothing is
@@ -7,7 +7,7 @@
 # Python may be among the things that are missing.
 set -eu
 
-set_name=${1:?usage: packages.sh build|run|test|bench|browser [PYTHON]}
+set_name=${1:?usage: packages.sh build|deb|run|test|bench|browser [PYTHON]}
 python=${2:-/usr/bin/python3}
 table=$(dirname "$0")/packages
 policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere in tests
@@ -16,6 +16,7 @@ our_mark='# Written by the set-up of qmail-popup while it installs packages.'
 PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH has not got these two, but what is there can be run
 
 main() {
+    new_enough_python
     packages=$(missing package)
     [ -n "$packages" ] || return 0
     command -v apt-get >/dev/null || fail "no apt-get here; please install these programs: $(missing program)"
@@ -33,16 +34,25 @@ main() {
     forbid_starts
     # shellcheck disable=SC2086 # a word for each package
     install $packages
+    new_enough_python
+}
+
+# Where there is none yet, there may be one later.
+new_enough_python() {
+    command -v "$python" >/dev/null || return 0
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "Python 3.11 or newer is needed, and $python is not; PYTHON= names another"
 }
 
 # Of what the set has and this machine has not: each one's package, or the program that it is found by.
 missing() {
     case $set_name in
     build) sets=' build ' ;;
+    deb) sets=' build deb ' ;;
     run) sets=' build run ' ;;
-    test) sets=' build run test ' ;;
+    test) sets=' build deb run test ' ;;
     browser) sets=' browser ' ;;
-    bench) sets=' build run test bench ' ;;
+    bench) sets=' build deb run test bench ' ;;
     *) fail "no such set of packages: $set_name" ;;
     esac
     list=

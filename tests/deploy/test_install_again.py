@@ -12,8 +12,9 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 from tests.support.installed import LIB, PYTHON, STARTER, files, sidecar_works, unreadable, works
 from tests.support.popup import LOGIN
-from tests.support.programs import environ_without_make
+from tests.support.programs import environ_without_make, need_root
 
+NOBODY = 65534
 OTHERS = "bin/somebody-else-s"
 
 
@@ -63,8 +64,8 @@ def test_a_packager_s_way(directory: Path) -> None:
     checkout, destdir = directory / "checkout", directory / "destdir"
     checkout_copy(checkout)
     options = ["--prefix", "/opt/mail", "--destdir", str(destdir), "--python", PYTHON]
-    assert (0, "") == install(checkout, *options)
     prefix = destdir / "opt/mail"
+    assert (0, f"Installed below {prefix}:") == _first_line(install(checkout, *options))
     first = files(prefix)
     assert (["opt"], []) == (os.listdir(destdir), unreadable(prefix))
 
@@ -81,6 +82,10 @@ def test_a_packager_s_way(directory: Path) -> None:
     assert [OTHERS] == list(files(moved))
     _make_uninstall(moved)
     assert not (moved / LIB).exists()
+
+
+def _first_line(done: tuple[int, str]) -> tuple[int, str]:
+    return done[0], done[1].splitlines()[0]
 
 
 def _make_uninstall(prefix: Path) -> None:
@@ -115,6 +120,30 @@ def test_what_cannot_be_installed(options: list[str], word: str) -> None:
     status, said = install(CHECKOUT, *options)
     assert 2 == status
     assert word in said.splitlines()[-1]
+
+
+def test_what_it_says(directory: Path) -> None:
+    """What it has put where, each of which is there, and the pages that tell what to do next."""
+    prefix = directory / "prefix"
+    command = ["make", "-s", "-C", str(CHECKOUT), "install", f"PREFIX={prefix}", f"PYTHON={PYTHON}"]
+    said = subprocess.run(command, env=environ_without_make(), capture_output=True, text=True, check=True)
+    text, then = said.stdout.split("What to do next is in ")
+    named = [line.split("  ")[1] for line in text.splitlines() if line.startswith("  ")]
+    assert [True] * 4 == [(prefix / path).exists() for words in named for path in words.split(", ")]
+    base, *pages = then.splitlines()
+    words = [word for page in pages for word in page.split() if word.strip(",").endswith(".md")]
+    assert len(words) == 3
+    assert [True] * 3 == [(Path(base.removesuffix(":")) / word.strip(",")).exists() for word in words]
+
+
+def test_who_may_not_write_there_is_told_of_root_and_prefix(directory: Path) -> None:
+    """In one line."""
+    need_root()
+    command = [PYTHON, str(CHECKOUT / "deploy/install.py"), "--prefix", str(directory / "below")]
+    done = subprocess.run(command, user=NOBODY, capture_output=True, text=True, check=False)
+    assert (1, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+    assert "root" in done.stderr
+    assert "PREFIX=" in done.stderr
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:

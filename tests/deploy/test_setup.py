@@ -34,6 +34,20 @@ def test_installs_the_missing_packages_and_says_so_before(host: Host) -> None:
     assert ["zz-server", "zz-daemon"] == host.called("apt-get")[-1].split()[-2:]
 
 
+def test_an_older_python_is_told_in_one_line(host: Host) -> None:
+    """Before anything is installed; and one that is as new as it has to be is not."""
+    host.program("older", 'case $2 in *"< (3, 11)"*) exit 1 ;; esac\n')
+    with host.start("test", str(host.bin / "older")) as process:
+        output, errors = process.communicate(timeout=60)
+    said = f"Python 3.11 or newer is needed, and {host.bin}/older is not; PYTHON= names another"
+    assert (1, "", f"qmail-popup: {said}\n") == (process.returncode, output, errors)
+    assert [] == host.called()
+    host.program("newer")
+    with host.start("test", str(host.bin / "newer")) as process:
+        process.communicate(timeout=60)
+    assert 0 == process.returncode
+
+
 def test_a_smaller_set_installs_less(host: Host) -> None:
     """The demo's set leaves out what only the tests need."""
     host.run("run")
@@ -232,7 +246,7 @@ def test_the_table_of_packages_is_well_formed() -> None:
     rows = [line.split(maxsplit=3) for line in lines if not line.startswith("#")]
     assert {4} == {len(row) for row in rows}
     assert len(rows) == len({row[0] for row in rows})
-    assert {"build", "run", "test", "bench", "browser"} == {row[2] for row in rows}
+    assert {"build", "deb", "run", "test", "bench", "browser"} == {row[2] for row in rows}
 
 
 def test_the_set_up_uses_no_more_than_a_posix_shell() -> None:

@@ -81,11 +81,11 @@ class Host:
         (self.bin / name).write_text(f"#!/bin/sh\n{text}")
         (self.bin / name).chmod(0o755)
 
-    def start(self, set_name: str, **environ: str) -> subprocess.Popen[str]:
+    def start(self, set_name: str, python: str = "/nonexistent", **environ: str) -> subprocess.Popen[str]:
         """Start the set-up as the leader of a process group, as a terminal would."""
         paths = {"PATH": self.bin, "BIN": self.bin, "CALLS": self.calls, "POLICY_RC_D": self.policy}
         return subprocess.Popen(
-            [self.setup / "packages.sh", set_name],
+            [self.setup / "packages.sh", set_name, python],
             env={**{name: str(path) for name, path in paths.items()}, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
