@@ -190,7 +190,8 @@ def test_what_is_asked_of_systemd(empty: ThrowAwayRoot, package: Path) -> None:
         empty.run("dpkg", *action)
     asked = (empty.path / "run/asked").read_text().replace("--quiet --system ", "").splitlines()
     installed = ["daemon-reload", f"start {SIDECAR[0]}", f"restart {SIDECAR[1]}"]
-    removed = [f"stop qmail-popup-pop3.socket {' '.join(SIDECAR)}", "daemon-reload"]
+    sockets = "qmail-popup-pop3.socket qmail-popup-pop3s.socket"
+    removed = [f"stop {sockets} {' '.join(SIDECAR)}", "daemon-reload"]
     assert installed * 2 + removed == asked
 
 

@@ -334,3 +334,28 @@ def test_sessions_that_are_stopped_have_their_record_and_count(host: Systemd, *,
     assert {("rejected",): _LOGINS} == counts(host.numbers(), "sessions_total", "ended")
     assert took < _STOP_SECONDS
     assert not host.file(f"{SPOOL}/spool").exists()
+
+
+_STAY_OVER_TLS = """
+import pathlib, socket, ssl, sys
+bare = socket.create_connection(("127.0.0.1", 995))
+client = ssl.create_default_context(cafile=sys.argv[1]).wrap_socket(bare, server_hostname="localhost")
+client.sendall(b"USER bob\\r\\nPASS secret\\r\\n")
+lines = client.makefile("rb")
+assert all(lines.readline().startswith(b"+OK") for _ in range(3))
+pathlib.Path("/run/in").touch()
+lines.read()
+"""
+
+
+def test_a_session_over_tls_that_is_stopped_has_its_record_and_counts(
+    host: Systemd, secure: Authority
+) -> None:
+    """Although the popup is not what systemd started, but a child of that."""
+    host.boot().run("systemctl", "start", POP3S, SIDECAR)
+    host.run("systemd-run", "--quiet", "--collect", "/usr/bin/python3", "-c", _STAY_OVER_TLS, secure.ca)
+    until(host.file("/run/in").exists)
+    host.run("systemctl", "stop", TLS_SESSION.replace("@", "@*"))
+    assert counted(host, "rejected")
+    (record,) = [line for line in host.journal("--identifier=qmail-popup") if "AUTH::User" in line]
+    assert record.endswith("Reject::AUTH::User P:POP3S S:127.0.0.1:unknown ?~ 'bob'")

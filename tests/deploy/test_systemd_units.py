@@ -100,7 +100,7 @@ def test_a_unit_is_no_more_exposed_than_it_has_to_be(unit: str, limit: float, tm
 def settings(unit: str) -> list[str]:
     """Return the settings of a unit, in their order."""
     lines = (SOURCE / unit).read_text().splitlines()
-    return [line for line in lines if "=" in line and not line.startswith("#")]
+    return [line for line in lines if re.match(r"[A-Z]\w+=", line)]
 
 
 def test_the_sidecar_knows_how_many_sessions_there_may_be() -> None:
@@ -119,7 +119,7 @@ def test_pop3_and_pop3s_are_alike() -> None:
         plain, secure = (settings(f"qmail-popup-{name}{kind}") for name in ("pop3", "pop3s"))
         differs = {line.split("=", 1)[0] for line in {*plain} ^ {*secure}}
         own = {line for line in {*secure} - {*plain} if line.startswith("Environment=")}
-        assert differs <= {"Description", "ListenStream", "ExecStart", "Environment"}
+        assert differs <= {"Description", "ListenStream", "ExecStart", "ExecStop", "Environment"}
         assert all(line.startswith(("Environment=CERTIFICATE=", "Environment=SSL_PROTOCOL=")) for line in own)
 
 
