@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +49,7 @@ from observability.store.feed import Feed
 from observability.store.feed import mark as feed_mark
 from observability.store.locks import SIDECAR, PusherLock, StoreLock
 from observability.store.presence import DIRECTORY_MODE, Presence
+from observability.store.reset import reset
 from qmail_popup import VERSION
 
 _LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
@@ -69,7 +69,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 1
     fill_standard_descriptors()
     os.umask(0o077)
-    if settings.once or settings.delete_group or any(settings.inspection):
+    if settings.once or settings.delete_group or settings.reset_state or any(settings.inspection):
         return _without_serving(settings, environ)
     with closing(Stream(2, _LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
         log = Messages(stderr, time.time, as_json=settings.json_log)
@@ -86,7 +86,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _without_serving(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Look, be the pusher, or remove the group from the gateway: in this one thread, and on no port."""
+    """Look, be the pusher, remove the group, or move the state: in this one thread, and on no port."""
     if settings.inspection.check_config:
         return check(settings, environ, sys.stdout)
     if settings.inspection.status:
@@ -95,6 +95,8 @@ def _without_serving(settings: Settings, environ: Mapping[str, str]) -> int:
         if settings.once:
             pusher.drop_privileges(settings.spool)
             pusher.run(settings, clocks(), _log_plainly)
+        elif settings.reset_state:
+            _log_plainly("info", reset(settings.state))
         else:
             push.remove(group.of_host(settings), time.monotonic)
     except UnusableError as error:
@@ -111,7 +113,7 @@ def _sidecar(
     settings: Settings, environ: Mapping[str, str], log: Messages, stack: ExitStack
 ) -> tuple[Intake, Loop]:
     """Put the parts together; stack takes them apart again, in reverse."""
-    store, keeps = _store(settings, log, stack)
+    store, keeps = _store(settings, stack)
     reports = Reports(store.count, log)
     stack.callback(reports.take)  # of the last push, too
     stop, reload = stack.enter_context(stop_signals()), Reload(reports.put_error)
@@ -180,15 +182,12 @@ def _start_pushes(
         stack.enter_context(closing(push_thread))
 
 
-def _store(settings: Settings, log: Log, stack: ExitStack) -> tuple[Store, dict[str, Keep]]:
+def _store(settings: Settings, stack: ExitStack) -> tuple[Store, dict[str, Keep]]:
     """Open the store; return with it what keeps it in its place."""
     state = settings.state
     try:
         make_directory(state.parent, DIRECTORY_MODE)
         lock = stack.enter_context(closing(StoreLock(state, SIDECAR)))
-        if settings.reset_state and state.exists():
-            aside = schema.set_aside(state, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
-            log("info", f"moved the state to {aside}")
         store = stack.enter_context(closing(Store(schema.open_file(state, _LOCKED_SECONDS), clocks())))
     except (sqlite3.Error, OSError) as error:
         raise UnusableError(f"cannot use the store {state}: {reason(error)}") from error

@@ -237,7 +237,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--sample-accepted": _taking(
             "PART", options.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
         ),
-        "--reset-state": _flag("move the state aside and begin anew"),
+        "--reset-state": _flag("move the state aside, and end"),
     }
 )
 
@@ -264,6 +264,7 @@ _ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         **inspection.ALONE,
         "delete_group": frozenset({"push", "push_credentials", "instance"}),
+        "reset_state": frozenset({"state"}),
         "once": frozenset(
             {
                 *("push", "push_credentials", "push_interval", "instance"),

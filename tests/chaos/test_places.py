@@ -49,10 +49,11 @@ def test_a_store_that_cannot_be_used_is_left_alone(tmp_path: Path, spoil: Callab
         status, said = keeper.refused()
         assert (1, 1, before) == (status, said.count("\n"), keeper.state.read_bytes())
         stand.whole_session()
-        keeper.start("--reset-state")
+        moved = keeper.reset()
+        keeper.start()
         assert (1, 1) == stand.counted()
         (aside,) = (path for path in tmp_path.glob("state.sqlite.*") if path.read_bytes() == before)
-        assert str(aside) in keeper.said
+        assert str(aside) in moved
 
 
 def test_a_disk_that_is_full_for_the_store_loses_nothing(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Host:
             else:
                 said.append(line)
         script = re.sub(
-            r"/(?:var|root|service|usr/local)\b", lambda found: f"{self.root}{found[0]}", "\n".join(said)
+            r"/(?:var|root|etc/service|usr/local)\b", lambda found: f"{self.root}{found[0]}", "\n".join(said)
         )
         return shell(script.replace("-o qmailpop -g qmailpop", f"-o {os.getuid()} -g {os.getgid()}"))
 
@@ -227,7 +227,7 @@ def test_what_waits_can_be_counted_and_given_up(host: Host) -> None:
 def test_all_can_be_turned_off_by_the_servers_variables(host: Host) -> None:
     """What is left of the environment makes a popup that leaves nothing anywhere."""
     (envdir,) = need("envdir")
-    env = host.root / "service/pop3/env"
+    env = host.root / "etc/service/pop3/env"
     shutil.copytree(CHECKOUT / "deploy/daemontools/pop3/env", env)
     (env / "QMAIL_POPUP_SIDECAR").write_text(f"{host.keeper.socket}\n")
     (env / "QMAIL_POPUP_SPOOL").write_text(f"{host.keeper.spool}\n")
@@ -235,10 +235,10 @@ def test_all_can_be_turned_off_by_the_servers_variables(host: Host) -> None:
 
     done: list[str] = []
     svc = {"-t": lambda: done.append("-t"), "-d": lambda: done.append("-d")}
-    (host.root / "service/sidecar").mkdir()
+    (host.root / "etc/service/sidecar").mkdir()
     host.follow(commands(PAGE, "Turn everything off")[0], svc)
     assert ["-t", "-d"] == done
-    assert (host.root / "service/sidecar/down").exists()
+    assert (host.root / "etc/service/sidecar/down").exists()
     assert 0 == _events_left(host, [envdir, str(env)])
 
 

@@ -53,7 +53,7 @@ def test_everything_may_be_said() -> None:
         "--socket /s --spool /p --state /f --listen [::1]:0 --tls-cert /c --tls-key /k --tls-client-ca /a"
         " --push http://gateway:9091 --push-interval 2.5 --push-credentials /u --instance mx"
         " --textfile /t.prom --refusal-seconds 20 --read-log /l1 --read-log /l2 --read-log-from start"
-        " --sessions-limit 40 --json-log --user-names off --client-addresses prefix --reset-state"
+        " --sessions-limit 40 --json-log --user-names off --client-addresses prefix"
         " --otlp http://collector:4318 --otlp-metrics --sample-accepted 0.1"
     )
     expected = Settings(
@@ -81,7 +81,7 @@ def test_everything_may_be_said() -> None:
         otlp_spans=True,
         otlp_metrics=True,
         sample_accepted=0.1,
-        reset_state=True,
+        reset_state=False,
     )
     assert expected == parse(words.split(), {}, "1.2.3")
 
@@ -112,6 +112,7 @@ def test_everything_may_be_said() -> None:
         "--once",
         "--once --push http://gateway --textfile /t.prom",
         "--once --push http://gateway --reset-state",
+        "--reset-state --json-log",
         "--once --push http://gateway --listen localhost:0",
         "--once --push http://gateway --delete-group",
         "--delete-group --push http://gateway --spool /p",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
+from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -97,18 +98,38 @@ def test_what_it_makes_is_for_root_and_its_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 2000])
 def test_a_state_that_is_corrupt_is_left_untouched(tmp_path: Path, held: bytes) -> None:
-    """One line, status 1; --reset-state moves it aside, says where, and begins anew."""
+    """One line, status 1; --reset-state moves it aside and says where, and the next start begins anew."""
     state = tmp_path / "state.sqlite"
     state.write_bytes(held)
     ended = refused(tmp_path)
     assert (1, 1) == (ended.returncode, len(ended.stderr.splitlines()))
     assert held == state.read_bytes()
-    with RunningSidecar(tmp_path, "--reset-state") as sidecar:
+    status, said = reset(state)
+    (aside,) = tmp_path.glob("state.sqlite.2*")
+    assert (0, f"qmail-popup-sidecar: moved the state to {aside}\n") == (status, said)
+    assert held == aside.read_bytes()
+    with RunningSidecar(tmp_path) as sidecar:
         assert b"\n" == deliver(sidecar.socket, build(fields()))
         assert 1 == sidecar.value("sessions_total", **SESSION)
-        (aside,) = tmp_path.glob("state.sqlite.2*")
-        assert held == aside.read_bytes()
-        assert str(aside) in sidecar.said
+
+
+def reset(state: Path) -> tuple[int, str]:
+    """Run --reset-state; its status, and what it says."""
+    words = [sys.executable, "-m", "observability", "--state", str(state), "--reset-state"]
+    done = subprocess.run(words, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_state_that_is_in_use_is_not_moved(tmp_path: Path) -> None:
+    """One line and status 1, and the sidecar goes on; where there is none, that is said, with status 0."""
+    state = tmp_path / "state.sqlite"
+    assert (0, f"qmail-popup-sidecar: there is no state {state}\n") == reset(state)
+    with RunningSidecar(tmp_path) as sidecar:
+        status, said = reset(state)
+        assert (1, 1) == (status, said.count("\n"))
+        assert b"\n" == deliver(sidecar.socket, build(fields()))
+    assert [state] == [*tmp_path.glob("state.sqlite")]
+    assert [] == [*tmp_path.glob("state.sqlite.2*")]
 
 
 @pytest.mark.parametrize(

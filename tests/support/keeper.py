@@ -80,6 +80,12 @@ class Keeper:
         with self._popen(options) as process:
             return process.wait(TIMEOUT), self.said
 
+    def reset(self) -> str:
+        """Have its state moved aside; where to, as it says itself."""
+        command = [*self.command, "--state", str(self.state), "--reset-state"]
+        done = subprocess.run(command, cwd=self._cwd, stderr=subprocess.PIPE, text=True, check=True)
+        return done.stderr
+
     def kill(self) -> None:
         """Kill it where it stands; it is nothing where there is none."""
         if self._process:

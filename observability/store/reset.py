@@ -1,0 +1,21 @@
+"""--reset-state: moves a state out of the way, so that the next sidecar begins anew."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from observability.errors import UnusableError, reason
+from observability.store.locks import SIDECAR, StoreLock
+from observability.store.schema import set_aside
+
+
+def reset(state: Path) -> str:
+    """Rename the state and what belongs to it; say where to. UnusableError where that cannot be done."""
+    if not state.exists():
+        return f"there is no state {state}"
+    try:
+        with closing(StoreLock(state, SIDECAR)):
+            aside = set_aside(state, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+    except OSError as error:
+        raise UnusableError(f"cannot move the state {state}: {reason(error)}") from error
+    return f"moved the state to {aside}"
