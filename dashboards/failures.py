@@ -45,7 +45,7 @@ _USUAL_LOGINS = series("instance_outcome:qmail_popup_auth:increase10m_usual", 'o
 _ALL_FAILING = series("instance_method_protocol:qmail_popup_auth:all_failing")
 _SETTLED = series("instance:qmail_popup_sessions:settled10m")
 
-_FAILED_ABOUT = "refused for wrong credentials, as far as the host tells reasons"
+_FAILED_ABOUT = "refused for wrong credentials, where hosts report reasons"
 
 
 def dashboard() -> Dashboard:
@@ -66,51 +66,50 @@ def _attack() -> Row:
             ),
             stat(
                 "Usual",
-                "Failed logins in ten minutes at this hour of other days, or on the first day in the last "
-                "two hours; more where more people log in than usual.",
+                "Expected failed logins in ten minutes: those at this hour of other days, or on the first "
+                "day in the last two hours, scaled by how many people log in.",
                 "short",
                 f"sum({_EXPECTED})",
             ).no_value(WAITING),
             stat(
                 "Times the usual",
-                "Failed logins, by what is usual. Ten are added to both, so that two where one is usual "
-                "are no spike.",
+                "Failed logins divided by the usual number. Ten are added to both, so that two instead of "
+                "one are no spike.",
                 "none",
                 _times(f"({_FAILED} and on (job, instance) {_EXPECTED})", _EXPECTED),
                 TIMES_USUAL,
             ).no_value(WAITING),
             stat(
                 "Hosts with a spike",
-                "Hosts with so many more failed logins than usual that QmailPopupAuthRejectSpike fires if "
-                "it lasts.",
+                "Hosts with enough failed logins for QmailPopupAuthRejectSpike to fire if it lasts.",
                 "short",
                 f"count({_SPIKE}) or 0 * count({_SETTLED})",
                 NONE_IS_GOOD,
             ).no_value(WAITING),
             stat(
                 "Hosts where nobody gets in",
-                "Hosts whose logins of a method or protocol are gone while about as many more are refused: "
-                "a broken checker, or its database.",
+                "Hosts where logins with a method or protocol no longer succeed and about as many more "
+                "are refused: the checker or its database is broken.",
                 "short",
                 f"count(group by (job, instance) ({_ALL_FAILING})) or 0 * count({_SETTLED})",
                 NONE_IS_GOOD,
             ).no_value(WAITING),
             stat(
                 "Checker failures",
-                "Logins in ten minutes that were refused for trouble of the checker itself.",
+                "Logins in ten minutes that were refused because the checker failed.",
                 "short",
                 f"sum({_BROKEN})",
                 NONE_IS_GOOD,
             ).no_value(WAITING),
             timeseries(
                 "Failed logins against the usual",
-                "In ten minutes, on all chosen hosts. Filled in red: those of hosts with a spike.",
+                "In ten minutes, on all selected hosts. The red area is the hosts with a spike.",
                 "short",
                 {"failed": f"sum({_FAILED})", "spike": f"sum({_SPIKE})", "usual": f"sum({_EXPECTED})"},
             )
             .no_value(WAITING)
             .span(18),
-            alerts("Alerts", "What fires, or is about to. Each names its runbook."),
+            alerts("Alerts", "Alerts that fire or are pending. Each links to its runbook."),
         ],
     )
 
@@ -121,21 +120,22 @@ def _hosts() -> Row:
         [
             timeseries(
                 "Failed logins by host",
-                f"In ten minutes: {_FAILED_ABOUT}. The ten hosts with most.",
+                f"In ten minutes: {_FAILED_ABOUT}. The ten hosts with the most.",
                 "short",
                 {"{{instance}}": top(10, summed(_FAILED, "instance"))},
             ).no_value(WAITING),
             timeseries(
                 "Hosts that stand out",
-                "Failed logins of a host, by what the median host would have with as many logins. Ten are "
-                "added to both, so that small hosts do not stand out by chance. The ten highest.",
+                "Failed logins of a host divided by those of the median host, for the same number of "
+                "logins. Ten are added to both, so that small hosts do not stand out by chance. The ten "
+                "highest.",
                 "none",
                 {"{{instance}}": top(10, _times(_FAILED, _PEERS, "instance"))},
             ).no_value(WAITING),
             table(
                 "Hosts in the last ten minutes",
                 f"failed: {_FAILED_ABOUT}. usual: at this hour of other days. peers: what the median host "
-                "would have with as many logins. checker failed: refused for trouble of its own.",
+                "would have with as many logins. checker failed: refused because the checker failed.",
                 {
                     "failed": _of_host(_FAILED),
                     "usual": _of_host(_EXPECTED),
@@ -157,9 +157,8 @@ def _refusals() -> Row:
             linked(
                 heatmap(
                     "How long a refusal takes",
-                    "From the credentials to the refusal; each dot is a session, and leads to its trace. A "
-                    "broken database shows as a band that was not there before; above 10 s are clients "
-                    "that dropped out.",
+                    "From the credentials to the refusal. Each dot is a session and links to its trace. A "
+                    "broken database shows as a new band; values above 10 s are clients that disconnected.",
                     "s",
                     cells(REFUSALS),
                 ),
@@ -168,15 +167,15 @@ def _refusals() -> Row:
             ),
             timeseries(
                 "How long most refusals take",
-                "The median (p50), and what 95 of 100 stay below (p95). Those of clients that dropped "
-                "out, after 10 s, are left out; 5 s stands for five to ten.",
+                "p50 and p95, without refusals after more than 10 s, which are clients that disconnected. "
+                "5 s stands for five to ten.",
                 "s",
                 {"p50": quantile_soon(0.5), "p95": quantile_soon(0.95)},
             ),
             stacked(
                 timeseries(
                     "Rejects by method and protocol",
-                    "In ten minutes, as in the record: clients that dropped out are in here too.",
+                    "In ten minutes, as in the record: clients that disconnected are included.",
                     "short",
                     {"{{method}} {{protocol}}": ten_minutes(ATTEMPTS, REJECTED, by="method, protocol")},
                     exemplars=True,
@@ -184,8 +183,7 @@ def _refusals() -> Row:
             ),
             timeseries(
                 "Logins against the usual",
-                "Accepted in ten minutes. An attack leaves them as they are; a broken checker takes them "
-                "away.",
+                "Accepted logins in ten minutes. An attack does not change them; a broken checker does.",
                 "short",
                 {"accepted": f"sum({_LOGINS})", "usual": f"sum({_USUAL_LOGINS})"},
             ).no_value(WAITING),
@@ -201,15 +199,16 @@ def _checker() -> Row:
             stacked(
                 timeseries(
                     "How subprograms end",
-                    "0: served. 1: refused, or the client dropped out. 2: misused. 111: the checker has a "
-                    "fault of its own, as a database that is down. signal: it crashed.",
+                    "0: served. 1: refused, or the client disconnected. 2: misused. 111: the checker failed, "
+                    "for example because a database is down. signal: it crashed.",
                     "short",
                     {"{{status}}": ten_minutes(exits, by="status")},
                 )
             ),
             timeseries(
                 "Checker failures by host",
-                "Logins refused for trouble of the checker, in ten minutes. The ten hosts with most.",
+                "Logins in ten minutes that were refused because the checker failed. The ten hosts with "
+                "the most.",
                 "short",
                 {"{{instance}}": top(10, summed(_BROKEN, "instance"))},
             ).no_value(WAITING),

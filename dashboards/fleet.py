@@ -62,21 +62,20 @@ def _now() -> Row:
             ),
             stat(
                 "Open sessions",
-                "Connections now. Hosts that push without a sidecar do not know theirs.",
+                "Connections now. Hosts that push without a sidecar do not report them.",
                 "short",
                 f"sum({_OPEN})",
             ),
             stat(
                 "Fullest host",
-                "Its open sessions as a share of what its server allows; known where the sidecar was told "
-                "--sessions-limit.",
+                "Its open sessions as a share of the server's limit, on hosts with --sessions-limit.",
                 "percentunit",
                 f"max({_FULLNESS})",
                 USED_SHARE,
             ),
             stat(
                 "Hosts",
-                "Hosts whose numbers arrive, scraped or pushed.",
+                "Hosts that are scraped or push.",
                 "short",
                 f"count({series('qmail_popup_build_info')})",
             ),
@@ -91,15 +90,14 @@ def _logins() -> Row:
             stacked(
                 timeseries(
                     "Attempts to log in",
-                    "In ten minutes: accepted, or refused for a reason. credentials: a wrong name or "
-                    "password. "
-                    "session: served, and its client dropped out. temporary, misuse, crashed: the checker "
-                    "had trouble of its own. tls_required: in clear, where that is not allowed.",
+                    "In ten minutes: accepted, or refused by reason. credentials: a wrong name or password. "
+                    "session: logged in, and the client disconnected. temporary, misuse, crashed: the "
+                    "checker failed. tls_required: a login without TLS where TLS is required.",
                     "short",
                     {"accepted": _LOGINS, "{{reason}}": ten_minutes(FAILURES, by="reason")},
                 )
             ).span(18),
-            alerts("Alerts", "What fires, or is about to. Each names its runbook."),
+            alerts("Alerts", "Alerts that fire or are pending. Each links to its runbook."),
             timeseries(
                 "Failed share",
                 f"Of all attempts, the share that was {_FAILED_ABOUT}. And the five hosts with the highest.",
@@ -139,20 +137,20 @@ def _hosts() -> Row:
         [
             timeseries(
                 "Failed, by host",
-                f"Attempts in ten minutes that were {_FAILED_ABOUT}. The ten hosts with most.",
+                f"Attempts in ten minutes that were {_FAILED_ABOUT}. The ten hosts with the most.",
                 "short",
                 {"{{instance}}": top(10, ten_minutes(FAILURES, FAILED, by="instance"))},
             ),
             timeseries(
                 "Accepted, by host",
-                "Logins in ten minutes. The ten hosts with most.",
+                "Logins in ten minutes. The ten hosts with the most.",
                 "short",
                 {"{{instance}}": top(10, ten_minutes(ATTEMPTS, ACCEPTED, by="instance"))},
             ),
             table(
                 "Hosts in this time range",
-                "What happened on each host in the time range. Open sessions, and what is used of the "
-                "limit, are of its end.",
+                "Each host over the time range. Open sessions and the share of the limit are those at its "
+                "end.",
                 {
                     "failed": grown(FAILURES, FAILED, by=_HOST),
                     "accepted": grown(ATTEMPTS, ACCEPTED, by=_HOST),
@@ -176,28 +174,28 @@ def _sessions() -> Row:
         [
             timeseries(
                 "Open sessions",
-                "Connections, and what the servers allow where the sidecars were told --sessions-limit.",
+                "Connections, and the limits of hosts with --sessions-limit.",
                 "short",
                 {"open": f"sum({_OPEN})", "allowed": f"sum({_ALLOWED})"},
             ),
             timeseries(
                 "Fullest hosts",
-                "Open sessions as a share of what the server allows. The five hosts where it is highest.",
+                "Open sessions as a share of the server's limit. The five highest.",
                 "percentunit",
                 {"{{instance}}": top(5, _FULLNESS)},
             ),
             stacked(
                 timeseries(
                     "How sessions end",
-                    "In ten minutes. killed: the popup was gone without a word. error: it could not "
-                    "fork, or the like.",
+                    "In ten minutes. killed: the popup ended without an event. error: it could not fork, or "
+                    "the like.",
                     "short",
                     {"{{ended}}": ten_minutes(SESSIONS, by="ended")},
                 )
             ),
             timeseries(
                 "How long accepted sessions last",
-                "From the connection to its end: the median (p50), and what 95 of 100 stay below (p95).",
+                "From the start of a connection to its end: p50 and p95.",
                 "s",
                 {"p50": quantile(0.5, *_DURATION), "p95": quantile(0.95, *_DURATION)},
             ),
@@ -227,8 +225,8 @@ def _tls() -> Row:
             ).span(8),
             timeseries(
                 "No TLS where it was wanted",
-                "In ten minutes. tls_failed: a handshake that came to nothing. tls_required: a login "
-                "without TLS, refused.",
+                "In ten minutes. tls_failed: the handshake failed. tls_required: a login without TLS was "
+                "refused.",
                 "short",
                 {"{{ended}}": ten_minutes(SESSIONS, 'ended=~"tls_failed|tls_required"', by="ended")},
             ).span(8),

@@ -22,7 +22,7 @@ _SEEN = "qmail_popup_build_info"
 
 
 def frame(uid: str, title: str, about: str, rows: Sequence[Row]) -> dashboard.Dashboard:
-    """Return a dashboard with these rows; uid: what its address ends in, the same for ever."""
+    """Return a dashboard with these rows; uid: what its address ends in, which never changes."""
     made = dashboard.Dashboard(title).uid(uid).description(about).tags([TAG, "mail"]).readonly()
     made = made.timezone("browser").time("now-6h", "now").refresh("1m").version(1)
     made = made.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_others()).annotation(_AlertsBuilder())

@@ -58,7 +58,7 @@ def quantile_soon(share: float) -> str:
     """Return the time that this share of the refusals within ten seconds takes; 5 where it is longer.
 
     The bound is 10.0 where Prometheus scrapes the sidecar, and 10 where a host pushes: a Pushgateway writes
-    it anew.
+    it differently.
     """
     soon = rate(REFUSALS, 'le!~"30|30.0|[+]Inf"')
     ends = f'label_replace({soon}, "le", "+Inf", "le", "10|10.0")'

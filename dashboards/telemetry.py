@@ -46,22 +46,23 @@ def _trust() -> Row:
         [
             stat(
                 "Sidecars down",
-                "Hosts that are scraped, and do not answer. Logins go on there, and are counted later.",
+                "Hosts that are scraped and do not answer. Logins continue there and are counted later.",
                 "short",
                 f"sum({_UP} == bool 0)",
                 NONE_IS_GOOD,
             ),
             stat(
                 "Events lost",
-                "In the time range: malformed, or the spool was full. These sessions are not in any number.",
+                "In the time range: malformed, or the spool was full. These sessions are not counted "
+                "anywhere.",
                 "short",
                 grown(_DROPPED, _LOST),
                 NONE_IS_GOOD,
             ),
             stat(
                 "In the spool",
-                "What popups left there because no sidecar answered. At 64 MiB on one host, its events are "
-                "lost.",
+                "Events that popups left because no sidecar answered. Beyond 64 MiB on a host, its events "
+                "are lost.",
                 "bytes",
                 f"sum({_SPOOL})",
                 SPOOLED_BYTES,
@@ -74,7 +75,7 @@ def _trust() -> Row:
             ),
             stat(
                 "Pushes failed",
-                "In the time range. Nothing is lost: the next push has all numbers.",
+                "In the time range. Nothing is lost: the next push has all totals.",
                 "short",
                 grown(_PUSHES, _FAILED),
                 NONE_IS_GOOD,
@@ -97,26 +98,23 @@ def _intake() -> Row:
             stacked(
                 timeseries(
                     "Events by source",
-                    "In ten minutes: from the socket, from the spool, where popups leave what no sidecar "
-                    "took, or "
-                    "from a log that is read.",
+                    "In ten minutes: from the socket, from the spool, or from a log that the sidecar reads.",
                     "short",
                     {"{{source}}": ten_minutes(_EVENTS, by="source")},
                 )
             ).span(6),
             timeseries(
                 "Events that did not count",
-                "In ten minutes. malformed and spool_full are lost. A duplicate is none: it came twice, "
-                "and was "
-                "counted once.",
+                "In ten minutes. malformed and spool_full are lost. A duplicate is no loss: it arrived "
+                "twice and was counted once.",
                 "short",
                 {"{{reason}}": ten_minutes(_DROPPED, by="reason")},
             ).span(6),
             timeseries(
                 "Other losses",
-                "In ten minutes, but for directories that cannot be read now. What is removed or "
-                "replaced: paths that "
-                "the sidecar uses. A commit or a text file that failed comes with the next one.",
+                "In ten minutes, except unreadable directories, which are those now. removed: paths in "
+                "use that were removed or replaced. The next commit or textfile makes up for a failed "
+                "one.",
                 "short",
                 {
                     "lines of the JSON log": ten_minutes(_LOG_LINES),
@@ -127,7 +125,7 @@ def _intake() -> Row:
                     "logs unreadable": f"sum({series(_UNREADABLE)}) or 0 * count({_SPOOL})",
                 },
             ).span(6),
-            alerts("Alerts", "What fires, or is about to. Each names its runbook."),
+            alerts("Alerts", "Alerts that fire or are pending. Each links to its runbook."),
         ],
     )
 
@@ -138,14 +136,14 @@ def _spool() -> Row:
         [
             timeseries(
                 "Spool by host",
-                "It fills while the sidecar is away, and is empty seconds after. The ten fullest.",
+                "It fills while the sidecar is down, and is empty seconds after its return. The ten fullest.",
                 "bytes",
                 {"{{instance}}": top(10, summed(_SPOOL, "instance"))},
             ),
             timeseries(
                 "Time since the last event by host",
-                "A host that is quiet for longer than its neighbours has no users, or no mirror. The ten "
-                "longest.",
+                "A host that is quiet for longer than the others has no users, or its popups send no "
+                "events. The ten longest.",
                 "s",
                 {"{{instance}}": top(10, f"max by (instance) ({_QUIET})")},
             ),
@@ -165,19 +163,20 @@ def _out() -> Row:
             ).span(6),
             timeseries(
                 "Pushes",
-                "In ten minutes, to the gateway, as the pushing hosts count them.",
+                "In ten minutes, as counted by the hosts that push.",
                 "short",
                 {"{{result}}": ten_minutes(_PUSHES, by="result")},
             ).span(6),
             timeseries(
                 "Time since the last push by host",
-                "A push is due every 15 s. A host with a pusher on demand is quiet between its sessions.",
+                "Hosts push every 15 s. A host that pushes on demand is quiet between its sessions.",
                 "s",
                 {"{{instance}}": top(10, f"max by (instance) ({_SINCE_PUSH})")},
             ).span(6),
             timeseries(
                 "Spans dropped by host",
-                "In ten minutes: the collector refused them, or the queue was full. The ten hosts with most.",
+                "In ten minutes: the collector refused them, or the queue was full. The ten hosts with "
+                "the most.",
                 "short",
                 {"{{instance}}": top(10, ten_minutes(_SPANS, by="instance"))},
             ).span(6),
@@ -191,7 +190,8 @@ def _hosts() -> Row:
         [
             table(
                 "Hosts in this time range",
-                "events, lost, failed pushes and dropped spans: in the time range. The rest: at its end.",
+                "events, lost, failed pushes and dropped spans are those in the time range, the rest "
+                "those at its end.",
                 {
                     "lost": grown(_DROPPED, _LOST, by=_HOST),
                     "events": grown(_EVENTS, by=_HOST),
