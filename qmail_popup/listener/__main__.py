@@ -48,7 +48,7 @@ def main(argv: Sequence[str], environ: Mapping[bytes, bytes]) -> int:
         settings,
         environment(inherited, {}),
         listeners=listeners,
-        open_files=_raise_open_files(options, settings),
+        open_files=_raise_open_files(options),
         log=log,
         user=user,
     )
@@ -111,11 +111,10 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _raise_open_files(options: Options, settings: Settings) -> tuple[int, int]:
+def _raise_open_files(options: Options) -> tuple[int, int]:
     """Allow as many descriptors as may be, and say so where they may be too few; the limits as they were."""
     soft, hard = privileges.raise_open_files()
-    links = options.connections + options.sessions if settings.sidecar else 0
-    needed = options.connections + 2 * options.sessions + links + _SPARE
+    needed = options.connections + 3 * options.sessions + _SPARE  # a client, a pipe and a sidecar's each
     if hard != resource.RLIM_INFINITY and hard < needed:
         complain(f"{needed} descriptors may be needed, and the limit is {hard}: see ulimit -Hn")
     return soft, hard

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED
+from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED, Frame
 from qmail_popup.wire import wipe
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
@@ -20,6 +20,7 @@ _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # of a TCP socket that throws away what it takes, tcp(7)
 _ROOM = protocol.MAX_LINE + 1  # to tell that a line was longer
 
+_NO_IDENTITY = bytes(24)
 LOGIN = "login"  # what comes of a connection that does not end
 
 
@@ -76,7 +77,7 @@ class Connection:
         self.peer, self.number, self.client = peer, number, client
         self.origin, self.start, self.greeted = origin, start, 0
         self.local = client
-        self.identity = b""
+        self.identity = _NO_IDENTITY
         self.unsent, self._last = b"", ""
         self._begun: bytearray | None = None  # of a line whose end has not come
         self._length = 0  # of that line
@@ -89,7 +90,7 @@ class Connection:
     def greet(self) -> str:
         """Send the first reply; how the session ended, if it did."""
         ended = self._send(self.state.greeting())
-        self.greeted = monotonic_ns()
+        self.greeted = 0 if ended else monotonic_ns()
         return ended
 
     def flush(self) -> str:
@@ -113,6 +114,26 @@ class Connection:
         buffer.wipe(size)
         self.peer.recv_into(buffer.bytes, taken, _TAKE)
         return outcome or (DISCONNECTED if self._length > MAX_SKIPPED else "")
+
+    def frame(
+        self, kind: int, word: int, reached: int, *, name: bytes = b"", secret: bytearray | memoryview
+    ) -> Frame:
+        """Return what is to be told of it."""
+        return Frame(
+            kind,
+            word,
+            self.number,
+            self.identity[:16],
+            self.identity[16:],
+            self.origin,
+            self.start,
+            self.greeted,
+            reached,
+            self.client,
+            self.local,
+            name,
+            secret,
+        )
 
     def close(self) -> None:
         """Let the client go, and wipe what it had begun to say."""

@@ -27,11 +27,15 @@ class Room:
         idle: float,
         timed_out: Callable[[Connection], None],
         refused: Callable[[Connection], None],
+        rung: Callable[[], None],
     ) -> None:
-        """bells: of all workers; slot: which one is ours; idle: seconds that a client may be silent."""
+        """bells: of all workers; slot: which one is ours; idle: seconds that a client may be silent.
+
+        rung: called where another process has rung ours
+        """
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
         self._column, self._bells, self._slot = column, bells, slot
-        self._refused = refused
+        self._refused, self._rung = refused, rung
         self._silent: Deadlines[Connection] = Deadlines(idle, timed_out)
         loop.timers.append(self._silent)
         loop.watch(bells[slot], self)
@@ -71,3 +75,4 @@ class Room:
         """Do what another worker asks for."""
         os.eventfd_read(self._bells[self._slot])
         self.make()
+        self._rung()

@@ -181,6 +181,10 @@ class Supervisor:
         child.pid, child.control, child.due = 0, None, now + pause
         if child is not self._spawner:
             self._census.clear(self._workers.index(child))
+            for (
+                bell
+            ) in self._bells:  # of a client that waits the kernel may have told only the one that has ended
+                os.eventfd_write(bell, 1)
         else:
             self._census.clear(self._options.workers)
 

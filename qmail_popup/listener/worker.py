@@ -25,7 +25,6 @@ from qmail_popup.listener.frames import (
     SLOTS,
     TIMEOUT,
     TLS_REQUIRED,
-    Frame,
 )
 from qmail_popup.listener.frames import LOGIN as LOGIN_FRAME
 from qmail_popup.listener.loop import ALONE, IN, OUT, Deadlines, Loop
@@ -36,7 +35,6 @@ from qmail_popup.listener.session import timestamp
 from qmail_popup.settings import Settings
 
 _PAUSE_SECONDS = 0.1  # where no descriptor is left
-_NO_IDENTITY = bytes(24)
 
 
 class _Door:
@@ -80,6 +78,7 @@ class Worker:
             idle=settings.idle_timeout,
             timed_out=lambda connection: self._end(connection, TIMEOUT),
             refused=lambda connection: self._end(connection, REFUSED),
+            rung=self._accept_all,
         )
         self._slow: Deadlines[Connection] = Deadlines(
             settings.login_timeout, lambda connection: self._end(connection, TIMEOUT)
@@ -135,11 +134,17 @@ class Worker:
         """Accept who waits already, and nobody behind them."""
         self._is_draining = True
         self._loop.forget(self._control.fileno())
+        self._accept_all()
         for door in self._doors:
             self._loop.forget(door.peer.fileno())
+            door.peer.close()
+        self._doors.clear()
+
+    def _accept_all(self) -> None:
+        """Take all who wait: the kernel may have told of them a worker that has ended since."""
+        for door in self._doors:
             while self._accept(door):
                 pass
-            door.peer.close()
 
     def _accept(self, door: _Door) -> bool:
         """Take one who waits at a listening socket; False where nobody does, or nobody can be taken."""
@@ -195,8 +200,8 @@ class Worker:
         method = METHODS.index(login.method)
         self._forget(connection)
         self._loop.forget(connection.peer.fileno())
-        frame = _frame(
-            connection, LOGIN_FRAME, method, time.monotonic_ns(), name=login.name, secret=login.secret
+        frame = connection.frame(
+            LOGIN_FRAME, method, time.monotonic_ns(), name=login.name, secret=login.secret
         )
         self._outbox.put(frame, connection.peer)
 
@@ -214,37 +219,10 @@ class Worker:
 
     def _tell(self, connection: Connection, kind: int, word: int = 0) -> None:
         reached = time.monotonic_ns() if kind == END else 0
-        self._outbox.put(_frame(connection, kind, word, reached, secret=bytearray()))
+        self._outbox.put(connection.frame(kind, word, reached, secret=bytearray()))
 
     def _give_up(self) -> None:
         """End what is open: the spawner has ended, and nobody is there to start another."""
         for connection in list(self._slow):
             self._end(connection, DISCONNECTED)
         self._outbox.clear()
-
-
-def _frame(  # noqa: PLR0913  what a frame holds
-    connection: Connection,
-    kind: int,
-    word: int,
-    reached: int,
-    *,
-    name: bytes = b"",
-    secret: bytearray | memoryview,
-) -> Frame:
-    identity = connection.identity or _NO_IDENTITY
-    return Frame(
-        kind,
-        word,
-        connection.number,
-        identity[:16],
-        identity[16:],
-        connection.origin,
-        connection.start,
-        connection.greeted,
-        reached,
-        connection.client,
-        connection.local,
-        name,
-        secret,
-    )

@@ -254,3 +254,16 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
             assert _SERVED == listener.talk(LOGIN)
         listener.wait_for_records(20)
         until(lambda: [] == processes.children(listener.spawner()))
+
+
+def test_a_client_that_a_dead_worker_was_told_of(tmp_path: Path) -> None:
+    """The kernel wakes one worker for a client; where that is killed the other ones take the client."""
+    with Listener(tmp_path, "--workers", "2") as listener:
+        one, other = listener.workers()
+        for pid in (one, other):
+            os.kill(pid, signal.SIGSTOP)
+        with listener.connect() as peer:
+            os.kill(one, signal.SIGKILL)
+            os.kill(other, signal.SIGCONT)
+            peer.sendall(LOGIN)
+            assert _SERVED == read_all(peer)
