@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
-from observability import inspection, options
 from observability.errors import UnusableError
-from observability.inspection import Inspection
-from observability.options import TLS, Gateway
+from observability.options import inspection, kinds
+from observability.options.inspection import Inspection
+from observability.options.kinds import TLS, Gateway
 from observability.privacy import CLIENT_ADDRESSES, USER_NAMES
 
 PROGRAM = "qmail-popup-sidecar"
@@ -124,7 +124,7 @@ def _spans_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
     for name, value in asked.items():
         if name.endswith("_ENDPOINT"):
             try:
-                options.collector(value)
+                kinds.collector(value)
             except ValueError as error:
                 raise UnusableError(f"{name}: {error}") from None
         if name.endswith("_PROTOCOL") and value != _PROTOCOL and "_LOGS_" not in name:
@@ -190,52 +190,52 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "--socket": _taking("PATH", options.path, f"where popups connect ({_DEFAULTS['socket']})"),
+        "--socket": _taking("PATH", kinds.path, f"where popups connect ({_DEFAULTS['socket']})"),
         "--spool": _taking(
-            "DIR", options.path, f"where popups leave what they cannot send ({_DEFAULTS['spool']})"
+            "DIR", kinds.path, f"where popups leave what they cannot send ({_DEFAULTS['spool']})"
         ),
         "--state": _taking(
-            "FILE", options.resolved, f"totals, and which sessions were counted ({_DEFAULTS['state']})"
+            "FILE", kinds.resolved, f"totals, and which sessions were counted ({_DEFAULTS['state']})"
         ),
-        "--listen": _taking("HOST:PORT", options.address, "where /metrics is served (127.0.0.1:9110)"),
-        "--tls-cert": _taking("FILE", options.path, "serve /metrics over TLS with this certificate"),
-        "--tls-key": _taking("FILE", options.path, "and with this key"),
+        "--listen": _taking("HOST:PORT", kinds.address, "where /metrics is served (127.0.0.1:9110)"),
+        "--tls-cert": _taking("FILE", kinds.path, "serve /metrics over TLS with this certificate"),
+        "--tls-key": _taking("FILE", kinds.path, "and with this key"),
         "--tls-client-ca": _taking(
-            "FILE", options.path, "and only to clients with a certificate of this authority"
+            "FILE", kinds.path, "and only to clients with a certificate of this authority"
         ),
-        "--push": _taking("URL", options.gateway, "push to this Pushgateway, as http://HOST[:PORT]"),
+        "--push": _taking("URL", kinds.gateway, "push to this Pushgateway, as http://HOST[:PORT]"),
         "--push-interval": _taking(
-            "SECONDS", options.seconds, "how often to push, and to write the textfile (15)"
+            "SECONDS", kinds.seconds, "how often to push, and to write the textfile (15)"
         ),
         "--push-credentials": _taking(
-            "FILE", options.path, "file with user:password for the gateway in its first line"
+            "FILE", kinds.path, "file with user:password for the gateway in its first line"
         ),
         "--instance": _taking(
-            "NAME", options.instance, "name of this host on the gateway and in OTLP (its host name)"
+            "NAME", kinds.instance, "name of this host on the gateway and in OTLP (its host name)"
         ),
         "--delete-group": _flag("remove this host's group from the gateway, and exit"),
         "--once": _flag("count and push the events in the spool until no more arrive, and exit"),
-        "--textfile": _taking("FILE", options.textfile, "write all metrics to this file, for node_exporter"),
-        "--sessions-limit": _taking("N", options.sessions, "the limit given to tcpserver -c, for alerts"),
+        "--textfile": _taking("FILE", kinds.textfile, "write all metrics to this file, for node_exporter"),
+        "--sessions-limit": _taking("N", kinds.sessions, "the limit given to tcpserver -c, for alerts"),
         "--read-log": {
-            **_taking("PATH", options.resolved, "count the records of this log; may be given several times"),
+            **_taking("PATH", kinds.resolved, "count the records of this log; may be given several times"),
             "action": "append",
         },
         "--read-log-from": _word(("end", "start"), "where to begin in a log that was not read before (end)"),
         "--refusal-seconds": _taking(
             "SECONDS",
-            options.seconds,
+            kinds.seconds,
             "for older popups: refusals within this time are wrong passwords (10)",
         ),
         "--json-log": _flag("write a line of JSON for each session to stdout"),
         "--user-names": _word(USER_NAMES, "how log and spans show user names (hash)"),
         "--client-addresses": _word(CLIENT_ADDRESSES, "how log and spans show client addresses (plain)"),
         "--otlp": _taking(
-            "URL", options.collector, "send spans to this base URL, like OTEL_EXPORTER_OTLP_ENDPOINT"
+            "URL", kinds.collector, "send spans to this base URL, like OTEL_EXPORTER_OTLP_ENDPOINT"
         ),
         "--otlp-metrics": _flag("send metrics there too"),
         "--sample-accepted": _taking(
-            "PART", options.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
+            "PART", kinds.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
         ),
         "--reset-state": _flag("move the state aside, and end"),
     }

@@ -14,7 +14,7 @@ from observability.arrivals.listener import OTHER_DESCRIPTORS
 from observability.check.places import is_running
 from observability.check.problem import May, Problem, file, secret
 from observability.errors import UnusableError, describe
-from observability.options import TLS
+from observability.options.kinds import TLS
 from observability.prometheus.endpoint import server_context
 from observability.pushgateway import group
 from observability.settings import Settings

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from observability.errors import UnusableError, describe
-from observability.options import TLS
+from observability.options.kinds import TLS
 from observability.prometheus.client import Client, Pages
 from observability.prometheus.pages import METRICS
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import h11
 
 from observability.errors import UnusableError
-from observability.options import Gateway
+from observability.options.kinds import Gateway
 from observability.settings import Settings
 from qmail_popup import VERSION
 

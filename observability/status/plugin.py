@@ -6,7 +6,7 @@ name=value[unit];warning;critical;min;max.
 
 from collections.abc import Sequence
 
-from observability.inspection import MEASURES, Threshold
+from observability.options.inspection import MEASURES, Threshold
 from observability.status import wrong
 from observability.status.snapshot import Snapshot
 

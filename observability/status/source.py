@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from observability.arrivals.spool import Spool
 from observability.errors import UnusableError, describe
-from observability.options import TLS
+from observability.options.kinds import TLS
 from observability.prometheus.collector import PREFIX
 from observability.settings import Settings
 from observability.status import overview

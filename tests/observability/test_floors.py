@@ -27,6 +27,7 @@ FLOORS = [
     "pushgateway",
     "otlp",
     "status",
+    "check",
     "__main__",
 ]
 _PACKAGE = CHECKOUT / "observability"

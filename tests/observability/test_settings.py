@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from observability import options
 from observability.errors import UnusableError
-from observability.inspection import Inspection
-from observability.options import TLS
+from observability.options import kinds
+from observability.options.inspection import Inspection
+from observability.options.kinds import TLS
 from observability.settings import Settings, parse
 from tests.support.sidecar import CHECKOUT
 
@@ -63,7 +63,7 @@ def test_everything_may_be_said() -> None:
         host="::1",
         port=0,
         tls=TLS(Path("/c"), Path("/k"), Path("/a")),
-        push=options.gateway("http://gateway:9091"),
+        push=kinds.gateway("http://gateway:9091"),
         push_interval=2.5,
         push_credentials=Path("/u"),
         instance="mx",

@@ -14,7 +14,7 @@ import h11
 import pytest
 
 from observability.errors import UnusableError
-from observability.options import TLS
+from observability.options.kinds import TLS
 from observability.prometheus import client, endpoint
 from observability.prometheus.endpoint import Endpoint
 from observability.prometheus.pages import Answer

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from observability.errors import UnusableError
-from observability.options import gateway
+from observability.options.kinds import gateway
 from observability.pushgateway.group import Group
 
 URL = "https://push.example.org/way/"

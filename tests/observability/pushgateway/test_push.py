@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from observability.options import gateway as parse
+from observability.options.kinds import gateway as parse
 from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing, Result
 from tests.support import authority

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from observability.event import build
 from observability.log.reports import Report
-from observability.options import gateway as gateway_of
+from observability.options.kinds import gateway as gateway_of
 from observability.pushgateway.group import Group
 from observability.pushgateway.push import Pushing
 from observability.pushgateway.thread import PushThread

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from observability.inspection import Threshold
+from observability.options.inspection import Threshold
 from observability.status.plugin import judge, measure
 from observability.status.snapshot import Snapshot
 from tests.support.snapshots import NOW, accepted, refused, snapshot

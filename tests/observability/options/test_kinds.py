@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from observability import options
+from observability.options import kinds
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from observability import options
 )
 def test_a_url_is_taken_apart(url: str, host: str, port: int, prefix: str) -> None:
     """A scheme's own port goes without saying, and so does a slash at the end."""
-    gateway = options.gateway(url)
+    gateway = kinds.gateway(url)
     assert (host, port, prefix) == (gateway.host, gateway.port, gateway.prefix)
     assert url.startswith("https") == gateway.is_secure
 
@@ -46,14 +46,14 @@ def test_a_url_is_taken_apart(url: str, host: str, port: int, prefix: str) -> No
 def test_what_is_no_gateway_is_refused(url: str) -> None:
     """Whatever could not be asked, or would ask for something else, is no gateway."""
     with pytest.raises(ValueError, match=r"gateway|not a URL"):
-        options.gateway(url)
+        kinds.gateway(url)
 
 
 @pytest.mark.parametrize("url", ["http://bob:geheim@push.example.org", "http://bob:geheim@push:port"])
 def test_a_password_in_a_url_is_refused_and_not_shown(url: str) -> None:
     """The refusal of a URL with a password does not spread the password."""
     with pytest.raises(ValueError, match="URL") as refused:
-        options.gateway(url)
+        kinds.gateway(url)
     assert "geheim" not in str(refused.value)
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
@@ -61,7 +61,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://collector:4318", "https://[2001:db8::1]/base/"])
 def test_a_collector_is_any_http_url(url: str) -> None:
     """It is used as it stands."""
-    assert url == options.collector(url)
+    assert url == kinds.collector(url)
 
 
 @pytest.mark.parametrize(
@@ -71,44 +71,44 @@ def test_a_collector_is_any_http_url(url: str) -> None:
 def test_what_is_no_collector_is_refused(url: str) -> None:
     """Whatever nothing could be sent to."""
     with pytest.raises(ValueError, match="has to be a URL"):
-        options.collector(url)
+        kinds.collector(url)
 
 
 def test_a_collector_with_a_password_is_not_shown() -> None:
     """The refusal says where credentials belong."""
     with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_HEADERS") as refused:
-        options.collector("http://bob:geheim@collector")
+        kinds.collector("http://bob:geheim@collector")
     assert "geheim" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("read", "text"),
     [
-        (options.path, ""),
-        (options.path, "a\0b"),
-        (options.resolved, ""),
-        (options.textfile, ""),
-        (options.textfile, "/"),
-        (options.textfile, "/dev/full"),
-        (options.textfile, "/metrics/qmail-popup.prom.txt"),
-        (options.textfile, "/metrics/.prom"),
-        (options.address, "9110"),
-        (options.address, ":9110"),
-        (options.address, "localhost:"),
-        (options.address, "localhost:65536"),
-        (options.address, "localhost:-1"),
-        (options.share, "1.1"),
-        (options.share, "nan"),
-        (options.share, "most"),
-        (options.seconds, "0"),
-        (options.seconds, "nan"),
-        (options.seconds, "86401"),
-        (options.sessions, "0"),
-        (options.sessions, "-1"),
-        (options.sessions, "many"),
-        (options.instance, ""),
-        (options.instance, ".."),
-        (options.instance, "a/b"),
+        (kinds.path, ""),
+        (kinds.path, "a\0b"),
+        (kinds.resolved, ""),
+        (kinds.textfile, ""),
+        (kinds.textfile, "/"),
+        (kinds.textfile, "/dev/full"),
+        (kinds.textfile, "/metrics/qmail-popup.prom.txt"),
+        (kinds.textfile, "/metrics/.prom"),
+        (kinds.address, "9110"),
+        (kinds.address, ":9110"),
+        (kinds.address, "localhost:"),
+        (kinds.address, "localhost:65536"),
+        (kinds.address, "localhost:-1"),
+        (kinds.share, "1.1"),
+        (kinds.share, "nan"),
+        (kinds.share, "most"),
+        (kinds.seconds, "0"),
+        (kinds.seconds, "nan"),
+        (kinds.seconds, "86401"),
+        (kinds.sessions, "0"),
+        (kinds.sessions, "-1"),
+        (kinds.sessions, "many"),
+        (kinds.instance, ""),
+        (kinds.instance, ".."),
+        (kinds.instance, "a/b"),
     ],
 )
 def test_what_makes_no_sense_is_refused(read: Callable[[str], object], text: str) -> None:
@@ -121,9 +121,9 @@ def test_the_state_is_where_its_links_lead(tmp_path: Path) -> None:
     """Its companions stand beside the file itself; what does not exist yet may be named."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    assert tmp_path / "real" / "state" == options.resolved(f"{tmp_path}/link/state")
+    assert tmp_path / "real" / "state" == kinds.resolved(f"{tmp_path}/link/state")
     (tmp_path / "real" / "state").write_bytes(b"")
-    assert tmp_path / "real" / "state" == options.resolved(f"{tmp_path}/link/state")
+    assert tmp_path / "real" / "state" == kinds.resolved(f"{tmp_path}/link/state")
 
 
 def test_a_loop_of_links_leads_nowhere(tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ def test_a_loop_of_links_leads_nowhere(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     for text in (f"{loop}", f"{loop}/state"):
         with pytest.raises(ValueError, match="loop"):
-            options.resolved(text)
+            kinds.resolved(text)
