@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.compose import DEPLOY, services
 from tests.support.keeper import Keeper
@@ -30,9 +31,20 @@ def test_a_login_as_the_head_of_the_file_tells_is_served_and_counted(installed: 
             [word.replace("1110", str(port)) for word in curl.split()], capture_output=True, check=True
         )
         assert (DEPLOY / "compose/welcome").read_bytes().splitlines() == done.stdout.splitlines()[:5]
+        metrics = urlsplit(keeper.url).port or 0
+        assert [True, True] == [_is_healthy("popup", 1110, port), _is_healthy("sidecar", 9110, metrics)]
+        assert [False, False] == [_is_healthy("popup", 1110, 1), _is_healthy("sidecar", 9110, 1)]
         until(lambda: "Accept::AUTH::User P:POP3" in log.read_text())
         until(lambda: 1 == counts(keeper.numbers(), "auth_attempts_total").total())
         assert 40 == counts(keeper.numbers(), "sessions_limit").total()
+
+
+def _is_healthy(name: str, number: int, port: int) -> bool:
+    """Run a service's health check, on the port that it has here."""
+    kind, *command = services()[name]["healthcheck"]["test"]
+    assert "CMD" == kind
+    here = [word.replace(str(number), str(port)) for word in command]
+    return subprocess.run(here, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def _lay_out(scratch: Path) -> None:
