@@ -7,7 +7,6 @@ At every tick the spool is drained, the store synced, and each periodic task don
 fails alone: it is logged once, what a sink missed is counted, and all the others go on.
 """
 
-import select
 import sqlite3
 import time
 from collections import Counter
@@ -244,10 +243,3 @@ class Loop:
         for _, what in self._batch:
             if isinstance(what, Malformed):
                 self._malformed = f"an event was malformed: {what.reason}"
-
-
-def stopped(descriptor: int) -> Callable[[float], bool]:
-    """Return what tells whether a descriptor has become readable, after so many seconds at most."""
-    stop = select.poll()
-    stop.register(descriptor, select.POLLIN)
-    return lambda timeout: bool(stop.poll(timeout * 1000))

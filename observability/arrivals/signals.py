@@ -5,6 +5,7 @@ descriptor, and files are read in a thread, for a file system may hang.
 """
 
 import contextlib
+import select
 import signal
 import socket
 import threading
@@ -30,6 +31,13 @@ def stop_signals() -> Iterator[int]:
         for number in _STOPPING:
             signal.signal(number, stop)
         yield reading.fileno()
+
+
+def stopped(descriptor: int) -> Callable[[float], bool]:
+    """Return what tells whether a descriptor has become readable, after so many seconds at most."""
+    stop = select.poll()
+    stop.register(descriptor, select.POLLIN)
+    return lambda timeout: bool(stop.poll(timeout * 1000))
 
 
 class Reload:

@@ -1,1 +1,1 @@
-"""The command line's options: each kind of value, and those that only look at a sidecar."""
+"""The options of the command line: kinds of values, tables, and those that only look at a sidecar."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from observability.errors import HeldError, UnusableError, describe
-from observability.settings import DEFAULT_SPOOL
+from observability.options.table import DEFAULT_SPOOL
 
 _ERROR = "pusher.error"
 _MODE = 0o640

@@ -28,6 +28,7 @@ FLOORS = [
     "otlp",
     "status",
     "check",
+    "assembly",
     "__main__",
 ]
 _PACKAGE = CHECKOUT / "observability"
