@@ -1,13 +1,15 @@
 """The page and the history of a sidecar that runs."""
 
 import json
+import sqlite3
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from observability.event import build
 from observability.status.overview import of_json, to_json
-from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
+from tests.support.sidecar import REJECTED, RunningSidecar, connect, deliver, fields
 from tests.support.snapshots import NOW, accepted, refused, snapshot
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -57,6 +59,21 @@ def test_what_is_wrong_is_told_without_what_it_concerns(tmp_path: Path) -> None:
     assert "The last push failed. The sidecar&#x27;s log says why." in text
     assert "127.0.0.1:1" not in text
     assert "127.0.0.1:1" in sidecar.said
+
+
+def test_a_store_that_takes_nothing_is_told(tmp_path: Path) -> None:
+    """While it lasts; the page is served all the same, and says what was committed before."""
+    with RunningSidecar(tmp_path) as sidecar:
+        deliver(sidecar.socket, build(fields()))
+        with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with connect(sidecar.socket, build(fields())) as waiting:
+                assert eventually(lambda: "The store takes no commits" in asked(sidecar, "/")[1])
+                assert '<td class="n">1</td>' in asked(sidecar, "/")[1]
+                other.execute("ROLLBACK")
+                assert waiting.recv(1)
+        assert eventually(lambda: "Nothing is wrong right now." in asked(sidecar, "/")[1])
+        assert '<td class="n">2</td>' in asked(sidecar, "/")[1]
 
 
 def test_the_history_as_json_is_the_history() -> None:
