@@ -26,8 +26,8 @@ def store(path: Path, now: float) -> Counter[Series]:
     sessions = 0
     with opened(path, time.clocks()) as made:
         history = History(made, lambda: time.now, lambda: sessions)
+        history.tick()
         for ago in range(MINUTES, 0, -1):
-            history.tick()
             if ago not in _GAP:
                 added = _minute(chance, time.now, ago)
                 sessions = round(added[families.SESSIONS.name, "accepted", "POP3"] * 1.4)
