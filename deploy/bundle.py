@@ -21,6 +21,7 @@ NOW = (
 )
 LATER = (
     "qmail_popup.tls",
+    "qmail_popup.login",
     "qmail_popup.subprogram",
     "qmail_popup.record",
     "qmail_popup.reasons",

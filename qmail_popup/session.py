@@ -3,14 +3,12 @@
 Owns the order of things: a reply, then the record; the network closed before anything waits for a log; and
 which signals wait from when on, so that a login, once begun, gets its record and its event, whoever has gone.
 Each action is one function that returns None to go on, or the word for how the session ended: accepted,
-rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error. The modules for TLS, the
-subprogram and the record are imported when they are used: a session without a login has no need of them.
+rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error. The modules for TLS, logins
+and the record are imported when they are used: a session without a login has no need of them.
 """
 
-import posix
-
 from qmail_popup import protocol
-from qmail_popup.settings import EXITS, TLS_DESCRIPTORS
+from qmail_popup.settings import TLS_DESCRIPTORS
 from qmail_popup.wire import IN, OUT, Wire, wipe
 
 TYPE_CHECKING = False
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import ClassVar, Protocol
 
-    from qmail_popup import subprogram, tls
+    from qmail_popup import login, subprogram, tls
     from qmail_popup.settings import Settings
 
     class Observer(Protocol):
@@ -36,7 +34,6 @@ else:
 
 # sslserver sends SIGTERM as soon as its client or its pipe has gone: it is to find what is begun done.
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_MAX_SHOWN = 255  # bytes of the subprogram's name, on descriptor 2
 EXIT_STATUS = {"accepted": 0, "quit": 0}  # 1 for all others
 
 
@@ -78,7 +75,7 @@ class Session:
             tls=settings.tls_on,
             resp_codes=settings.resp_codes,
         )
-        self._subprogram: subprogram.Subprogram | None = None
+        self._attempt: login.Login | None = None
         self.ended = self.failure = self.reason = ""
         self.record = b""
         self.outcome: subprogram.Outcome | None = None
@@ -166,7 +163,7 @@ class Session:
         return None
 
     def _login(self, _gone: str | None) -> str | None:
-        """Start the subprogram and hand the credentials over; what it makes of them is for `_decide`."""
+        """Have the subprogram started; what it decides is for `_decide`."""
         self._hold_signals()
         self.credentials = self._clock()
         self._wire.deadline = None
@@ -175,76 +172,35 @@ class Session:
         if watch := self._handshake or self._sigterm:
             watch.release()  # in the subprogram a signal that was ignored would be at its default
         try:
-            from qmail_popup import subprogram
+            from qmail_popup import login, subprogram
         except (ImportError, OSError):  # no descriptor is left to read it with, and so none for a pipe
-            import errno
-
-            return self._unable("pipe", errno.EMFILE)
-        self._subprogram = subprogram.start(
-            self._settings.subprogram,
-            subprogram.environment(self._inherited(), self._handshake.answer if self._handshake else {}),
-            sigmask=(self._inherited_mask or set()).difference(_HELD),
-            keep_stderr=self._settings.keep_stderr,
-            clock=self._clock,
-        )
-        login = self._state.credentials
-        self._subprogram.hand_over(login.name, login.secret, self._state.timestamp)
+            return self._fail("pipe", protocol.unable("pipe", resp_codes=self._settings.resp_codes))
+        self._attempt = login.Login(self._settings, self._state.credentials, self.credentials, self._clock)
+        told = self._handshake.answer if self._handshake else {}
+        environ = subprogram.environment(self._inherited(), told)
+        self._attempt.start(self._state.timestamp, environ, (self._inherited_mask or set()).difference(_HELD))
         return None
 
     def _inherited(self) -> "Mapping[bytes, bytes]":
         return self._observer.environment(self._environ) if self._observer else self._environ
 
     def _decide(self) -> str | None:
-        """Wait for the subprogram, if there is one, and tell client and log what became of the login."""
-        if not self._subprogram:
+        """Wait for the subprogram, if there is one, and tell client, log and operator what it decided."""
+        if not self._attempt:
             return None
-        outcome = self.outcome = self._subprogram.wait()
-        if outcome.failure:
-            return self._unable(outcome.failure, outcome.error)
-        login = self._state.credentials
-        if outcome.status == 0:
-            self._log(b"Accept::AUTH::%s" % login.method, login.name)
-            return "accepted"
-        return self._refuse(outcome)
-
-    def _refuse(self, outcome: "subprogram.Outcome") -> str:
-        from qmail_popup import reasons
-
-        login = self._state.credentials
-        self.reason, mistake = reasons.of(outcome, self.credentials, self._settings)
-        code = reasons.RESPONSE_CODES[self.reason] if self._settings.resp_codes else b""
-        self._wire.reply(protocol.refusal(outcome.status, code))
-        self._log(b"Reject::AUTH::%s" % login.method, login.name)
-        if outcome.error:
-            self._cannot(b"run", outcome.error)
-        if mistake:
-            self._write_stderr(b"%s is ignored: %s" % (EXITS, mistake))
-        return "crashed" if self.reason == reasons.CRASHED else "rejected"
-
-    def _unable(self, failure: str, error: int | None) -> str:
-        """Tell the client, and the operator, that the subprogram could not be started."""
-        ended = self._fail(failure, protocol.unable(failure, resp_codes=self._settings.resp_codes))
-        self._cannot(b"start", error or 0)
-        return ended
+        self.outcome = self._attempt.wait()
+        self.reason, self.failure = self._attempt.reason, self._attempt.failure
+        self._wire.reply(self._attempt.reply)
+        if self._attempt.verdict:
+            self._log(self._attempt.verdict, self._state.credentials.name)
+        self._attempt.complain(self.descriptors())
+        return self._attempt.ended
 
     def _fail(self, failure: str, reply: bytes) -> str:
         """Tell the client of a failure of our own; there is no record of it."""
         self.failure = failure
         self._wire.reply(reply)
         return "error"
-
-    def _cannot(self, what: bytes, error: int) -> None:
-        program = self._settings.subprogram[0][:_MAX_SHOWN]
-        self._write_stderr(b"cannot %s %s: %s" % (what, program, posix.strerror(error).encode()))
-
-    def _write_stderr(self, text: bytes) -> None:
-        """Write a line to descriptor 2, unless that is the TLS server's; where nothing can be read, none."""
-        try:
-            from qmail_popup import stderr
-        except (ImportError, OSError):
-            return
-        if stderr.STDERR not in self.descriptors():
-            stderr.log(text)
 
     def _log(self, verdict: bytes, name: bytes) -> None:
         from qmail_popup import record

@@ -18,6 +18,7 @@ POPUP = [
     "executable",
     "session",
     "record",
+    "login",
     "reasons",
     "subprogram",
     "tls",
@@ -198,7 +199,7 @@ def test_what_importing_the_popup_loads() -> None:
     assert own | {"select"} == loaded("import qmail_popup.__main__") - {"posix", "time", "_signal"}
 
 
-@pytest.mark.parametrize("name", ["__main__", "tls", "subprogram", "record", "reasons", "stderr"])
+@pytest.mark.parametrize("name", ["__main__", "tls", "login", "subprogram", "record", "reasons", "stderr"])
 def test_nothing_dear_is_loaded(name: str) -> None:
     """What a session with a login or with TLS loads besides is as cheap."""
     modules = loaded(f"import qmail_popup.{name}")

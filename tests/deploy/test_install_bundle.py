@@ -49,7 +49,7 @@ def test_tracebacks_name_the_module(installed: Path) -> None:
 # What each session imports besides what every interpreter does: the promise of a fast start. What is run at
 # once of the bundle is not imported; it is the list above.
 QUIT: tuple[str, ...] = ("gc", "select")
-DONE = ("errno", "qmail_popup.record", "qmail_popup.subprogram")
+DONE = ("errno", "qmail_popup.login", "qmail_popup.record", "qmail_popup.subprogram")
 
 
 def imports(popup: Popup) -> list[str]:

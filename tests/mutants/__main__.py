@@ -35,6 +35,7 @@ TESTS = {
     "qmail_popup/tls.py": "tests/qmail_popup/test_tls*.py",
     "qmail_popup/__main__.py": "tests/qmail_popup/test_main*.py",
     "qmail_popup/session.py": "tests/qmail_popup/test_session*.py",
+    "qmail_popup/login.py": "tests/qmail_popup/test_session*.py",
     "qmail_popup/record.py": "tests/qmail_popup/test_record*.py",
     "qmail_popup/wire.py": "tests/qmail_popup/test_wire*.py",
     "observability/event.py": "tests/observability/arrivals/test_parsing*.py",
