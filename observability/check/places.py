@@ -101,7 +101,7 @@ def _store(settings: Settings, may: May) -> Iterator[Problem]:
         try:
             reading.read(path)
         except UnusableError as error:
-            yield Problem("--state", path, str(error), "put a copy back, or begin anew with --reset-state")
+            yield Problem("--state", path, str(error), "put a copy back, or start over with --reset-state")
 
 
 def _key(path: Path, may: May) -> Iterator[Problem]:

@@ -252,7 +252,7 @@ def test_a_corrupt_state_is_moved_aside(host: Systemd) -> None:
     host.boot().file(STATE).write_text("no store" * 1000)
     host.run("systemctl", "start", SIDECAR_SOCKET)
     host.run("systemctl", "stop", SIDECAR_SOCKET)
-    (block,) = commands(OPERATIONS, "Begin anew")
+    (block,) = commands(OPERATIONS, "Start over")
     said = host.try_run("sh", "-c", block)
     assert (0, "moved the state to" in said.stderr) == (said.returncode, True)
     host.run("systemctl", "start", POP3, SIDECAR)
