@@ -68,8 +68,10 @@ class Mirror:
         What can be sent without waiting is sent first; then `hang_up` lets all go who wait for the session.
         """
         block, is_sent = b"", False
+        end = time.monotonic() + ANSWER_SECONDS + SPOOL_SECONDS
         try:
-            _allow_alarm()
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was done to it before
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
             _set_alarm(ANSWER_SECONDS + SPOOL_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
@@ -81,6 +83,7 @@ class Mirror:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
                 from observability import spoolfile  # a sidecar that answers saves this import
 
+                _set_alarm(max(end - time.monotonic(), SPOOL_SECONDS) + spoolfile.waited())
                 spoolfile.leave(self._settings.spool, block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
             pass
@@ -125,10 +128,10 @@ class Mirror:
             _set_alarm(0)  # poll ends by itself: late on a busy host, where an alarm would lose the event
             if self._connection is not None and _is_answered(self._connection, deadline):
                 return True
-            left = max(0.0, deadline - time.monotonic())
-            _set_alarm(left + SPOOL_SECONDS)
-            if not left:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 break
+            _set_alarm(left + SPOOL_SECONDS)  # the next try looks a path up
             self._hang_up()
             is_sent = False
         return False
@@ -184,12 +187,6 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
         event.TLS: session.tls_variables.get(b"SSL_PROTOCOL"),
         event.CIPHER: session.tls_variables.get(b"SSL_CIPHER"),
     }
-
-
-def _allow_alarm() -> None:
-    """Have SIGALRM end this process, whatever was done to it before."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
 
 
 def _set_alarm(seconds: float) -> None:
