@@ -88,16 +88,16 @@ class Mirror:
         except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
             pass
 
-    def ensure_pusher(self, program: str, options: "Mapping[bytes, bytes]") -> None:
+    def ensure_pusher(self, program: str, options: "Mapping[bytes, bytes]", log: int | None = None) -> None:
         """Start a pusher, unless one runs: who gets the lock starts one, and hands the lock over.
 
-        program: argv[0] of this process; options: the pusher's. Comes after `finish`: a pusher that is about
-        to end looks at the spool when it has let go of the lock. Swallows every fault, as above.
+        program: argv[0] of this process; options: the pusher's; log: gets what the last one failed at.
+        After `finish`: a pusher that is about to end looks at the spool when it has let go of the lock.
         """
         try:
             from observability import spoolfile
 
-            lock = spoolfile.lock_pushers(self._settings.spool)
+            lock = spoolfile.lock_pushers(self._settings.spool, log)
             if lock is not None:
                 from observability.launch import launch
 

@@ -20,6 +20,7 @@ _MAX_ENTRIES = 1000
 _TRIES = 8  # a lock is held for as long as one write takes, or one renaming
 _PAUSE_SECONDS = 0.003
 _INTERVAL_SECONDS = 15  # of a pusher; what it lacked a moment ago it lacks now
+_MAX_ERROR = 512  # bytes
 _MODE = 0o660
 _APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
 _CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -75,13 +76,18 @@ def _left(written: int) -> bool:
     return written > len(SEPARATOR)
 
 
-def lock_pushers(directory: bytes) -> int | None:
+def lock_pushers(directory: bytes, stderr: int | None = None) -> int | None:
     """Return a descriptor that holds the pushers' lock, or None; OSError.
 
-    None where a pusher has it, and where the last one could not work and that is not long ago.
+    None where a pusher has it, and where the last one could not work and that is not long ago. Who gets it
+    writes to stderr why the last one failed, if it did: so one popup in an interval does.
     """
-    lock = _open(directory + b"/pusher.lock")
-    return lock if _locked(lock, alone=True) and not _has_failed(directory + b"/pusher.error") else None
+    lock, error = _open(directory + b"/pusher.lock"), directory + b"/pusher.error"
+    if not _locked(lock, alone=True) or _has_failed(error):
+        return None
+    if stderr is not None:
+        _log_failure(error, stderr)
+    return lock
 
 
 def _has_failed(error: bytes) -> bool:
@@ -93,15 +99,34 @@ def _has_failed(error: bytes) -> bool:
     return 0 <= age < _INTERVAL_SECONDS
 
 
+def _log_failure(error: bytes, stderr: int) -> None:
+    """Write a line that a pusher left, if it did; a link or another's file is left alone."""
+    try:
+        fd = posix.open(error, posix.O_RDONLY | _CAREFULLY)
+        line = posix.read(fd, _MAX_ERROR).partition(b"\n")[0] if _is_plain(fd) else b""
+        posix.close(fd)
+    except OSError:
+        return
+    if line:
+        from qmail_popup.stderr import log
+
+        log(b"metrics are not pushed: %s" % line, stderr)
+
+
 def _open(path: bytes) -> int:
     """Open a file for appending; OSError unless it is a regular file with one link."""
     posix.umask(0)  # of a process that is about to end; the directory says who may enter
     fd = posix.open(path, _APPEND | _CAREFULLY, _MODE)
-    status = posix.fstat(fd)
-    if status.st_mode & _TYPE != _REGULAR or status.st_nlink > 1:
+    if not _is_plain(fd):
         posix.close(fd)
         raise OSError
     return fd
+
+
+def _is_plain(fd: int) -> bool:
+    """Whether it is a regular file with one link."""
+    status = posix.fstat(fd)
+    return status.st_mode & _TYPE == _REGULAR and status.st_nlink == 1
 
 
 def _locked(fd: int, *, alone: bool = False) -> bool:

@@ -136,9 +136,19 @@ class _Observer:
             self.greeted(session)
         if not self._mirror:
             return
+        stderr = _kept(self._settings) if self._settings.pusher else None
         self._mirror.finish(session, lambda: _close(session.descriptors() | {STDERR, LOG}))
         if self._settings.pusher:
-            self._mirror.ensure_pusher(sys.argv[0], self._settings.pusher)
+            self._mirror.ensure_pusher(sys.argv[0], self._settings.pusher, stderr)
+
+
+def _kept(settings: Settings) -> int | None:
+    """Return descriptor 2 by another number, for what the last pusher failed at; None where there is none."""
+    try:
+        from qmail_popup import stderr
+    except (ImportError, OSError):  # no descriptor is left
+        return None
+    return None if STDERR in settings.tls_descriptors else stderr.kept()
 
 
 def _close(descriptors: "Iterable[int]") -> None:

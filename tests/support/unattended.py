@@ -19,6 +19,7 @@ from tests.support.waiting import TIMEOUT, until
 from tests.support.without import command
 
 INSTANCE = "mx.example.org"
+_LOGIN = b"USER bob\r\nPASS secret\r\n"
 
 # The popup starts what stands beside it: this notes that it was started, and is in more of a hurry.
 _WRAPPER = """\
@@ -77,16 +78,17 @@ class Unattended:
         """Return the pids of those that are still there."""
         return [pid for pid in self.starts() if not is_gone(pid)]
 
-    def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> None:
-        """Have so many logins at once, and wait for the end of all."""
+    def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> bytes:
+        """Have so many logins at once, and wait for the end of all; return their descriptor 2."""
         environ = {"PATH": os.environ["PATH"], **self.environment}
         argv = [*wrapper, *self.popup, "pop.example.org", *subprogram]
         popups = [
-            subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            subprocess.Popen(
+                argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
             for _ in range(count)
         ]
-        for popup in popups:
-            popup.communicate(b"USER bob\r\nPASS secret\r\n", timeout=TIMEOUT)
+        return b"".join(popup.communicate(_LOGIN, timeout=TIMEOUT)[1] for popup in popups)
 
     def settle(self) -> None:
         """Wait until no pusher is there any more."""

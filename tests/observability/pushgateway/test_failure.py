@@ -98,6 +98,38 @@ def test_popups_try_once_in_an_interval(tmp_path: Path, installed: Path) -> None
         assert 2 == len(host.starts())
 
 
+def test_a_popup_says_once_in_an_interval_what_the_last_pusher_failed_at(
+    tmp_path: Path, installed: Path
+) -> None:
+    """On descriptor 2, which a server's operator reads, and without what would garble a terminal."""
+    with Unattended(tmp_path, installed, "gopher://host") as host:
+        error = host.spool / "pusher.error"
+        until(lambda: _says(host, b"") and error.exists())
+        assert b"" == host.sessions(3)
+        error.write_bytes(b"no \x1b[31mroom\nsecond line\n")
+        before = error.stat().st_mtime - _INTERVAL
+        os.utime(error, (before, before))
+        until(lambda: _says(host, b"qmail-popup: metrics are not pushed: no ?[31mroom\n"))
+        until(lambda: error.stat().st_mtime > before)
+        assert b"" == host.sessions(3)
+
+
+def test_a_link_in_the_place_of_the_error_is_not_read(tmp_path: Path, installed: Path) -> None:
+    """Whoever may write to the spool would read any file by root's popup."""
+    (tmp_path / "secret").write_text("a secret\n")
+    with Unattended(tmp_path, installed, "gopher://host") as host:
+        (host.spool / "pusher.error").symlink_to(tmp_path / "secret")
+        os.utime(host.spool / "pusher.error", (0, 0), follow_symlinks=False)
+        until(lambda: _says(host, b"") and bool(host.starts()))
+
+
+def _says(host: Unattended, expected: bytes) -> bool:
+    """Whether one login says that; a busy machine may cut it short, and then it says nothing."""
+    said = host.sessions(1)
+    assert said in (expected, b"")
+    return expected == said
+
+
 def test_a_store_that_somebody_else_holds_is_no_failure(spool: Path) -> None:
     """Its holder may end at any time, and then the next login has to start a pusher."""
     with closing(StoreLock(spool.parent / "state.sqlite", SIDECAR)):
