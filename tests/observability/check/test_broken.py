@@ -143,7 +143,7 @@ TABLE = {
     ),
     "a state that is none": Broken(
         written("lib/state.sqlite", "garbage" * 999),
-        f"{STATE}: .*not a database; put a copy back, or begin .*",
+        f"{STATE}: .*not a database; put a copy back, or start over .*",
     ),
     "a state of the future": Broken(newer, f"{STATE}: .* of version 99, newer than .*; put a copy back, .*"),
     "a key that everybody may read": Broken(
