@@ -34,7 +34,7 @@ class Watch:
             self._poll.poll(LOOK_SECONDS * 1000)
             return
         directory = self._path if self._path.is_dir() else self._path.parent
-        # Watched again each time: the directory may have been made anew. The same one is the same watch.
+        # Watched again each time: the directory may have been replaced. If it was not, it is the same watch.
         self._libc.inotify_add_watch(self._fd, os.fsencode(directory), _CHANGES)
         self._poll.poll(LOOK_SECONDS * 1000)
         with contextlib.suppress(BlockingIOError):

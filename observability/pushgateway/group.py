@@ -1,6 +1,6 @@
 """One host's group on a Pushgateway: its path, and the credentials that go with each request.
 
-Owns the credentials, which stand in no URL, no message and no repr. Pure, but for the one file they are in.
+Owns the credentials, which are in no URL, message or repr. Pure, except that it reads the file they are in.
 """
 
 import base64
