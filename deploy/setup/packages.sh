@@ -137,7 +137,7 @@ disable_daemons() {
         while read -r daemon; do update-rc.d "$daemon" disable || true; done
 }
 
-# The lists are fetched anew only where they do not know the packages, or name files that are no longer there.
+# The lists are fetched again only if they do not know the packages, or name files that are no longer there.
 install() {
     apt_get --simulate install "$@" >/dev/null 2>&1 || apt_get update || true # if it matters, the next line says so
     apt_get install "$@" || { apt_get update && apt_get install "$@"; }

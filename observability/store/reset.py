@@ -1,4 +1,4 @@
-"""--reset-state: moves a state out of the way, so that the next sidecar begins anew."""
+"""--reset-state: moves a state out of the way, so that the next sidecar starts at 0."""
 
 from contextlib import closing
 from datetime import UTC, datetime
