@@ -73,5 +73,10 @@ def _log_plainly(_level: str, message: str) -> None:
     print(f"{PROGRAM}: {message}", file=sys.stderr)
 
 
+def start() -> int:
+    """Run main as a console script does."""
+    return main(sys.argv[1:], os.environ)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(start())

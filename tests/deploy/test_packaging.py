@@ -77,4 +77,6 @@ def test_it_runs_from_the_wheel(built: Built, tmp_path: Path) -> None:
     run(python, "-m", "pip", "install", "--quiet", built.wheel, cwd=tmp_path)
     works([python, "-m", "qmail_popup"], cwd=tmp_path)
     assert f"qmail-popup {VERSION}\n" == run(python, "-m", "qmail_popup", "--version", cwd=tmp_path)
-    assert f"qmail-popup-sidecar {VERSION}\n" == run(python, "-m", "observability", "--version", cwd=tmp_path)
+    script = tmp_path / "venv/bin/qmail-popup-sidecar"
+    for sidecar in ([python, "-m", "observability"], [script]):
+        assert f"qmail-popup-sidecar {VERSION}\n" == run(*sidecar, "--version", cwd=tmp_path)
