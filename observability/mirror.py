@@ -26,6 +26,9 @@ else:
 
 ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
 SPOOL_SECONDS = 0.05  # behind them, for the spool; 300 ms in all from the last reply and the record
+# To send and to close, which hangs only where the socket or the log is on a file system that does. A busy host may
+# take the processor away right then, from a popup whose event has not left yet: so it is long.
+LEAVE_SECONDS = 1.0
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
@@ -72,7 +75,7 @@ class Mirror:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was done to it before
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-            _set_alarm(ANSWER_SECONDS + SPOOL_SECONDS)
+            _set_alarm(LEAVE_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above
