@@ -26,9 +26,7 @@ else:
 
 ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
 SPOOL_SECONDS = 0.05  # behind them, for the spool; 300 ms in all from the last reply and the record
-# To send and to close, which hangs only where the socket or the log is on a file system that does. A busy host may
-# take the processor away right then, from a popup whose event has not left yet: so it is long.
-LEAVE_SECONDS = 1.0
+LEAVE_SECONDS = 1.0  # to send and to close: long, as a busy host may take the processor away right then
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram

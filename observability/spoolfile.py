@@ -124,9 +124,9 @@ def _open(path: bytes) -> int:
 
 
 def _is_plain(fd: int) -> bool:
-    """Whether it is a regular file with one link."""
+    """Whether it is a regular file with one link, or none where it was removed meanwhile."""
     status = posix.fstat(fd)
-    return status.st_mode & _TYPE == _REGULAR and status.st_nlink == 1
+    return status.st_mode & _TYPE == _REGULAR and status.st_nlink <= 1
 
 
 def _locked(fd: int, *, alone: bool = False) -> bool:
