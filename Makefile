@@ -43,7 +43,7 @@ mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code 
 dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json from the program beside them
 	$(VENV)/bin/python -m dashboards.build
 
-pictures: packages-test $(VENV)/with-dev ## draw the dashboards from real servers, an attack and a broken checker
+pictures: packages-test $(VENV)/with-dev ## draw the README's pictures, from real servers
 	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py tests/observability/status/test_browser.py
 
 manuals: packages-build ## write the manual pages as Markdown too, for those who read them in a browser

@@ -2,25 +2,20 @@
 
 import json
 import re
-import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
 
 from dashboards import colours, logql
 from dashboards.build import DASHBOARDS, rendered, write
 from dashboards.panels import WAITING
 from observability.event import build
 from observability.store import families
-from tests.support.asking import Source, Stretch
 from tests.support.descriptors import CHECKOUT
-from tests.support.draw import COLUMN_INCHES, COLUMNS, draw
 from tests.support.panels import INSTANT, LOKI, RANGE, SELECTOR, Query, every_panel, filled, queries
-from tests.support.prometheus_server import PrometheusServer
 from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
 from tests.support.waiting import eventually
 
@@ -231,14 +226,3 @@ def test_an_unknown_variable_is_no_query() -> None:
     """A slip in a variable's name would be asked for as it stands, and find nothing."""
     with pytest.raises(KeyError, match="instances"):
         filled("$instances")
-
-
-@pytest.mark.parametrize("name", ["qmail-popup-fleet.json", "qmail-popup-auth-failures.json"])
-def test_a_prometheus_without_data_makes_a_picture(tmp_path: Path, name: str) -> None:
-    """Every kind of panel can be drawn when there is nothing to see yet, as on the first day."""
-    now = time.time()
-    with PrometheusServer(tmp_path, {}) as server:
-        assert eventually(lambda: bool(server.query("vector(1)")))
-        draw(Source(server.url, Stretch(now - 60, now, 10, 60)), load(name), tmp_path / "drawn.png", dpi=50)
-    with Image.open(tmp_path / "drawn.png") as picture:
-        assert int(COLUMNS * COLUMN_INCHES * 50) == picture.width

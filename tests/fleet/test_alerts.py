@@ -1,7 +1,7 @@
 """Alerts that were seen to fire: real hosts, Prometheus with the rules, Alertmanager, a webhook.
 
 Three hosts have people who log in. One is attacked, then the checker breaks on another; ten minutes take ten
-seconds. KEEP_PICTURES=DIR draws the dashboards from that Prometheus into DIR, with more time for each part.
+seconds. KEEP_PICTURES=DIR draws the README's picture from that into DIR, with more time for each part.
 """
 
 import json
@@ -44,10 +44,10 @@ def played(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Iterato
 
 
 def _draw(url: str, directory: Path, seconds: float) -> None:
-    from tests.support.draw import draw_all  # only here: it takes a while to import
+    from tests.support.picture import draw  # only here: it takes a while to import
 
     directory.mkdir(parents=True, exist_ok=True)
-    draw_all(url, directory, _last(seconds))
+    draw(Source(url, _last(seconds)), directory / "attack.png")
 
 
 def _last(seconds: float) -> Stretch:

@@ -1,11 +1,10 @@
 """Asks a Prometheus for what panels ask, over one stretch of time, as Grafana would.
 
-Knows its HTTP API and how a legend is filled in. Nothing is drawn here.
+Knows its HTTP API. Nothing is drawn here.
 """
 
 import json
 import math
-import re
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -73,8 +72,3 @@ class Source:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - our own URL
             told: dict[str, Any] = json.load(answer)["data"]
         return told
-
-
-def named(legend: str, labels: Labels) -> str:
-    """Return a legend with its {{labels}} filled in."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)
