@@ -27,7 +27,10 @@ check: lint ## for who has just changed a line: lint, types and the tests that s
 	$(pytest) -n $(WORKERS) -q -m 'not server'
 
 test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=cores)
-	$(pytest) -n $$(( 2 * $(WORKERS) )) # many tests wait for servers, so two workers share a core
+# Many tests wait for servers, so two workers share a core. What fails beside three others is judged by itself.
+	@$(pytest) -n $$(( 2 * $(WORKERS) )) || { \
+	  echo 'Some failed beside others. These run once more, one at a time:'; \
+	  $(pytest) --last-failed --last-failed-no-failures none; }
 
 lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
 	$(VENV)/bin/ruff check

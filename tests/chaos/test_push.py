@@ -196,7 +196,7 @@ def _have_sidecar(keeper: Keeper, gateway: Pushgateway, chance: random.Random) -
 @contextmanager
 def _server(host: Unattended, env: dict[str, str]) -> Iterator[Server]:
     program = (*host.popup, "pop.example.org", *SUBPROGRAM)
-    argv = ["nice", "-n", "10", *server_for(*program)]
+    argv = server_for(*program)
     with serving(argv, {**host.environment, **env}) as server:
         yield server
 

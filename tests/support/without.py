@@ -79,15 +79,14 @@ def _commit_before_acknowledgement() -> None:
     """Acknowledge an event as soon as it is read."""
     import socket
 
-    receive = socket.socket.recv
+    class Hasty(socket.SocketType):
+        def recv(self, *arguments: int) -> bytes:
+            data = super().recv(*arguments)
+            if b"\0ENDED=" in data:
+                self.send(b"\n")
+            return data
 
-    def hasty(peer: socket.socket, *arguments: int) -> bytes:
-        data = receive(peer, *arguments)
-        if b"\0ENDED=" in data:
-            peer.send(b"\n")
-        return data
-
-    _replace(socket.socket, "recv", hasty)
+    _replace(socket, "SocketType", Hasty)
 
 
 def _commit_before_removal() -> None:
