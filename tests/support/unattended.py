@@ -1,5 +1,6 @@
 """A host without a sidecar: its popups leave events in a spool, and start pushers."""
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -91,8 +92,17 @@ class Unattended:
         return b"".join(popup.communicate(_LOGIN, timeout=TIMEOUT)[1] for popup in popups)
 
     def settle(self) -> None:
-        """Wait until no pusher is there any more."""
-        until(lambda: not self.pushers())
+        """Wait until no pusher is there any more, nor on its way: it has the lock from its popup on."""
+        until(lambda: self._is_free() and not self.pushers())
+
+    def _is_free(self) -> bool:
+        """Whether nobody holds the pushers' lock; only where no session is about to ask for it."""
+        with (self.spool / "pusher.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     def kill(self) -> None:
         """Kill the pusher where it stands, if there is one."""
