@@ -64,7 +64,7 @@ class Mirror:
             pass
 
     def finish(self, session: "Session", hang_up: "Callable[[], None]") -> None:
-        """Deliver the event. Swallows every fault; takes 300 ms at most, and so comes last of all.
+        """Deliver the event. Swallows every fault; its waits are bounded, and it comes last of all.
 
         What can be sent without waiting is sent first; then `hang_up` lets all go who wait for the session.
         """
