@@ -49,6 +49,9 @@ LISTENER = [
     "options",
     "census",
     "frames",
+    "rules",
+    "cdb",
+    "proxy",
     "addresses",
     "loop",
 ]

@@ -30,11 +30,16 @@ def is_ipv4(ip: bytes) -> bool:
     return ip.startswith(_MAPPED)
 
 
+def ipv4(ip: bytes) -> bytes:
+    """Return the 4 bytes of one of IPv4."""
+    return ip[len(_MAPPED) :]
+
+
 @lru_cache(maxsize=1024)  # a session shows its addresses four times, and our own is always the same
 def numeric(ip: bytes) -> bytes:
     """Return an address as people write it."""
     if is_ipv4(ip):
-        return socket.inet_ntop(socket.AF_INET, ip[len(_MAPPED) :]).encode()
+        return socket.inet_ntop(socket.AF_INET, ipv4(ip)).encode()
     return socket.inet_ntop(socket.AF_INET6, ip).encode()
 
 
