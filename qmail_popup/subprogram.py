@@ -50,20 +50,24 @@ class Outcome:
 
 def environment(inherited: "Mapping[bytes, bytes]", told: "Mapping[bytes, bytes]") -> dict[bytes, bytes]:
     """Return the subprogram's environment: what was inherited, what the TLS server told, nothing of ours."""
-    merged = {**inherited, **told}
-    if merged.get(_LC_CTYPE) in _COERCED:
-        merged.pop(_LC_CTYPE)
-        merged.update(_inherited_lc_ctype())
     # posix_spawn refuses a name that is empty.
     return {
         name: value
-        for name, value in merged.items()
+        for name, value in as_inherited({**inherited, **told}).items()
         if name and not name.startswith(OWN_PREFIX) and name not in TLS_DESCRIPTORS
     }
 
 
+def as_inherited(environ: "dict[bytes, bytes]") -> dict[bytes, bytes]:
+    """Put LC_CTYPE back to what it was before CPython, in the C locale, set its own (PEP 538)."""
+    if environ.get(_LC_CTYPE) in _COERCED:
+        del environ[_LC_CTYPE]
+        environ.update(_inherited_lc_ctype())
+    return environ
+
+
 def _inherited_lc_ctype() -> dict[bytes, bytes]:
-    """Return LC_CTYPE as it was before CPython, in the C locale, set one of its own (PEP 538)."""
+    """Return it as it was inherited, if it was."""
     entries = [entry.partition(b"=") for entry in _contents(b"/proc/self/environ").split(b"\0")]
     # Of a name that comes twice CPython, too, takes the first.
     return {name: value for name, _equals, value in reversed(entries) if name == _LC_CTYPE}

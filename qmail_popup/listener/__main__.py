@@ -8,15 +8,16 @@ import gc
 import os
 import pwd
 import resource
-import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import NamedTuple
 
 from qmail_popup import reasons, stderr
-from qmail_popup.listener import privileges, sockets
-from qmail_popup.listener.options import BAD_USAGE, Options, complain, fail, parse
+from qmail_popup.listener import handover, notify, privileges, sockets
+from qmail_popup.listener.handover import Handover
+from qmail_popup.listener.options import BAD_USAGE, LOG, Options, complain, fail, parse
 from qmail_popup.listener.processes import STANDARD
-from qmail_popup.listener.spawner import LOG
+from qmail_popup.listener.sockets import Listening
 from qmail_popup.listener.supervisor import Supervisor
 from qmail_popup.settings import EXITS, OWN_PREFIX, Settings, seconds
 from qmail_popup.subprogram import environment
@@ -31,43 +32,73 @@ _OWN_PREFIXES = (b"TCP", b"SSL_PROTOCOL", b"SSL_CIPHER", b"SSLREMOTE", b"SSLLOCA
 _TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 
 
-def main(argv: Sequence[str], environ: Mapping[bytes, bytes]) -> int:
+class _Told(NamedTuple):
+    """All that files and command line say, read and found good: what --check finds out."""
+
+    options: Options
+    settings: Settings
+    environ: Mapping[bytes, bytes]
+    user: pwd.struct_passwd | None
+
+
+def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     """Serve until SIGTERM; the exit status."""
-    options = parse(argv)
-    if not options.pop3:
+    former = handover.take(environ)
+    told = _read(parse(argv), environ)
+    if told.options.check:
+        return 0
+    given = former.listening if former else _handed_in(environ)
+    log = _reserve_descriptors(told.options)  # before anything is opened that could become one of them
+    listening = given if former else [*given, *_listen(told.options)]
+    if not listening:
         fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
+    supervisor = Supervisor(
+        told.options,
+        told.settings,
+        told.environ,
+        listening=listening,
+        open_files=_raise_open_files(told.options),
+        log=log,
+        user=told.user,
+        former=former,
+        tell=notify.notifier(environ),
+    )
+    gc.freeze()  # so that children share what is here by now
+    supervisor.run(lambda: _announce(listening, former))
+    return 0
+
+
+def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
+    """Read what the options name; ends the program where that makes no sense."""
     user = _user(options.user)
-    log = _reserve_descriptors()
     inherited = _inherited(environ)
     settings = Settings(options.arguments, inherited)
     if mistake := reasons.parse(settings.exits)[1]:
         complain(f"{EXITS.decode()} is ignored: {stderr.printable(mistake).decode()}")
-    listeners = _listen(options)
-    supervisor = Supervisor(
-        options,
-        settings,
-        environment(inherited, {}),
-        listeners=listeners,
-        open_files=_raise_open_files(options),
-        log=log,
-        user=user,
-    )
-    gc.freeze()  # so that children share what is here by now
-    supervisor.run(lambda: _tell(listeners))
-    return 0
+    return _Told(options, settings, environment(inherited, {}), user)
 
 
-def _listen(options: Options) -> list[socket.socket]:
+def _handed_in(environ: Mapping[bytes, bytes]) -> Sequence[Listening]:
     try:
-        return sockets.listen(options.pop3)
+        return sockets.handed_in(environ)
+    except sockets.NotHandedInError as error:
+        fail(str(error), BAD_USAGE)
+
+
+def _listen(options: Options) -> Sequence[Listening]:
+    try:
+        return sockets.listen(sockets.POP3, options.pop3)
     except OSError as error:
         fail(f"cannot listen on {error.filename}: {error.strerror}", UNABLE)
 
 
-def _tell(listeners: Sequence[socket.socket]) -> None:
-    """Say that clients are served, and where."""
-    for listener in listeners:
-        complain(f"pop3 on {sockets.shown(listener)}")
+def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
+    """Say that clients are served, and where; or that they are served anew."""
+    if former:
+        complain("reloaded")
+        return
+    for one in listening:
+        complain(str(one))
 
 
 def _inherited(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -94,8 +125,10 @@ def _user(name: str | None) -> pwd.struct_passwd | None:
         fail(f"no such user: {name or _DEFAULT_USER}", BAD_USAGE)
 
 
-def _reserve_descriptors() -> int | None:
+def _reserve_descriptors(options: Options) -> int | None:
     """Open what is closed of those that have a meaning, for nobody to inherit; the log, if it was open."""
+    if options.log_descriptor != LOG:
+        os.dup2(options.log_descriptor, LOG)
     log = LOG if _is_open(LOG) else None
     while (fd := os.open(os.devnull, os.O_RDWR)) in STANDARD:
         pass

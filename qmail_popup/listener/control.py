@@ -1,7 +1,7 @@
 """What the supervisor hands to its children while they run: channels, over one socket to each.
 
-The end of that socket is the end of the supervisor, and so of new connections. A child that ends by a fault
-of its own leaves its last words there.
+The end of that socket is the end of the supervisor, or of its wish for this child: no new connections then. A
+child says there that it serves and, where it ends by a fault of its own, its last words.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from qmail_popup.listener import rights
 
+SERVES = b"serves"
 MAX_WORDS = 200  # bytes
 _MAX_DESCRIPTORS = 2
 
@@ -61,3 +62,8 @@ def leave_words(peer: socket.socket, error: BaseException) -> None:
         peer.send(last_words(error).encode()[:MAX_WORDS], socket.MSG_DONTWAIT)
     except OSError:
         pass
+
+
+def announce(peer: socket.socket) -> None:
+    """Tell the supervisor that this process serves."""
+    peer.send(SERVES, socket.MSG_DONTWAIT)

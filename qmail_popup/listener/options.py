@@ -14,6 +14,7 @@ from qmail_popup.listener.frames import SLOTS
 
 NAME = "qmail-popup-listener"
 BAD_USAGE = 2
+LOG = 5  # the descriptor of the log
 _MAX_HOSTNAME = 255  # bytes: RFC 1035 section 2.3.4
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
@@ -32,6 +33,9 @@ class Options(NamedTuple):
     connections: int
     connections_per_client: int
     verbose: bool
+    log_descriptor: int
+    check: bool
+    """Whether to find out only if all this could work."""
     arguments: Sequence[bytes]
     """Host name, subprogram, and its arguments, as the popup has them."""
 
@@ -56,6 +60,8 @@ def parse(argv: Sequence[str]) -> Options:
         told.connections,
         told.connections_per_client,
         told.verbose,
+        told.log_descriptor,
+        told.check,
         arguments,
     )
 
@@ -87,6 +93,14 @@ def _parser() -> _Parser:
     )
     add("--connections-per-client", type=_count, default=50, metavar="N", help="the same for one client (50)")
     add("--verbose", action="store_true", help="log each session, as tcpserver -v does")
+    add(
+        "--log-descriptor",
+        type=_descriptor,
+        default=LOG,
+        metavar="N",
+        help=f"descriptor of the log ({LOG})",
+    )
+    add("--check", action="store_true", help="find mistakes, and serve nobody")
     add("hostname")
     add("subprogram")
     add("argument", nargs=argparse.REMAINDER)
@@ -105,6 +119,15 @@ def _workers(text: str) -> int:
     if count > SLOTS:
         raise argparse.ArgumentTypeError(f"more than {SLOTS}: {text}")
     return count
+
+
+def _descriptor(text: str) -> int:
+    """Read the number of an open descriptor."""
+    try:
+        os.fstat(int(text))
+    except (OSError, ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"no open descriptor: {text!r}") from error
+    return int(text)
 
 
 def _endpoint(text: str) -> Endpoint:

@@ -9,6 +9,7 @@ import ctypes
 import os
 import pwd
 import resource
+from collections.abc import Iterator
 
 _SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS = 4, 15, 38  # linux/prctl.h
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -19,6 +20,15 @@ def raise_open_files() -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
+
+
+@contextlib.contextmanager
+def open_files(limits: tuple[int, int]) -> Iterator[None]:
+    """Have other limits of descriptors for a while."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def give_up(user: pwd.struct_passwd | None) -> None:

@@ -27,8 +27,7 @@ from qmail_popup.listener.session import Session
 from qmail_popup.listener.spooler import Spooler
 from qmail_popup.settings import UNKNOWN, Settings
 
-LOG, STDERR = 5, 2
-
+STDERR = 2
 
 _GOOD_ENDS = ("accepted", QUIT)
 _BAD_STATUS = 1 << 8  # exit status 1, as wait(2) gives it and tcpserver shows it
@@ -163,6 +162,7 @@ class Spawner:
     def _drain(self) -> None:
         self._is_draining = True
         self._loop.forget(self._control.fileno())
+        self._control.close()
 
     def _ended(self, session: Session) -> None:
         """Take a session that has had its last reply: what is left is to be told of it."""

@@ -1,7 +1,7 @@
-"""The supervisor: binds, starts spawner and workers, and starts again who has ended.
+"""The supervisor: starts spawner and workers, starts again who has ended, makes way for a next generation.
 
 It is no subprogram's parent, so it can end at once: on SIGTERM its children see the end of their control
-sockets, take no new connections, and end with their last session.
+sockets, take no new connections, and end with their last session. What SIGHUP does is `reload`'s affair.
 """
 
 import os
@@ -11,33 +11,22 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 
-from qmail_popup.listener import privileges, processes
+from qmail_popup.listener import handover, notify, privileges
 from qmail_popup.listener.census import Census
-from qmail_popup.listener.control import MAX_WORDS, hand_over, leave_words
+from qmail_popup.listener.children import Child, how
+from qmail_popup.listener.control import announce, hand_over
 from qmail_popup.listener.frames import SLOTS
+from qmail_popup.listener.handover import Handover
 from qmail_popup.listener.options import Options, complain
+from qmail_popup.listener.reload import Reload
+from qmail_popup.listener.sockets import Listening
 from qmail_popup.listener.spawner import STDERR, Spawner
 from qmail_popup.listener.worker import Worker
 from qmail_popup.settings import Settings
 
-_PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds before who has ended is started again
-_STEADY_SECONDS = 60.0  # who has lived as long is started again soon
 _EPOCH = 1_577_836_800  # 2020
 _RATE = 100_000  # numbers a second: more than a worker can give, so that a later start is above them all
-
-
-class _Child:
-    """A process that is to run."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.pid = 0  # 0: it does not run
-        self.process = -1  # a pidfd(2)
-        self.control: socket.socket | None = None
-        self.started = self.due = 0.0
-        self.failures = 0
 
 
 class Supervisor:
@@ -49,51 +38,85 @@ class Supervisor:
         settings: Settings,
         environ: Mapping[bytes, bytes],
         *,
-        listeners: Sequence[socket.socket],
+        listening: Sequence[Listening],
         open_files: tuple[int, int],
         log: int | None,
         user: pwd.struct_passwd | None,
+        former: Handover | None,
+        tell: notify.Notify,
     ) -> None:
         """environ, open_files: what subprograms inherit; log: the records' descriptor, if any.
 
-        user: the workers', where they are to become anybody
+        user: the workers', where they are to become anybody; former: what the generation before has left
+        tell: takes what the service manager is to know
         """
         self._options, self._settings, self._environ = options, settings, environ
-        self._listeners, self._log, self._user = listeners, log, user
+        self._listening, self._log, self._user = listening, log, user
         self._open_files = open_files
         self._census = Census(options.workers + 1)
         self._bells = [os.eventfd(0) for _ in range(options.workers)]
-        self._spawner = _Child("the spawner")
-        self._workers = [_Child(f"worker {slot}") for slot in range(options.workers)]
-        self._origin = time.time() - time.monotonic()
+        self._spawner = Child("the spawner")
+        self._workers = [Child(f"worker {slot}") for slot in range(options.workers)]
+        self._origin = former.origin if former else time.time() - time.monotonic()
+        self._reload = Reload(former, tell)
         self._woken, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._is_ending = False
+        self._is_ending = self._serves = False
+        self._hangup = signal.signal(signal.SIGHUP, lambda _signal, _frame: self._reload.ask())
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
         signal.signal(signal.SIGTERM, self._end)
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._end)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        handover.release_signals()
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; ready: called once all run."""
-        self._start_due()
-        ready()
-        poll = select.poll()
-        poll.register(self._woken, select.POLLIN)
+        """Serve until SIGTERM or SIGINT; ready: called once all serve."""
         while not self._is_ending:
-            if poll.poll(self._timeout()):
-                os.read(self._woken, 4096)
-            self._reap()
             self._start_due()
+            self._listen(ready)
+            self._wait()
+            self._reap()
+            self._reload.turn()
+        self._reload.cancel()
 
     def _end(self, _signal: int, _frame: object) -> None:
         self._is_ending = True
 
-    def _children(self) -> list[_Child]:
+    def _children(self) -> list[Child]:
         return [self._spawner, *self._workers]  # the spawner first: workers are handed to it
+
+    def _listen(self, ready: Callable[[], None]) -> None:
+        """Hear who of the children serves; once all do, nobody of the generation before is to."""
+        if self._serves:
+            return
+        for child in self._children():
+            child.listen()
+        if self._all_serve() and self._reload.retire():
+            self._serves = True
+            self._reload.is_over()
+            ready()
+
+    def _wait(self) -> None:
+        """Wait for a signal, for what is said on a control socket, or until something is due."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        for control in [] if self._serves else self._silent():
+            poll.register(control, select.POLLIN)
+        if any(fd == self._woken for fd, _ in poll.poll(self._timeout())):
+            os.read(self._woken, 4096)
+
+    def _silent(self) -> list[socket.socket]:
+        """Return where a word is waited for: from our own children, then from those of before."""
+        if self._all_serve():
+            return [*self._reload.former]
+        return [child.control for child in self._children() if child.control and not child.serves]
+
+    def _all_serve(self) -> bool:
+        return all(child.serves for child in self._children())
 
     def _timeout(self) -> float | None:
         due = [child.due for child in self._children() if not child.pid]
+        due += filter(None, [self._reload.due()])
         return max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
 
     def _start_due(self) -> None:
@@ -102,20 +125,18 @@ class Supervisor:
             if not child.pid and child.due <= now and not self._is_ending:
                 self._start(child)
 
-    def _start(self, child: _Child) -> None:
-        child.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with control:
+    def _start(self, child: Child) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
             if child is self._spawner:
-                task, keep = self._as_spawner(control)
+                task, keep = self._as_spawner(theirs)
             else:
-                task, keep = self._as_worker(control, self._workers.index(child))
-            child.started = time.monotonic()
-            child.pid = processes.fork(task, keep, lambda error: leave_words(control, error))
-        child.process = os.pidfd_open(child.pid)
+                task, keep = self._as_worker(theirs, self._workers.index(child))
+            child.fork(ours, theirs, task, keep)
         for worker in self._workers if child is self._spawner else [child]:
             self._introduce(worker)
 
-    def _introduce(self, worker: _Child) -> None:
+    def _introduce(self, worker: Child) -> None:
         """Give a worker and the spawner a channel."""
         if worker.control is None or self._spawner.control is None:
             return
@@ -135,7 +156,7 @@ class Supervisor:
             worker = Worker(
                 self._options,
                 self._settings,
-                listeners=self._listeners,
+                listeners=[one.socket for one in self._listening],
                 control=control,
                 column=self._census.column(slot),
                 bells=self._bells,
@@ -143,16 +164,19 @@ class Supervisor:
                 first_number=number,
             )
             privileges.give_up(self._user)
+            announce(control)
             worker.run()
 
-        return task, {control.fileno(), *self._bells, *(sock.fileno() for sock in self._listeners)}
+        return task, {control.fileno(), *self._bells, *(one.socket.fileno() for one in self._listening)}
 
     def _as_spawner(self, control: socket.socket) -> tuple[Callable[[], None], Collection[int]]:
         keep = {0, 1, STDERR, control.fileno(), *([] if self._log is None else [self._log])}
 
         def task() -> None:
             privileges.name_process(b"popup-spawner")
-            Spawner(
+            if self._hangup == signal.SIG_IGN:  # as subprograms are to find it
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            spawner = Spawner(
                 self._options,
                 self._settings,
                 self._environ,
@@ -160,40 +184,46 @@ class Supervisor:
                 column=self._census.column(self._options.workers),
                 open_files=self._open_files,
                 log=self._log,
-            ).run()
+            )
+            announce(control)
+            spawner.run()
 
         return task, keep
 
     def _reap(self) -> None:
         """See who has ended, and say why."""
-        for child in self._children():
-            if child.pid and (ended := os.waitpid(child.pid, os.WNOHANG))[0]:
-                self._ended(child, os.waitstatus_to_exitcode(ended[1]))
+        while (ended := _ended())[0]:
+            pid, status = ended
+            child = next((child for child in self._children() if child.pid == pid), None)
+            if child:
+                self._ended(child, status)
+            elif not self._reload.ended(pid, status, self._hand_over) and status:
+                complain(f"process {pid}, of before the reload, {how(status)}")
 
-    def _ended(self, child: _Child, status: int) -> None:
-        now = time.monotonic()
-        child.failures = 0 if now - child.started > _STEADY_SECONDS else child.failures + 1
-        pause = _PAUSES[min(child.failures, len(_PAUSES)) - 1] if child.failures else _PAUSES[0]
-        words = _words(child.control)
-        why = f"signal {-status}" if status < 0 else f"status {status}"
-        complain(f"{child.name}, process {child.pid}, has ended with {why}{words}; starts again in {pause} s")
-        os.close(child.process)
-        child.pid, child.control, child.due = 0, None, now + pause
-        if child is not self._spawner:
-            self._census.clear(self._workers.index(child))
-            for (
-                bell
-            ) in self._bells:  # of a client that waits the kernel may have told only the one that has ended
-                os.eventfd_write(bell, 1)
-        else:
+    def _ended(self, child: Child, status: int) -> None:
+        complain(child.ended(status))
+        if child is self._spawner:
             self._census.clear(self._options.workers)
+            return
+        self._census.clear(self._workers.index(child))
+        # Of a client that waits the kernel may have told only the one that has ended.
+        for bell in self._bells:
+            os.eventfd_write(bell, 1)
+
+    def _hand_over(self, former: Sequence[socket.socket]) -> OSError:
+        """Become the next generation; returns only where that cannot be."""
+        controls = [child.control for child in self._children() if child.control]
+        with privileges.open_files(self._open_files):
+            return handover.execute(
+                Handover(self._listening, [*former, *controls], self._origin),
+                ignore_hangup=self._hangup == signal.SIG_IGN,
+            )
 
 
-def _words(control: socket.socket | None) -> str:
-    """Return a child's last words, and close; a worker may have chosen them."""
-    if control is None:
-        return ""
-    with control, suppress(OSError):
-        words = control.recv(MAX_WORDS, socket.MSG_DONTWAIT).decode(errors="replace")
-        return f" ({words})" if words.isprintable() and words else ""
-    return ""
+def _ended() -> tuple[int, int]:
+    """Return a child that has ended, and how, as Python counts it; 0 where there is none."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return 0, 0
+    return pid, os.waitstatus_to_exitcode(status) if pid else 0

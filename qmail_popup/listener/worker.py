@@ -131,14 +131,16 @@ class Worker:
                 self._tell(connection, BEGIN)
 
     def _drain(self) -> None:
-        """Accept who waits already, and nobody behind them."""
+        """Accept who waits already, and nobody behind them: those the kernel tells to others by then."""
         self._is_draining = True
         self._loop.forget(self._control.fileno())
-        self._accept_all()
         for door in self._doors:
             self._loop.forget(door.peer.fileno())
+        self._accept_all()
+        for door in self._doors:
             door.peer.close()
         self._doors.clear()
+        self._control.close()  # which tells that it is done
 
     def _accept_all(self) -> None:
         """Take all who wait: the kernel may have told of them a worker that has ended since."""

@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 HOSTNAME = "pop.example.org"
 CHECKOUT_COMMAND = (sys.executable, "-m", "qmail_popup.listener")
 LOGIN = b"USER bob\r\nPASS x\r\n"
+_RELOADED, _NOT_RELOADED = "qmail-popup-listener: reloaded\n", "qmail-popup-listener: not reloaded, "
 _PORT = re.compile(r"pop3 on [^ ]*:([0-9]+)$", re.MULTILINE)
 
 
@@ -72,6 +73,19 @@ class Listener:
     def errors(self) -> str:
         """Return what stands on descriptor 2, without when."""
         return self._errors.read_text(encoding="latin-1")
+
+    def reload(self) -> None:
+        """Have it reload, and wait until the next generation serves."""
+        count = self.errors().count(_RELOADED)
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: self.errors().count(_RELOADED) > count)
+
+    def refuses_to_reload(self) -> str:
+        """Have it reload, and wait for the line that says why it does not; all of that line."""
+        before = self.errors()
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: _NOT_RELOADED in self.errors()[len(before) :])
+        return self.errors()[len(before) :]
 
     def records(self) -> list[str]:
         """Return the lines of descriptor 5."""

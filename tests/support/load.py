@@ -1,0 +1,57 @@
+"""Clients that come again and again, each as soon as the one before has its answer."""
+
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+from tests.support.resident import HOST, read_all
+from tests.support.waiting import TIMEOUT, until
+
+
+class Load:
+    """So many clients at a time, until it is stopped or the context is left.
+
+    answers: what each client got, from its greeting to the end; one that was refused got what the error says
+    """
+
+    def __init__(self, port: int, said: bytes, *, clients: int) -> None:
+        """said: what each of them says, all at once."""
+        self.answers: list[bytes] = []
+        self._port, self._said = port, said
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._come, name="client") for _ in range(clients)]
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more clients were served."""
+        wanted = len(self.answers) + count
+        until(lambda: len(self.answers) >= wanted)
+
+    def stop(self) -> None:
+        """Let no more clients come, and wait for those that are there."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _come(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answers.append(self._talk())
+            except OSError as error:
+                self.answers.append(str(error).encode())
+
+    def _talk(self) -> bytes:
+        with socket.create_connection((HOST, self._port), TIMEOUT) as peer:
+            peer.sendall(self._said)
+            return read_all(peer)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.stop()
