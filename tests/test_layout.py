@@ -36,6 +36,7 @@ LISTENER = [
     "notify",
     "children",
     "worker",
+    "entrance",
     "room",
     "connection",
     "outbox",

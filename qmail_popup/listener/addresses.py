@@ -1,10 +1,13 @@
 """Addresses of clients and of ourselves, as 16 bytes of IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2)."""
 
+import ipaddress
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+_IPV4_BITS, _ALL_BITS = 32, (1 << 128) - 1
 _NETWORK = 8  # bytes: an IPv6 host has a /64
 
 Name = tuple[str, int] | tuple[str, int, int, int]
@@ -15,6 +18,30 @@ class Address(NamedTuple):
 
     ip: bytes
     port: int
+
+
+class Network(NamedTuple):
+    """All addresses that begin with the same bits."""
+
+    number: int
+    mask: int
+    is_ipv4: bool
+
+
+def read_network(text: str) -> Network:
+    """Read an address, or ADDRESS/BITS, as people write it; ValueError."""
+    network = ipaddress.ip_network(text)
+    first = read((str(network.network_address), 0)).ip
+    ipv4 = is_ipv4(first) and network.max_prefixlen - network.prefixlen <= _IPV4_BITS
+    return Network(int.from_bytes(first), _ALL_BITS ^ int(network.hostmask), ipv4)
+
+
+def is_in(ip: bytes, networks: Iterable[Network]) -> bool:
+    """Return whether an address is of one of them."""
+    return any(
+        is_ipv4(ip) == network.is_ipv4 and int.from_bytes(ip) & network.mask == network.number
+        for network in networks
+    )
 
 
 def read(name: Name) -> Address:

@@ -60,6 +60,14 @@ class Column:
         row = hash(client(ip)) % ROWS * self._columns
         self._add(row, -1)
 
+    def hold(self) -> None:
+        """Count a connection whose client is not known yet: for nobody."""
+        self._count(1)
+
+    def release(self) -> None:
+        """Count it no more."""
+        self._count(-1)
+
     def total(self) -> int:
         """Return how many there are in all."""
         return sum(self._totals)
@@ -73,6 +81,9 @@ class Column:
         due = {at: number for number, at in enumerate(self._silent) if at > 0}
         return due[min(due)] if due else self._number
 
-    def _add(self, row: int, number: int) -> None:
+    def _count(self, number: int) -> None:
         self._totals[self._number] = (self._totals[self._number] + number) & _MASK
+
+    def _add(self, row: int, number: int) -> None:
+        self._count(number)
         self._rows[row + self._number] = (self._rows[row + self._number] + number) & _MASK

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Protocol
 
@@ -59,11 +59,15 @@ class Channel:
         process: int,
         slot: int,
         limit: int,
+        balancers: Collection[addresses.Network],
         log: Callable[[str], None],
     ) -> None:
-        """limit: of connections before their login; log: writes a line."""
+        """limit: of connections before their login; balancers: who tells others' addresses.
+
+        log: writes a line
+        """
         self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
-        self._limit, self._log = limit, log
+        self._limit, self._balancers, self._log = limit, balancers, log
         self._open: dict[int, Session] = {}  # that have begun, before a login
         self._buffer = bytearray(MAX_FRAME + 1)
         self._view = memoryview(self._buffer)
@@ -120,7 +124,7 @@ class Channel:
         if frame.kind == LOGIN:
             if self._spawner.waiting(self.slot) >= self._limit:
                 raise BrokenFrameError("more logins than may wait")
-            self._spawner.login(session, _peer(descriptors, session))
+            self._spawner.login(session, _peer(descriptors, session, self._balancers))
         else:
             self._spawner.end(session)
 
@@ -132,10 +136,13 @@ class Channel:
         self._open[frame.number] = self._spawner.begin(frame)
 
 
-def _peer(descriptors: list[int], session: Session) -> socket.socket:
+def _peer(
+    descriptors: list[int], session: Session, balancers: Collection[addresses.Network]
+) -> socket.socket:
     """Return the client's socket, taken off `descriptors`; its addresses are the session's.
 
-    A client that has reset its connection has no address any more: then it is the one that the worker told.
+    Those that the worker told count behind a balancer, whose header the worker has read, and of a client that
+    has reset its connection and so has none any more.
     """
     try:
         peer = socket.socket(fileno=descriptors[0])
@@ -143,19 +150,24 @@ def _peer(descriptors: list[int], session: Session) -> socket.socket:
         raise BrokenFrameError("a descriptor that is no socket") from error
     del descriptors[0]
     try:
-        _check(peer, session)
+        _check(peer, session, balancers)
     except BrokenFrameError:
         peer.close()
         raise
     return peer
 
 
-def _check(peer: socket.socket, session: Session) -> None:
+def _check(peer: socket.socket, session: Session, balancers: Collection[addresses.Network]) -> None:
     if peer.type != socket.SOCK_STREAM or peer.family not in _FAMILIES:
         raise BrokenFrameError("a socket that is no client's")
-    session.local = addresses.read(peer.getsockname())
+    local = addresses.read(peer.getsockname())
     try:
-        session.client = addresses.read(peer.getpeername())
+        client = addresses.read(peer.getpeername())
     except OSError as error:
         if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise BrokenFrameError("a socket that is no client's") from error
+        if not balancers:
+            session.local = local
+        return
+    if not addresses.is_in(client.ip, balancers):
+        session.client, session.local = client, local

@@ -15,7 +15,8 @@ METHODS = (b"User", b"Apop")
 # How a session ends before a login, by the words of the event.
 QUIT, DISCONNECTED, TIMEOUT = "quit", "disconnected", "timeout"
 TLS_REQUIRED, REFUSED = "tls_required", "refused"
-ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, REFUSED)
+BAD_HEADER = "bad_header"  # a balancer's; to the event it is disconnected
+ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, REFUSED, BAD_HEADER)
 
 MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
 SLOTS = 256  # workers at most; a number's remainder is its worker's

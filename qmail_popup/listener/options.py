@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from qmail_popup import VERSION
+from qmail_popup.listener.addresses import Network, read_network
 from qmail_popup.listener.frames import SLOTS
 
 NAME = "qmail-popup-listener"
@@ -32,6 +33,8 @@ class Options(NamedTuple):
     sessions: int
     connections: int
     connections_per_client: int
+    proxy_protocol: Sequence[Network]
+    """Whose connections begin with a PROXY header."""
     verbose: bool
     log_descriptor: int
     check: bool
@@ -59,6 +62,7 @@ def parse(argv: Sequence[str]) -> Options:
         told.sessions,
         told.connections,
         told.connections_per_client,
+        told.proxy_protocol,
         told.verbose,
         told.log_descriptor,
         told.check,
@@ -92,6 +96,14 @@ def _parser() -> _Parser:
         help="maximum number of connections before login (10,000)",
     )
     add("--connections-per-client", type=_count, default=50, metavar="N", help="the same for one client (50)")
+    add(
+        "--proxy-protocol",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="connections from there begin with a PROXY header",
+    )
     add("--verbose", action="store_true", help="log each session, as tcpserver -v does")
     add(
         "--log-descriptor",
@@ -128,6 +140,13 @@ def _descriptor(text: str) -> int:
     except (OSError, ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"no open descriptor: {text!r}") from error
     return int(text)
+
+
+def _network(text: str) -> Network:
+    try:
+        return read_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"no network: {error}") from error
 
 
 def _endpoint(text: str) -> Endpoint:

@@ -36,18 +36,35 @@ class Room:
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
         self._column, self._bells, self._slot = column, bells, slot
         self._refused, self._rung = refused, rung
+        self._held: set[Connection] = set()
         self._silent: Deadlines[Connection] = Deadlines(idle, timed_out)
         loop.timers.append(self._silent)
         loop.watch(bells[slot], self)
 
+    def hold(self, connection: Connection) -> None:
+        """Count a connection whose client is not known yet."""
+        self._held.add(connection)
+        self._column.hold()
+        self.heard(connection)
+
     def enter(self, connection: Connection) -> bool:
         """Count a connection; whether its client may have one more."""
+        self._release(connection)
         return self._column.enter(connection.client.ip) <= self._limit_per_client
 
     def leave(self, connection: Connection) -> None:
         """Count it no more."""
         self._silent.drop(connection)
-        self._column.leave(connection.client.ip)
+        if not self._release(connection):
+            self._column.leave(connection.client.ip)
+
+    def _release(self, connection: Connection) -> bool:
+        """Whether it was one that is held; it is no more."""
+        if connection not in self._held:
+            return False
+        self._held.remove(connection)
+        self._column.release()
+        return True
 
     def heard(self, connection: Connection) -> None:
         """Note that a client is not silent."""

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 
 from observability.event import build
@@ -18,7 +19,7 @@ from qmail_popup.listener.census import Column
 from qmail_popup.listener.channel import Channel
 from qmail_popup.listener.control import Control
 from qmail_popup.listener.delivery import Deliveries
-from qmail_popup.listener.frames import QUIT, REFUSED, TLS_REQUIRED, Frame
+from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, QUIT, REFUSED, TLS_REQUIRED, Frame
 from qmail_popup.listener.logins import Logins
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import NAME, Options
@@ -30,6 +31,7 @@ from qmail_popup.settings import UNKNOWN, Settings
 STDERR = 2
 
 _GOOD_ENDS = ("accepted", QUIT)
+_HEADER_LINE_SECONDS = 60  # between lines of headers that are bad
 _BAD_STATUS = 1 << 8  # exit status 1, as wait(2) gives it and tcpserver shows it
 _RECORD_SECONDS = 30  # for a reader of descriptor 5 that takes nothing, once all sessions have ended
 
@@ -82,6 +84,7 @@ class Spawner:
             status=self._status,
             ended=self._ended,
         )
+        self._next_header_line = 0.0
         self._channels: set[Channel] = set()
         self._is_draining = False
         self._last_wait: Deadlines[Output[Session]] = Deadlines(_RECORD_SECONDS, Output.give_up_all)
@@ -118,6 +121,9 @@ class Spawner:
             session.write_record(b"Reject::STLS::Any", UNKNOWN)
         elif session.ended == REFUSED:
             self._log_begin(session, "deny")
+        elif session.ended == BAD_HEADER:
+            session.ended = DISCONNECTED
+            self._log_header(session)
         self._ended(session)
 
     def cut_off(self, session: Session) -> None:
@@ -155,7 +161,15 @@ class Spawner:
         channel, process = descriptors
         peer = socket.socket(fileno=channel)
         limit = self._options.connections + self._options.sessions
-        worker = Channel(self, peer, process=process, slot=slot, limit=limit, log=self.log)
+        worker = Channel(
+            self,
+            peer,
+            process=process,
+            slot=slot,
+            limit=limit,
+            balancers=self._options.proxy_protocol,
+            log=self.log,
+        )
         self._channels.add(worker)
         self._loop.watch(channel, worker)
 
@@ -181,6 +195,14 @@ class Spawner:
     def _status(self, running: int) -> None:
         if self._options.verbose:
             self.log(f"status: {running}/{self._options.sessions}")
+
+    def _log_header(self, session: Session) -> None:
+        """Say that a balancer sends no PROXY header: not for each of its connections."""
+        self._log_begin(session, "deny")
+        if (now := time.monotonic()) >= self._next_header_line:
+            self._next_header_line = now + _HEADER_LINE_SECONDS
+            client = numeric(session.client.ip).decode()
+            self.log(f"closed a connection from {client}, which began with no good PROXY header")
 
     def _log_begin(self, session: Session, verdict: str) -> None:
         if self._options.verbose:

@@ -15,7 +15,9 @@ from qmail_popup.listener import addresses
 from qmail_popup.listener.census import Column
 from qmail_popup.listener.connection import LOGIN, Buffer, Connection
 from qmail_popup.listener.control import Control
+from qmail_popup.listener.entrance import Entrance
 from qmail_popup.listener.frames import (
+    BAD_HEADER,
     BEGIN,
     DISCONNECTED,
     END,
@@ -34,6 +36,7 @@ from qmail_popup.listener.room import Room
 from qmail_popup.listener.session import timestamp
 from qmail_popup.settings import Settings
 
+_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER)  # for a line of the spawner's
 _PAUSE_SECONDS = 0.1  # where no descriptor is left
 
 
@@ -79,6 +82,9 @@ class Worker:
             timed_out=lambda connection: self._end(connection, TIMEOUT),
             refused=lambda connection: self._end(connection, REFUSED),
             rung=self._accept_all,
+        )
+        self._entrance = Entrance(
+            self._loop, options, self._room, self._buffer, greet=self._greet, ended=self._end
         )
         self._slow: Deadlines[Connection] = Deadlines(
             settings.login_timeout, lambda connection: self._end(connection, TIMEOUT)
@@ -128,7 +134,8 @@ class Worker:
         self._outbox.connect(socket.socket(fileno=descriptors[0]))
         if self._is_tracked:
             for connection in self._slow:
-                self._tell(connection, BEGIN)
+                if connection.greeted:
+                    self._tell(connection, BEGIN)
 
     def _drain(self) -> None:
         """Accept who waits already, and nobody behind them: those the kernel tells to others by then."""
@@ -164,25 +171,26 @@ class Worker:
         return True
 
     def _begin(self, peer: socket.socket, client: addresses.Address) -> None:
-        """Greet a client, unless it has too many connections."""
+        """Take a client that has connected; its time begins."""
         now = time.monotonic_ns()
         self._number += SLOTS
         connection = Connection(self, peer, self._number, client, origin=time.time_ns() - now, start=now)
         if self._is_tracked:
             connection.identity = os.urandom(24)
             connection.local = addresses.read(peer.getsockname())
-        if not self._room.enter(connection):
-            self._end(connection, REFUSED)
-            return
+        self._slow.set(connection)
+        self._entrance.begin(connection)
+
+    def _greet(self, connection: Connection) -> None:
+        """Send the greeting, and listen."""
         connection.state = self._authorization(connection)
         if ended := connection.greet():
             self._end(connection, ended)
             return
         if self._is_tracked:
             self._tell(connection, BEGIN)
-        self._loop.watch(peer.fileno(), connection, OUT if connection.unsent else IN)
+        self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
         self._room.heard(connection)
-        self._slow.set(connection)
         self._room.make()
 
     def _authorization(self, connection: Connection) -> protocol.Authorization:
@@ -212,11 +220,12 @@ class Worker:
         self._forget(connection)
         self._loop.closing(connection.peer.fileno())
         connection.close()
-        if self._is_tracked or ended == TLS_REQUIRED:
+        if self._is_tracked or ended in _ALWAYS_TOLD:
             self._tell(connection, END, ENDED.index(ended))
 
     def _forget(self, connection: Connection) -> None:
         self._slow.drop(connection)
+        self._entrance.forget(connection)
         self._room.leave(connection)
 
     def _tell(self, connection: Connection, kind: int, word: int = 0) -> None:

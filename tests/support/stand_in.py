@@ -30,15 +30,19 @@ class StandIn:
     """The supervisor and a worker of a real spawner; leaving the context ends that."""
 
     def __init__(
-        self, directory: Path, subprogram: list[str], environ: Mapping[bytes, bytes] | None = None
+        self,
+        directory: Path,
+        subprogram: list[str],
+        *more: str,
+        environ: Mapping[bytes, bytes] | None = None,
     ) -> None:
-        """Start a spawner with its log and its messages in files of `directory`."""
+        """Start a spawner with its log and its messages in files of `directory`. more: its options."""
         self._log, self._errors = directory / "log", directory / "errors"
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         self._open = {5: os.open(self._log, flags, 0o600), 2: os.open(self._errors, flags, 0o600)}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         options = parse(
-            ["--verbose", "--connections", "3", "--sessions", "1", "pop.example.org", *subprogram]
+            ["--verbose", "--connections", "3", "--sessions", "1", *more, "pop.example.org", *subprogram]
         )
         settings = Settings(options.arguments, {**(environ or {}), b"QMAIL_POPUP_LOGIN_TIMEOUT": b"180"})
         column = Census(1).column(0)

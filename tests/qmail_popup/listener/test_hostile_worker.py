@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qmail_popup.listener.addresses import read
 from qmail_popup.listener.frames import BEGIN, END, Frame, head
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
@@ -38,6 +39,18 @@ def test_a_good_login(stand_in: StandIn) -> None:
     assert "TCPREMOTEIP=127.0.0.1\n" in said
     until(lambda: 1 == len(stand_in.records()))
     assert " S:127.0.0.1:unknown ?~ 'bob'" in stand_in.records()[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [("127.0.0.0/8", "192.0.2.9"), ("127.0.0.2", "127.0.0.1")],
+    ids=["balancer", "client"],
+)
+def test_an_address_that_it_tells(tmp_path: Path, network: str, address: str) -> None:
+    """It is believed of connections from a load balancer, and of no others."""
+    with StandIn(tmp_path, ["/usr/bin/env"], "--proxy-protocol", network) as stand_in:
+        said = served(stand_in, login(client=read(("192.0.2.9", 7))))
+        assert f"TCPREMOTEIP={address}" in said.splitlines()
 
 
 def test_nothing_in_the_environment_is_the_workers(stand_in: StandIn) -> None:
