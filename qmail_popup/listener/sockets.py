@@ -42,10 +42,10 @@ def listen(kind: str, endpoints: Iterable[Endpoint]) -> list[Listening]:
 
 def handed_in(environ: Mapping[bytes, bytes]) -> list[Listening]:
     """Return what is handed in; NotHandedInError. A socket without a name is one of POP3."""
-    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid():
-        return []
     told = environ.get(b"LISTEN_FDS", b"")
-    count = int(told) if told.isdigit() else 0
+    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not told.isdigit() or not int(told):
+        return []
+    count = int(told)
     names = environ[b"LISTEN_FDNAMES"].decode().split(":") if b"LISTEN_FDNAMES" in environ else [POP3] * count
     if len(names) != count:
         raise NotHandedInError(f"{count} sockets are handed in, but LISTEN_FDNAMES names {len(names)}")

@@ -18,6 +18,7 @@ from tests.support.waiting import TIMEOUT, until
 HOST = "127.0.0.1"
 HOSTNAME = "pop.example.org"
 CHECKOUT_COMMAND = (sys.executable, "-m", "qmail_popup.listener")
+_HANDING_IN = ("/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh")
 LOGIN = b"USER bob\r\nPASS x\r\n"
 _RELOADED, _NOT_RELOADED = "qmail-popup-listener: reloaded\n", "qmail-popup-listener: not reloaded, "
 _PORT = re.compile(r"pop3 on [^ ]*:([0-9]+)$", re.MULTILINE)
@@ -37,9 +38,10 @@ class Listener:
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = CHECKOUT_COMMAND,
         log: int | None = None,
+        handed_in: Sequence[socket.socket] = (),
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start it, and wait until it serves."""
+        """Start it, and wait until it serves. handed_in: its sockets, as from systemd."""
         self.log, self._errors = directory / "log", directory / "errors"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         fds = {
@@ -48,9 +50,15 @@ class Listener:
             2: os.open(self._errors, flags, 0o600),
             5: os.open(self.log, flags, 0o600) if log is None else os.dup(log),
         }
-        argv = [*command, "--pop3", f"{HOST}:0", *options, HOSTNAME, *subprogram]
         environ = {"PATH": os.environ["PATH"], **(env or {})}
-        self.process = descriptors.start(argv, fds, env=environ, prepare=prepare)
+        if handed_in:
+            command = (*_HANDING_IN, *command)
+            environ |= {"LISTEN_FDS": str(len(handed_in))}
+        else:
+            command = (*command, "--pop3", f"{HOST}:0")
+        handed = {fd: sock.fileno() for fd, sock in enumerate(handed_in, 3)}
+        argv = [*command, *options, HOSTNAME, *subprogram]
+        self.process = descriptors.start(argv, {**fds, **handed}, env=environ, prepare=prepare)
         descriptors.close(fds.values())
         self._family: set[int] = {self.process.pid}
         until(lambda: bool(_PORT.search(self.errors())) or self.process.poll() is not None)
