@@ -3,11 +3,12 @@
 Laid out one by one, each module costs a session 1.5 % of what the bare interpreter costs: a search, a
 stat, an open, a read. What every session uses is unmarshalled at once and executed in this order; the
 rest is unmarshalled when it is imported. Without docstrings, annotations and what only type checkers read,
-which a session would unmarshal for nothing; file names and lines in tracebacks are the sources'.
+which a session would unmarshal for nothing. What only --check uses is not in it, and comes from its file.
 """
 
 import ast
 import marshal
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType
 
@@ -19,29 +20,28 @@ NOW = (
     "qmail_popup.session",
     "qmail_popup.__main__",
 )
+# Whichever of a group is imported first brings the others, in this order.
 LATER = (
-    "qmail_popup.tls",
-    "qmail_popup.login",
-    "qmail_popup.subprogram",
-    "qmail_popup.record",
-    "qmail_popup.reasons",
-    "qmail_popup.stderr",
-    "qmail_popup.check",
-    "qmail_popup.executable",
-    "observability",
-    "observability.event",
-    "observability.mirror",
-    "observability.spoolfile",
-    "observability.launch",
+    ("qmail_popup.tls",),
+    ("qmail_popup.subprogram", "qmail_popup.record", "qmail_popup.login"),
+    ("qmail_popup.reasons",),
+    ("qmail_popup.stderr",),
+    ("observability", "observability.event", "observability.mirror"),
+    ("observability.spoolfile",),
+    ("observability.launch",),
 )
 
 
 def bundle(root: Path) -> bytes:
     """Return the bundle of what is below `root`: boot's code, NOW's names and codes, LATER's marshalled."""
     boot = _compiled(Path(__file__).with_name("boot.py"), "deploy/boot.py")
-    now = [(name, _code(root, _file(root, name))) for name in NOW]
-    later = {name: marshal.dumps(_code(root, _file(root, name))) for name in LATER}
-    return marshal.dumps((boot, now, later))
+    groups = [(group, marshal.dumps(_codes(root, group))) for group in LATER]
+    later = {name: data for group, data in groups for name in group}  # marshal writes each data once
+    return marshal.dumps((boot, _codes(root, NOW), later))
+
+
+def _codes(root: Path, names: Sequence[str]) -> list[tuple[str, CodeType]]:
+    return [(name, _code(root, _file(root, name))) for name in names]
 
 
 def _file(root: Path, name: str) -> str:
@@ -56,7 +56,13 @@ def _code(root: Path, file: str) -> CodeType:
 def _compiled(path: Path, name: str) -> CodeType:
     lean = _Lean().visit(ast.parse(path.read_text(encoding="utf-8"), name))
     code: CodeType = compile(lean, name, "exec", dont_inherit=True, optimize=2)
-    return code
+    return _without_lines(code)
+
+
+def _without_lines(code: CodeType) -> CodeType:
+    """Return it without its table of lines, a quarter of its size: a popup shows nobody a traceback."""
+    constants = (_without_lines(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=tuple(constants))
 
 
 class _Lean(ast.NodeTransformer):

@@ -24,7 +24,7 @@ else:
     posix.close(fd)
     boot = sys.modules["boot"] = type(sys)("boot")
     exec(code, boot.__dict__)
-    main = boot.run(now, later).main
+    main = boot.run(lib, now, later).main
 posix._exit(main())
 """
 
