@@ -14,6 +14,7 @@ from types import CodeType
 
 NOW = (
     "qmail_popup",
+    "qmail_popup.descriptors",
     "qmail_popup.settings",
     "qmail_popup.wire",
     "qmail_popup.protocol",

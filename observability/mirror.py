@@ -14,6 +14,7 @@ import select
 import time
 
 from observability import event
+from qmail_popup.descriptors import first_free
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
 ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
-SPOOL_SECONDS = 0.05  # behind them, for the spool; 300 ms in all from the last reply and the record
-LEAVE_SECONDS = 1.0  # to send and to close: long, as a busy host may take the processor away right then
+SPOOL_SECONDS = 0.05  # behind them, for the spool
+MAX_SECONDS = ANSWER_SECONDS + SPOOL_SECONDS  # from the last reply and the record to the end
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
@@ -69,11 +70,11 @@ class Mirror:
         What can be sent without waiting is sent first; then `hang_up` lets all go who wait for the session.
         """
         block, is_sent = b"", False
-        end = time.monotonic() + ANSWER_SECONDS + SPOOL_SECONDS
+        end = time.monotonic() + MAX_SECONDS
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was done to it before
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-            _set_alarm(LEAVE_SECONDS)
+            _set_alarm(MAX_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above
@@ -82,9 +83,9 @@ class Mirror:
         self._barred.clear()
         try:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
+                _set_alarm(max(end - time.monotonic(), SPOOL_SECONDS))
                 from observability import spoolfile  # a sidecar that answers saves this import
 
-                _set_alarm(max(end - time.monotonic(), SPOOL_SECONDS) + spoolfile.waited())
                 spoolfile.leave(self._settings.spool, block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
             pass
@@ -126,7 +127,7 @@ class Mirror:
         """Wait for the one byte, and try once more where the sidecar hung up; whether it came in time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while is_sent or self._is_sent(block):
-            _set_alarm(0)  # poll ends by itself: late on a busy host, where an alarm would lose the event
+            signal.setitimer(signal.ITIMER_REAL, 0)  # poll ends by itself, late on a busy host
             if self._connection is not None and _is_answered(self._connection, deadline):
                 return True
             left = deadline - time.monotonic()
@@ -191,8 +192,18 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 
 
 def _set_alarm(seconds: float) -> None:
-    """Have the kernel end this process then, for a file system may hang for ever; 0: not at all."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    """Have the kernel end this process then: a file system may hang for ever.
+
+    The time in which it was ready to run and did not comes on top, or a busy host would lose the event.
+    """
+    waited = 0
+    try:
+        fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
+        waited = int(posix.read(fd, 100).split()[1])  # nanoseconds on a processor, in wait for one, times
+        posix.close(fd)
+    except (OSError, ValueError, IndexError):  # a kernel that does not say
+        pass
+    signal.setitimer(signal.ITIMER_REAL, seconds + waited / 1e9)
 
 
 def _is_answered(connection: int, deadline: float) -> bool:
@@ -227,23 +238,8 @@ def _placed(fd: int, barred: "Collection[int]") -> int:
         if posix.sysconf("SC_OPEN_MAX") - fd <= _SPARE:  # all numbers below this one are taken
             raise _NoRoomError
         try:
-            return posix.dup2(fd, _free(_ABOVE, barred), inheritable=False)
+            return posix.dup2(fd, first_free(_ABOVE, barred), inheritable=False)
         except OSError:
-            return posix.dup2(fd, _free(0, barred), inheritable=False)
+            return posix.dup2(fd, first_free(0, barred), inheritable=False)
     finally:
         posix.close(fd)
-
-
-def _free(number: int, barred: "Collection[int]") -> int:
-    """Return the first number from this one on that is closed and not barred (fcntl would be an import)."""
-    while number in barred or _is_open(number):
-        number += 1
-    return number
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        posix.fstat(fd)
-    except OSError:
-        return False
-    return True

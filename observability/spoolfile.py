@@ -28,20 +28,6 @@ _REGULAR = 0o100000  # S_IFREG; the module stat would cost an import
 _TYPE = 0o170000
 
 
-def waited() -> float:
-    """Return for how many seconds this process was ready to run and did not; 0 where the kernel does not say.
-
-    A busy host has an event take longer, and is not to lose it: so that much longer is waited for the spool.
-    """
-    try:
-        fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return 0.0
-    told = posix.read(fd, 100)  # nanoseconds on a processor, nanoseconds in wait for one, times
-    posix.close(fd)
-    return int(told.split()[1]) / 1e9
-
-
 def leave(directory: bytes, block: bytes) -> None:
     """Append an event to the spool, or else a byte to `lost`; OSError where not even that can be."""
     try:

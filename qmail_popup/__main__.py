@@ -9,6 +9,7 @@ import sys
 import time
 
 from qmail_popup import VERSION
+from qmail_popup.descriptors import is_open
 from qmail_popup.session import EXIT_STATUS, Session
 from qmail_popup.settings import Settings
 
@@ -94,7 +95,7 @@ def _print(text: bytes) -> None:
 
 
 def _serve(settings: Settings) -> int:
-    log = LOG if LOG not in settings.tls_descriptors and _is_open(LOG) else None
+    log = LOG if LOG not in settings.tls_descriptors and is_open(LOG) else None
     observer = _Observer(settings) if settings.spool else None
     session = Session(settings, posix.environ, pid=posix.getpid(), clock=_clock(), log=log, observer=observer)
     ended = session.run()
@@ -158,14 +159,6 @@ def _close(descriptors: "Iterable[int]") -> None:
             posix.close(fd)
         except OSError:
             pass
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        posix.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def _clock() -> "Callable[[], int]":

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from qmail_popup import executable, reasons, settings
+from qmail_popup.descriptors import is_open
 from qmail_popup.settings import EXITS, OWN_PREFIX, TIMES, TLS_DESCRIPTORS, Settings
 from qmail_popup.stderr import printable
 
@@ -77,7 +78,7 @@ def _tls(_told: Settings, environ: Environ) -> Iterator[str]:
     """Complain of what a server named, where this runs under one."""
     for name in TLS_DESCRIPTORS:
         number = environ.get(name)
-        if number is not None and not (number.isdigit() and _is_open(int(number[-9:]))):
+        if number is not None and not (number.isdigit() and is_open(int(number[-9:]))):
             yield f"{_shown(name, environ)}: not an open descriptor"
 
 
@@ -133,7 +134,7 @@ def _why_no_spool(directory: bytes) -> str:
 def _log(told: Settings, _environ: Environ) -> Iterator[str]:
     if _LOG in told.tls_descriptors:
         yield "descriptor 5: the server has it for TLS, so no record is written"
-    elif not _is_open(_LOG):
+    elif not is_open(_LOG):
         yield "descriptor 5: closed, so no record is written; 5>&1 opens it"
 
 
@@ -201,11 +202,3 @@ def _ranges(statuses: Sequence[int]) -> Iterator[str]:
 
 def _cause(error: OSError) -> str:
     return (error.strerror or str(error)).lower()  # a path that is too long has no errno
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

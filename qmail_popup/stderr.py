@@ -7,6 +7,8 @@ the line is lost and the session goes on.
 import posix
 import select
 
+from qmail_popup.descriptors import first_free
+
 STDERR = 2
 _ABOVE = 10  # of what is kept: all below mean something to somebody
 _MAX_LINE = 512  # bytes; below PIPE_BUF, so that a pipe with room takes it whole
@@ -30,16 +32,9 @@ def kept() -> int | None:
     try:
         if any(_is_same(STDERR, network) for network in (0, 1)):
             return None
-        return posix.dup2(STDERR, _free(_ABOVE), inheritable=False)
+        return posix.dup2(STDERR, first_free(_ABOVE), inheritable=False)
     except OSError:  # it is closed, or there is no room
         return None
-
-
-def _free(number: int) -> int:
-    """Return the first number from this one on that is closed."""
-    while _is_same(number, number):
-        number += 1
-    return number
 
 
 def _is_same(fd: int, other: int) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import NamedTuple
 
 from qmail_popup import reasons, stderr
+from qmail_popup.descriptors import is_open
 from qmail_popup.listener import handover, notify, privileges, sockets
 from qmail_popup.listener.handover import Handover
 from qmail_popup.listener.options import BAD_USAGE, LOG, Options, complain, fail, parse
@@ -129,19 +130,11 @@ def _reserve_descriptors(options: Options) -> int | None:
     """Open what is closed of those that have a meaning, for nobody to inherit; the log, if it was open."""
     if options.log_descriptor != LOG:
         os.dup2(options.log_descriptor, LOG)
-    log = LOG if _is_open(LOG) else None
+    log = LOG if is_open(LOG) else None
     while (fd := os.open(os.devnull, os.O_RDWR)) in STANDARD:
         pass
     os.close(fd)
     return log
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def _raise_open_files(options: Options) -> tuple[int, int]:

@@ -14,7 +14,10 @@ from tests.support.popup import ACCEPTS, LOGIN, Popup
 
 NOW = [
     "qmail_popup",
-    *(f"qmail_popup.{name}" for name in ("settings", "wire", "protocol", "session", "__main__")),
+    *(
+        f"qmail_popup.{name}"
+        for name in ("descriptors", "settings", "wire", "protocol", "session", "__main__")
+    ),
 ]
 
 
