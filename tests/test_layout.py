@@ -56,6 +56,7 @@ LISTENER = [
     "options",
     "census",
     "frames",
+    "suites",
     "rules",
     "cdb",
     "proxy",

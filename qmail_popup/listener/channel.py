@@ -17,10 +17,12 @@ from typing import Protocol
 from qmail_popup.listener import addresses, rights
 from qmail_popup.listener.frames import BEGIN, LOGIN, MAX_FRAME, BrokenFrameError, Frame, parse
 from qmail_popup.listener.session import Session
+from qmail_popup.listener.suites import CLEAR
 from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_NO_NAME = ("", b"")  # of a Unix socket
 
 
 class Spawner(Protocol):
@@ -142,7 +144,7 @@ def _peer(
     """Return the client's socket, taken off `descriptors`; its addresses are the session's.
 
     Those that the worker told count behind a balancer, whose header the worker has read, and of a client that
-    has reset its connection and so has none any more.
+    has reset its connection and so has none any more. Over TLS all are the worker's word.
     """
     try:
         peer = socket.socket(fileno=descriptors[0])
@@ -150,7 +152,11 @@ def _peer(
         raise BrokenFrameError("a descriptor that is no socket") from error
     del descriptors[0]
     try:
-        _check(peer, session, balancers)
+        if session.frame.tls == CLEAR:
+            _check(peer, session, balancers)
+        else:
+            _check_pair(peer)
+            session.client, session.local = session.frame.client, session.frame.local
     except BrokenFrameError:
         peer.close()
         raise
@@ -171,3 +177,18 @@ def _check(peer: socket.socket, session: Session, balancers: Collection[addresse
         return
     if not addresses.is_in(client.ip, balancers):
         session.client, session.local = client, local
+
+
+def _check_pair(peer: socket.socket) -> None:
+    """Hold that it is one of a pair: what has a name leads to another program's Unix socket, or is one.
+
+    What a program reads there comes from the subprogram, which may be root: SO_PASSCRED would say so.
+    """
+    if (peer.family, peer.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        raise BrokenFrameError("a socket that is none of a pair")
+    try:
+        names = (peer.getsockname(), peer.getpeername())
+    except OSError as error:
+        raise BrokenFrameError("a socket that is none of a pair") from error
+    if any(name not in _NO_NAME for name in names):
+        raise BrokenFrameError("a socket that is none of a pair")

@@ -13,6 +13,7 @@ from typing import Protocol
 from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
 from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED, Frame
+from qmail_popup.listener.suites import CLEAR
 from qmail_popup.wire import wipe
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
@@ -129,6 +130,8 @@ class Connection:
             self.start,
             self.greeted,
             reached,
+            CLEAR,
+            0,
             self.client,
             self.local,
             name,

@@ -2,27 +2,29 @@
 
 Pure: bytes in, a value out. A frame is one message of a SOCK_SEQPACKET socket: fixed fields in a fixed order,
 then, of a login, name and secret. There is no variable in it: a worker that was taken over must not be able
-to hand LD_PRELOAD to a checker that runs as root. A login comes with one descriptor, its client's.
+to hand LD_PRELOAD to a checker that runs as root. A login comes with one descriptor: its client's, or over
+TLS one end of a socket pair whose other end the worker keeps.
 """
 
 import struct
 from typing import NamedTuple
 
 from qmail_popup.listener.addresses import Address
+from qmail_popup.listener.suites import CLEAR, SUITES, VERSIONS, Suite
 
 BEGIN, LOGIN, END = 1, 2, 3
 METHODS = (b"User", b"Apop")
 # How a session ends before a login, by the words of the event.
 QUIT, DISCONNECTED, TIMEOUT = "quit", "disconnected", "timeout"
-TLS_REQUIRED, REFUSED = "tls_required", "refused"
+TLS_REQUIRED, TLS_FAILED, REFUSED = "tls_required", "tls_failed", "refused"
 BAD_HEADER = "bad_header"  # a balancer's; to the event it is disconnected
-ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, REFUSED, BAD_HEADER)
+ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, TLS_FAILED, REFUSED, BAD_HEADER)
 
 MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
 SLOTS = 256  # workers at most; a number's remainder is its worker's
 MIN_NUMBER = 4_194_304  # PID_MAX_LIMIT of Linux: nobody's kill(2) is to meet a process
 
-_HEAD = struct.Struct("!BBQ16s8sqQQQ16sH16sHHH")
+_HEAD = struct.Struct("!BBQ16s8sqQQQBB16sH16sHHH")
 MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
 _MAX_NANOSECONDS = 1 << 62
 
@@ -43,6 +45,8 @@ class Frame(NamedTuple):
     start: int
     greeted: int
     reached: int  # the credentials, or the end
+    tls: int  # place in VERSIONS
+    suite: int  # place in SUITES
     client: Address
     local: Address
     name: bytes
@@ -58,10 +62,25 @@ class Frame(NamedTuple):
         """How the session ended."""
         return ENDED[self.word]
 
+    @property
+    def protocol(self) -> bytes:
+        """What the record calls it."""
+        return b"POP3" if self.tls == CLEAR else b"POP3S"
+
+    @property
+    def version(self) -> bytes:
+        """The version of TLS, or nothing."""
+        return VERSIONS[self.tls]
+
+    @property
+    def cipher(self) -> Suite:
+        """The cipher suite; its name is empty where it is not known."""
+        return SUITES[self.suite]
+
 
 def head(frame: Frame) -> bytes:
     """Return a frame's fixed part; name and secret follow it as they are."""
-    return _HEAD.pack(*frame[:9], *frame.client, *frame.local, len(frame.name), len(frame.secret))
+    return _HEAD.pack(*frame[:11], *frame.client, *frame.local, len(frame.name), len(frame.secret))
 
 
 def parse(data: memoryview, slot: int, now: int) -> Frame:
@@ -89,6 +108,8 @@ def _check(frame: Frame, slot: int, now: int) -> None:
         raise BrokenFrameError("times that run backwards")
     if not 0 < frame.origin + frame.start < _MAX_NANOSECONDS:
         raise BrokenFrameError("a time of day that is none")
+    if frame.tls >= len(VERSIONS) or frame.suite >= (1 if frame.tls == CLEAR else len(SUITES)):
+        raise BrokenFrameError("TLS of no known kind")
     _check_credentials(frame)
 
 

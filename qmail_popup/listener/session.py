@@ -85,6 +85,7 @@ class Session:
             b"REMOTEPORT": b"%d" % self.client.port,
         }
         variables = {b"TCP" + name: value for name, value in ends.items()}
+        variables |= self._tls_variables()
         if settings.spool:
             frame = self.frame
             variables[b"TRACEPARENT"] = f"00-{frame.trace.hex()}-{frame.span.hex()}-01".encode()
@@ -92,12 +93,21 @@ class Session:
             return {b"PROTO": b"TCP", **variables}
         return {b"PROTO": b"TCP6", **variables, **{b"TCP6" + name: value for name, value in ends.items()}}
 
+    def _tls_variables(self) -> dict[bytes, bytes]:
+        """Return what sslserver would have set, as far as it is known."""
+        version, (cipher, bits) = self.frame.version, self.frame.cipher
+        variables = {b"SSL_PROTOCOL": version} if version else {}
+        if cipher:
+            names = (b"SSL_CIPHER_USEKEYSIZE", b"SSL_CIPHER_ALGKEYSIZE")
+            variables |= {b"SSL_CIPHER": cipher, **dict.fromkeys(names, b"%d" % bits)}
+        return variables
+
     def write_record(self, verdict: bytes, name: bytes) -> None:
         """Compose the line of descriptor 5."""
         self.record = record.compose(
             pid=self.number,
             verdict=verdict,
-            protocol=b"POP3",
+            protocol=self.frame.protocol,
             ip=numeric(self.client.ip),
             host=UNKNOWN,
             name=name,
@@ -109,7 +119,7 @@ class Session:
         known: event.Facts = {
             event.TRACE: frame.trace.hex().encode(),
             event.SPAN: frame.span.hex().encode(),
-            event.PROTOCOL: b"POP3",
+            event.PROTOCOL: frame.protocol,
             event.PID: self.pid or None,
             event.CLIENT_IP: numeric(self.client.ip),
             event.CLIENT_PORT: self.client.port,
@@ -132,6 +142,8 @@ class Session:
             event.REASON: self.reason.encode(),
             event.STATUS: outcome.status,
             event.SIGNAL: outcome.signal,
+            event.TLS: frame.version,
+            event.CIPHER: frame.cipher.name,
         }
 
 

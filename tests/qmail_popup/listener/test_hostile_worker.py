@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmail_popup.listener.addresses import read
+from qmail_popup.listener.addresses import Address, read
 from qmail_popup.listener.frames import BEGIN, END, Frame, head
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
@@ -80,6 +80,10 @@ _BROKEN = {
     "no start": login(start=0, greeted=0),
     "a day before 1970": login(origin=-(1 << 62)),
     "a login without credentials": login(reached=0),
+    "no such version of TLS": login(tls=4),
+    "no such cipher suite": login(tls=3, suite=200),
+    "a cipher suite in clear": login(suite=1),
+    "a client's own socket over TLS": login(tls=3, suite=1),
 }
 
 
@@ -210,3 +214,69 @@ def test_a_forged_end(stand_in: StandIn) -> None:
     until(lambda: any(" status 0" in line for line in stand_in.lines()))
     assert [] == stand_in.records()
     assert "bob|x|<" in served(stand_in, login(FIRST + SLOT + 256))
+
+
+def over_tls(stand_in: StandIn, frame: Frame) -> str:
+    """Log in with one of a pair, as over TLS, and return what the subprogram said."""
+    near, far = socket.socketpair()
+    with near:
+        stand_in.send(frame, far.fileno())
+        far.close()
+        return b"".join(iter(lambda: near.recv(65536), b"")).decode()
+
+
+def test_a_login_over_tls(stand_in: StandIn) -> None:
+    """Its addresses are the worker's word, and what TLS is called stands in tables of the spawner's."""
+    client, local = (Address(bytes([32, last]) + b"\0" * 14, last) for last in (1, 2))
+    said = over_tls(stand_in, login(tls=3, suite=1, client=client, local=local))
+    assert "bob|x|<" in said
+    told = dict(line.partition("=")[::2] for line in said.splitlines() if "=" in line)
+    assert ("2001::", "1", "2002::", "2") == tuple(
+        told[f"TCP6{name}"] for name in ("REMOTEIP", "REMOTEPORT", "LOCALIP", "LOCALPORT")
+    )
+    assert {
+        "SSL_PROTOCOL": "TLSv1.3",
+        "SSL_CIPHER": "TLS_AES_256_GCM_SHA384",
+        "SSL_CIPHER_USEKEYSIZE": "256",
+        "SSL_CIPHER_ALGKEYSIZE": "256",
+    } == {name: value for name, value in told.items() if name.startswith("SSL")}
+    until(lambda: 1 == len(stand_in.records()))
+    assert " P:POP3S S:2001:::unknown ?~ 'bob'" in stand_in.records()[0]
+
+
+def test_tls_without_names(stand_in: StandIn) -> None:
+    """What has no name in the tables is not told, and TLS it is all the same."""
+    assert "SSL" not in over_tls(stand_in, login(tls=1))
+    until(lambda: 1 == len(stand_in.records()))
+    assert " P:POP3S " in stand_in.records()[0]
+
+
+def test_a_worker_that_ends_behind_a_login_over_tls(stand_in: StandIn) -> None:
+    """The other end of the pair is closed by then, and the login one like any other."""
+    near, far = socket.socketpair()
+    near.close()
+    with far:
+        stand_in.send(login(tls=3, suite=1), far.fileno())
+    until(lambda: 1 == len(stand_in.records()))
+
+
+def test_what_is_none_of_a_pair(stand_in: StandIn, tmp_path: Path) -> None:
+    """A Unix socket that leads to another program, or that one could connect to, is no client's."""
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as server,
+        closing(socket.socket(socket.AF_UNIX)) as to_server,
+    ):
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        to_server.connect(str(tmp_path / "socket"))
+        accepted, _ = server.accept()
+        with accepted, socket.socket(socket.AF_UNIX) as alone, socket.socket() as tcp:
+            datagrams = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            for sock in (server, to_server, accepted, alone, tcp, datagrams[0]):
+                stand_in.send(login(tls=3, suite=1), sock.fileno())
+                until(stand_in.is_ended)
+                stand_in.replace()
+            for sock in datagrams:
+                sock.close()
+    until(lambda: 6 == len(stand_in.lines()))
+    assert [] == stand_in.records()
