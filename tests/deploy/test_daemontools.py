@@ -232,13 +232,13 @@ def test_pop3s_waits_for_stls_where_env_says_so(host: Host, certificates: Author
 def test_the_scripts_are_for_any_posix_shell() -> None:
     """Debian's own sh reads each of them, and each can be executed; the logs are alike."""
     scripts = sorted(SOURCE.glob("**/run"))
-    names = ("pop3", "pop3s", "pop3s-tlswrapper", "sidecar")
+    names = ("listener", "pop3", "pop3s", "pop3s-tlswrapper", "sidecar")
     assert {path for name in names for path in (f"{name}/run", f"{name}/log/run")} == {
         str(script.relative_to(SOURCE)) for script in scripts
     }
     for script in scripts:
         subprocess.run([*need("dash"), "-n", script], check=True)
-    assert [True] * 8 == [os.access(script, os.X_OK) for script in scripts]
+    assert [True] * 10 == [os.access(script, os.X_OK) for script in scripts]
     assert 1 == len({(SOURCE / name / "log/run").read_bytes() for name in names})
 
 

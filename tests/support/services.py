@@ -16,9 +16,9 @@ SIDECAR, LOGGER = "daemon", "bin"
 class Host:
     """Service directories that know a prefix, an account with mail, and each other."""
 
-    def __init__(self, directory: Path, prefix: Path) -> None:
-        """Make the account; nothing is placed yet. directory: for all to enter."""
-        self.svscan = Svscan(directory)
+    def __init__(self, directory: Path, prefix: Path, scanner: type[Svscan] = Svscan) -> None:
+        """Make the account; nothing is placed yet. directory: for all to enter; scanner: who starts them."""
+        self.svscan = scanner(directory)
         self.bob: Account = maildir.account(directory)
         self.spool, self.state = directory / "spool", directory / "state/state.sqlite"
         self.socket = directory / "run/sidecar.sock"
@@ -39,6 +39,11 @@ class Host:
         """Place pop3 or pop3s on a port that the kernel picks; env: what else differs."""
         where = {"ADDRESS": HOST, "PORT": "0"}
         self.svscan.place(name, {**self._common, **where, **self._checker, **env}, logger=LOGGER, rules=rules)
+
+    def place_listener(self, options: str, **env: str) -> None:
+        """Place the listener. env: what else differs."""
+        told = {**self._common, **self._checker, "OPTIONS": options, **env}
+        self.svscan.place("listener", told, logger=LOGGER)
 
     def place_sidecar(self) -> None:
         """Place the sidecar, its metrics on a port that the kernel picks."""

@@ -24,6 +24,8 @@ _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 class Svscan:
     """Services in a directory, and svscan over them once it is started; leaving the context ends all."""
 
+    scanner = "svscan"
+
     def __init__(self, directory: Path) -> None:
         """Lay it out in `directory`, which all accounts may enter."""
         self._directory = directory
@@ -49,10 +51,10 @@ class Svscan:
         (self._bin / name).chmod(0o755)
 
     def start(self) -> Self:
-        """Start svscan, and wait until all services are up."""
-        (svscan,) = need("svscan")
+        """Start it, and wait until all services are up."""
+        (scanner,) = need(self.scanner)
         self._svscan = subprocess.Popen(
-            [svscan, self._services],
+            [scanner, self._services],
             env={"PATH": f"{self._bin}:{_PATH}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -101,10 +103,13 @@ class Svscan:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if not self._svscan:
-            return
-        self._svscan.terminate()  # first: it would start each supervise again
-        self._svscan.wait(TIMEOUT)
+        if self._svscan:
+            self.end(self._svscan)
+
+    def end(self, scanner: subprocess.Popen[bytes]) -> None:
+        """End it and all services."""
+        scanner.terminate()  # first: it would start each supervise again
+        scanner.wait(TIMEOUT)
         each = [path for place in self._services.iterdir() for path in (place, place / "log")]
         for place in each:
             self.control("-dx", str(place.relative_to(self._services)))

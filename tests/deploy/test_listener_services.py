@@ -1,0 +1,122 @@
+"""deploy/daemontools/listener under a real supervise and a real runsv: reloads, restarts, and real mail."""
+
+import os
+import poplib
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import big_mail
+from tests.support.load import Load
+from tests.support.maildir import MESSAGES
+from tests.support.programs import need, need_root
+from tests.support.runit import Runit
+from tests.support.server import HOST
+from tests.support.services import Host
+from tests.support.svscan import Svscan
+from tests.support.waiting import TIMEOUT, until
+
+_LISTENER = "listener"
+_LOGIN = b"USER bob\r\nPASS secret\r\nQUIT\r\n"
+_RECORD = "Accept::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"
+
+
+class Kind(NamedTuple):
+    """Who supervises, and by which words."""
+
+    scanner: type[Svscan]
+    reload: str
+    restart: str
+
+
+KINDS = {"supervise": Kind(Svscan, "-h", "-t"), "runsv": Kind(Runit, "hup", "restart")}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Return one of both."""
+    found = KINDS[request.param]
+    need(found.scanner.scanner)
+    return found
+
+
+@pytest.fixture
+def host(installed: Path, kind: Kind) -> Iterator[Host]:
+    """Return a host with a listener, which has not started yet."""
+    need_root()  # for setuidgid, and workers of another account
+    with tempfile.TemporaryDirectory(prefix="listener-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
+        host = Host(place, prefix, kind.scanner)
+        host.place_listener(f"--pop3 {HOST}:0 --workers 2")
+        with host.svscan:
+            yield host
+
+
+def reload(host: Host, kind: Kind) -> None:
+    """Have it reload, and wait until that is done."""
+    count = host.svscan.log(_LISTENER).count("qmail-popup-listener: reloaded")
+    host.svscan.control(kind.reload, _LISTENER)
+    until(lambda: host.svscan.log(_LISTENER).count("qmail-popup-listener: reloaded") > count)
+
+
+def restart(host: Host, kind: Kind) -> None:
+    """Have it restart, and wait until the next one serves."""
+    pid = host.svscan.pid(_LISTENER)
+    host.svscan.control(kind.restart, _LISTENER)
+    until(lambda: host.svscan.pid(_LISTENER) not in (0, pid))
+    host.svscan.port(_LISTENER)
+
+
+def connect(host: Host) -> socket.socket:
+    """Connect to it."""
+    return socket.create_connection((HOST, host.svscan.port(_LISTENER)), TIMEOUT)
+
+
+def test_reloads_under_load(host: Host, kind: Kind) -> None:
+    """No client is refused, each has its mail, and all are recorded and counted, while it is one process."""
+    host.place_sidecar()
+    host.start()
+    port, pid = host.svscan.port(_LISTENER), host.svscan.pid(_LISTENER)
+    with Load(port, _LOGIN, clients=4) as load:
+        for _ in range(5):
+            load.wait_for_more(10)
+            reload(host, kind)
+        load.stop()
+    assert {True} == {answer.startswith(b"+OK\r\n+OK \r\n+OK ") for answer in load.answers}, load.answers
+    assert [_RECORD] * len(load.answers) == host.records(_LISTENER, len(load.answers))
+    assert host.counts_to(*["accepted"] * len(load.answers))
+    assert (pid, port) == (host.svscan.pid(_LISTENER), host.svscan.port(_LISTENER))
+
+
+def test_a_long_mail(host: Host, kind: Kind) -> None:
+    """100 MB come whole over reloads and restarts, byte by byte, and the login has its record."""
+    sent = big_mail.deliver(host.bob)
+    host.start()
+    with connect(host) as peer:
+        reader = big_mail.Reader(peer)
+        for happen in (reload, restart, reload, restart):
+            reader.read(big_mail.SIZE // 10)
+            happen(host, kind)
+        assert sent == reader.rest()
+    assert [_RECORD] == host.records(_LISTENER, 1)
+
+
+def test_a_stop(host: Host, kind: Kind) -> None:
+    """The service is down at once, and a client that has logged in before reads on."""
+    host.start()
+    with closing(poplib.POP3(HOST, host.svscan.port(_LISTENER), TIMEOUT)) as client:
+        client.user("bob")
+        client.pass_("secret")
+        host.svscan.control("down" if kind.scanner is Runit else "-d", _LISTENER)
+        until(lambda: not host.svscan.pid(_LISTENER))
+        assert len(MESSAGES) == client.stat()[0]
+        client.quit()
+    assert [_RECORD] == host.records(_LISTENER, 1)

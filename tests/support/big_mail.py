@@ -1,0 +1,52 @@
+"""A mail of 100 MB on its way: a client that reads it piece by piece, while other things happen."""
+
+import hashlib
+import socket
+from pathlib import Path
+
+from tests.support.maildir import Account
+from tests.support.resident import read_line
+
+_LINE = b"%098d\r\n"
+_LINES = 1_000_000
+SIZE = _LINES * 100  # bytes, as they are sent
+_PIECE = 1 << 16
+
+
+def deliver(owner: Account) -> str:
+    """Put it into an account's maildir, as the first mail; its hash as it is to be sent."""
+    digest = hashlib.sha256()
+    with Path(owner.home / "Maildir/new/100000000.big.test").open("wb") as file:
+        for start in range(0, _LINES, 1000):
+            lines = b"".join(_LINE % line for line in range(start, start + 1000))
+            digest.update(lines)
+            file.write(lines.replace(b"\r", b""))
+    return digest.hexdigest()
+
+
+class Reader:
+    """A client that has logged in, and whose mail has begun to come."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        """Log in on a connection of which nothing was read yet."""
+        self._peer = peer
+        self._digest, self._size = hashlib.sha256(), 0
+        peer.sendall(b"USER bob\r\nPASS secret\r\nRETR 1\r\nQUIT\r\n")
+        for _ in range(4):  # greeting, USER, PASS, RETR
+            assert read_line(peer).startswith(b"+OK")
+
+    def read(self, size: int) -> None:
+        """Read so many more bytes of the mail, and perhaps some more."""
+        wanted = self._size + size
+        while self._size < wanted:
+            piece = self._peer.recv(_PIECE)
+            assert piece, f"the connection has ended after {self._size} bytes"
+            self._digest.update(piece[: SIZE - self._size] if self._size < SIZE else b"")
+            self._size += len(piece)
+
+    def rest(self) -> str:
+        """Read to the end of the session; the hash of the mail."""
+        self.read(SIZE - self._size)
+        while self._peer.recv(_PIECE):  # the dot, and the answer to QUIT
+            pass
+        return self._digest.hexdigest()
