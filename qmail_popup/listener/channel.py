@@ -21,6 +21,7 @@ from qmail_popup.listener.suites import CLEAR
 from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_NAME = ("", b"")  # of a Unix socket
 
@@ -107,7 +108,7 @@ class Channel:
             if not size and not descriptors:
                 self._drop()
                 return
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & _CUT:
                 raise BrokenFrameError("more than a frame can hold")
             self._take(parse(self._view[:size], self.slot, time.monotonic_ns()), descriptors)
         finally:

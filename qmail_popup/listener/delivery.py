@@ -69,7 +69,7 @@ class Deliveries:
             return
         except OSError:
             acknowledged = False
-        self._loop.closing(event.link.fileno())
+        self._loop.forget(event.link.fileno())
         if acknowledged:
             self._pending.drop(event)
             event.link.close()
@@ -95,7 +95,7 @@ class Deliveries:
     def _give_up(self, event: _Event) -> None:
         """Leave a sidecar that does not answer in time."""
         if event.link:
-            self._loop.closing(event.link.fileno())
+            self._loop.forget(event.link.fileno())
             event.link.close()
         self._spooler.put(event.block)
 
