@@ -25,9 +25,10 @@ def sidecar(tmp_path: Path) -> Iterator[socket.socket]:
 
 def test_a_copy_of_its_connection_keeps_the_loop_quiet(sidecar: socket.socket) -> None:
     """A subprogram has copies of all descriptors until its exec: none of them may wake the spawner."""
-    loop, (spooler, _theirs) = Loop(), socket.socketpair()
-    deliveries = Deliveries(loop, os.fsencode(sidecar.getsockname()), Spooler(loop, lambda: spooler))
-    link = deliveries.hello(b"hello")
+    loop, (spooler, other) = Loop(), socket.socketpair()
+    with spooler, other:
+        deliveries = Deliveries(loop, os.fsencode(sidecar.getsockname()), Spooler(loop, lambda: spooler))
+        link = deliveries.hello(b"hello")
     assert link is not None
     with socket.socket(fileno=os.dup(link.fileno())):
         deliveries.event(b"event", link)
