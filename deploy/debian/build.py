@@ -33,6 +33,8 @@ COMMON = "/usr/share/common-licenses"
 MAINTAINER = "The qmail-popup authors <qmail-popup@example.org>"
 
 UNIT_NAMES = (
+    "qmail-popup-listener.socket",
+    "qmail-popup-listener.service",
     "qmail-popup-pop3.socket",
     "qmail-popup-pop3@.service",
     "qmail-popup-pop3s.socket",

@@ -18,6 +18,8 @@ from tests.support.throwaway import ThrowAwayRoot
 
 DOC = "usr/share/doc/qmail-popup"
 
+LISTENER = ("qmail-popup-listener.socket", "qmail-popup-listener.service")
+
 # What dpkg, systemd and man-db write down for themselves.
 NOTES = (
     *(f"/etc/{name}" for name in ("passwd-", "group-", "shadow-", "gshadow-", ".pwd.lock")),
@@ -164,9 +166,8 @@ def test_the_sidecar_starts_with_the_machine_and_pop3_does_not(root: ThrowAwayRo
     """Its units are enabled, POP3 waits for the operator, and systemd finds nothing wrong with either."""
     need("systemd-analyze")
     assert {*SIDECAR} == enabled(root)
-    units = [
-        f"/{UNITS}/{unit}" for unit in (*SIDECAR, "qmail-popup-pop3.socket", "qmail-popup-pop3@.service")
-    ]
+    pop3 = ("qmail-popup-pop3.socket", "qmail-popup-pop3@.service")
+    units = [f"/{UNITS}/{unit}" for unit in (*SIDECAR, *pop3, *LISTENER)]
     assert "" == root.run("systemd-analyze", "verify", *units)
 
 
@@ -175,24 +176,31 @@ SYSTEMCTL = """\
 #!/bin/sh
 case $* in
 *is-enabled*) echo enabled ;;
-*daemon-reload* | *\\ start\\ * | *restart\\ * | stop\\ *) echo "$*" >>/run/asked ;;
+*is-active*listener*) [ -e /run/listens ] ;;
+*daemon-reload* | reload\\ * | *\\ start\\ * | *restart\\ * | stop\\ *) echo "$*" >>/run/asked ;;
 esac
 """
 
 
 def test_what_is_asked_of_systemd(empty: ThrowAwayRoot, package: Path) -> None:
-    """The sidecar starts, is another after an upgrade, on the socket that stayed, and stops at the end."""
+    """The sidecar starts, is another after an upgrade, on the socket that stayed, and stops at the end.
+
+    A listener that runs reloads at an upgrade.
+    """
     (empty.path / "run/systemd/system").mkdir(parents=True)
     (empty.path / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
     (empty.path / "usr/bin/systemctl").write_text(SYSTEMCTL)
     deb = empty.take(package)
-    for action in (["--install", deb], ["--install", deb], ["--remove", "qmail-popup"]):
+    empty.run("dpkg", "--install", deb)
+    (empty.path / "run/listens").touch()
+    for action in (["--install", deb], ["--remove", "qmail-popup"]):
         empty.run("dpkg", *action)
     asked = (empty.path / "run/asked").read_text().replace("--quiet --system ", "").splitlines()
     installed = ["daemon-reload", f"start {SIDECAR[0]}", f"restart {SIDECAR[1]}"]
-    sockets = "qmail-popup-pop3.socket qmail-popup-pop3s.socket"
-    removed = [f"stop {sockets} {' '.join(SIDECAR)}", "daemon-reload"]
-    assert installed * 2 + removed == asked
+    reloaded = ["reload qmail-popup-listener.service"]
+    servers = "qmail-popup-pop3.socket qmail-popup-pop3s.socket " + " ".join(LISTENER)
+    removed = [f"stop {servers} {' '.join(SIDECAR)}", "daemon-reload"]
+    assert [*installed, *installed, *reloaded, *removed] == asked
 
 
 def test_a_login_is_served_and_counted(root: ThrowAwayRoot, tmp_path: Path) -> None:

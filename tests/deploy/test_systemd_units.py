@@ -85,7 +85,12 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("unit", "limit"),
-    [("qmail-popup-sidecar", 2.0), ("qmail-popup-pop3@", 6.0), ("qmail-popup-pop3s@", 6.0)],
+    [
+        ("qmail-popup-sidecar", 2.0),
+        ("qmail-popup-pop3@", 6.0),
+        ("qmail-popup-pop3s@", 6.0),
+        ("qmail-popup-listener", 5.0),
+    ],
 )
 def test_a_unit_is_no_more_exposed_than_it_has_to_be(unit: str, limit: float, tmp_path: Path) -> None:
     """Systemd-analyze security gives it so many of 10 at most; a session, which has to be root, has more."""
@@ -111,6 +116,7 @@ def test_the_sidecar_knows_how_many_sessions_there_may_be() -> None:
         words = dict(line.split("=", 1) for line in settings(name))
         assert limit == words["MaxConnections"]
         assert int(words["MaxConnectionsPerSource"]) < int(limit)
+    assert f'Environment="OPTIONS=--sessions {limit}"' in settings("qmail-popup-listener.service")
 
 
 def test_pop3_and_pop3s_are_alike() -> None:

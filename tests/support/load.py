@@ -2,11 +2,20 @@
 
 import socket
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from tests.support.resident import HOST, read_all
 from tests.support.waiting import TIMEOUT, until
+
+Connect = Callable[[], socket.socket]
+
+
+def dial(port: int) -> socket.socket:
+    """Connect to a port of this host."""
+    return socket.create_connection((HOST, port), TIMEOUT)
 
 
 class Load:
@@ -15,10 +24,11 @@ class Load:
     answers: what each client got, from its greeting to the end; one that was refused got what the error says
     """
 
-    def __init__(self, port: int, said: bytes, *, clients: int) -> None:
-        """said: what each of them says, all at once."""
+    def __init__(self, connect: int | Connect, said: bytes, *, clients: int) -> None:
+        """connect: a port, or what connects; said: what each of them says, all at once."""
         self.answers: list[bytes] = []
-        self._port, self._said = port, said
+        self._connect: Connect = partial(dial, connect) if isinstance(connect, int) else connect
+        self._said = said
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._come, name="client") for _ in range(clients)]
 
@@ -42,7 +52,7 @@ class Load:
                 self.answers.append(str(error).encode())
 
     def _talk(self) -> bytes:
-        with socket.create_connection((HOST, self._port), TIMEOUT) as peer:
+        with self._connect() as peer:
             peer.sendall(self._said)
             return read_all(peer)
 

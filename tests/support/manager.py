@@ -8,8 +8,11 @@ systemd-sysusers and systemd-tmpfiles, from our files for them.
 
 import os
 import shutil
+import socket
 import subprocess
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,6 +51,18 @@ systemd-sysusers /run/units/sysusers.d/qmail-popup.conf
 systemd-tmpfiles --create /run/units/tmpfiles.d/qmail-popup.conf
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units \
   /lib/systemd/systemd --unit=boot.target --log-target=journal --show-status=no
+"""
+
+# Connects for who asks on descriptor 0.
+_DIAL = """
+import socket, sys
+asker = socket.socket(fileno=0)
+while asker.recv(100):
+    try:
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as peer:
+            socket.send_fds(asker, [b"connected"], [peer.fileno()])
+    except OSError as error:
+        asker.send(str(error).encode())
 """
 
 
@@ -138,6 +153,38 @@ class Systemd:
     def file(self, path: str) -> Path:
         """Return a file of its, to look at from here."""
         return Path(f"/proc/{self._init}/root{path}")
+
+    @contextmanager
+    def dialer(self, port: int) -> Iterator[Callable[[], socket.socket]]:
+        """Give what connects to a port on it: from there, where its network is, for use here."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command: list[str | Path] = [
+            *need("nsenter"),
+            f"--target={self._init}",
+            "--all",
+            "python3",
+            "-IS",
+            "-c",
+            _DIAL,
+            str(port),
+        ]
+        lock = threading.Lock()
+
+        def dial() -> socket.socket:
+            with lock:
+                ours.send(b"please")
+                why, fds, _, _ = socket.recv_fds(ours, 4096, 1)
+            if not fds:
+                raise ConnectionError(why.decode())
+            peer = socket.socket(fileno=fds[0])
+            peer.settimeout(TIMEOUT)
+            return peer
+
+        with ours, subprocess.Popen(command, env={"PATH": _PATH}, stdin=theirs.fileno()):
+            theirs.close()
+            ours.settimeout(TIMEOUT)
+            yield dial
+            ours.shutdown(socket.SHUT_RDWR)
 
     def numbers(self) -> scraper.Numbers:
         """Scrape the sidecar; OSError where it does not answer."""

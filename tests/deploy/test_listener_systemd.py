@@ -1,0 +1,151 @@
+"""deploy/systemd: the units of the listener on a real systemd: reloads, restarts, and real mail."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import big_mail, maildir, subprogram
+from tests.support.load import Load
+from tests.support.maildir import SERVED
+from tests.support.manager import Systemd
+from tests.support.programs import need
+from tests.support.scraper import counts
+from tests.support.waiting import until
+
+SOCKET, SERVICE = "qmail-popup-listener.socket", "qmail-popup-listener.service"
+SIDECAR = "qmail-popup-sidecar.service"
+_LOGIN = b"USER bob\r\nPASS secret\r\nQUIT\r\n"
+_RECORD = "Accept::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"
+
+
+@pytest.fixture
+def bob() -> Iterator[maildir.Account]:
+    """Return an account, below a directory that all may enter."""
+    with tempfile.TemporaryDirectory(prefix="systemd-") as name:
+        yield maildir.account(Path(name))
+
+
+@pytest.fixture
+def host(installed: Path, bob: maildir.Account) -> Iterator[Systemd]:
+    """Return a host with the listener's units and an account, which has not booted yet."""
+    directory = bob.home.parent
+    checker, told = subprogram.checker(maildir.pwfile(directory / "passwd", bob))
+    variables = " ".join(f"{name}={value}" for name, value in told.items())
+    with Systemd(directory, installed) as host:
+        host.edit(
+            SERVICE,
+            f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
+            f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n',
+        )
+        yield host
+
+
+def messages(host: Systemd) -> list[str]:
+    """Return what the listener itself has said."""
+    lines = host.journal("--identifier=qmail-popup")
+    return [
+        line.removeprefix("qmail-popup-listener: ")
+        for line in lines
+        if line.startswith("qmail-popup-listener: ")
+    ]
+
+
+def records(host: Systemd) -> list[str]:
+    """Return the records in the journal, without their numbers."""
+    lines = host.journal("--identifier=qmail-popup")
+    return [line.split(" ", 3)[3] for line in lines if line.startswith("qmail-popup: pid ")]
+
+
+def reload(host: Systemd) -> None:
+    """Have it reload, and wait until that is done."""
+    count = messages(host).count("reloaded")
+    host.run("systemctl", "reload", SERVICE)
+    until(lambda: messages(host).count("reloaded") > count)
+
+
+def restart(host: Systemd) -> None:
+    """Have it restart; systemctl waits until it is ready."""
+    host.run("systemctl", "restart", SERVICE)
+
+
+def counted(host: Systemd, accepted: int) -> bool:
+    """Whether the sidecar comes to have counted so many logins, and no others."""
+
+    def done() -> bool:
+        try:
+            return {("accepted",): accepted} == counts(host.numbers(), "auth_attempts_total", "result")
+        except OSError:  # it is about to start
+            return False
+
+    until(done)
+    return True
+
+
+def test_the_units_work_as_they_are_handed_out(installed: Path) -> None:
+    """For a user of the system's, whom checkpw knows and becomes; and it starts with the first connection."""
+    need("checkpw")
+    with tempfile.TemporaryDirectory(prefix="systemd-") as name, Systemd(Path(name), installed) as host:
+        host.boot().run("systemd-sysusers", "--inline", "u bob - - /run/bob")
+        bob = maildir.account(host.file("/run"))
+        maildir.password_file(bob, int(host.run("id", "-u", "bob")))
+        host.run("systemctl", "start", SOCKET, SIDECAR)
+        mail = host.run("curl", "-sS", "-u", "bob:secret", "pop3://127.0.0.1/1")
+        assert SERVED[0].decode() == mail
+        assert ("active", [_RECORD]) == (host.property(SERVICE, "ActiveState"), records(host))
+        assert counted(host, 1)
+
+
+def test_reloads_and_restarts_under_load(host: Systemd) -> None:
+    """No client is refused, each has its mail, and all are recorded and counted."""
+    host.boot().run("systemctl", "start", SOCKET, SERVICE, SIDECAR)
+    pid = host.property(SERVICE, "MainPID")
+    with host.dialer(110) as dial, Load(dial, _LOGIN, clients=4) as load:
+        for happen in (reload, restart) * 3:
+            load.wait_for_more(10)
+            happen(host)
+        load.wait_for_more(10)
+        load.stop()
+    assert pid != host.property(SERVICE, "MainPID")
+    assert {True} == {answer.startswith(b"+OK\r\n+OK \r\n+OK ") for answer in load.answers}, load.answers
+    until(lambda: len(load.answers) <= len(records(host)))
+    assert [_RECORD] * len(load.answers) == records(host)
+    assert counted(host, len(load.answers))
+
+
+def test_a_reload_is_one_process(host: Systemd) -> None:
+    """Systemd goes on with the one that it knows, and is told when it reloads and when it is ready."""
+    host.boot().run("systemctl", "start", SOCKET, SERVICE)
+    pid = host.property(SERVICE, "MainPID")
+    reload(host)
+    until(lambda: "active" == host.property(SERVICE, "ActiveState"))
+    assert pid == host.property(SERVICE, "MainPID")
+    assert {"Reloading", "Reloaded"} <= {line.split()[0] for line in host.journal("_PID=1")}
+
+
+def test_a_long_mail(host: Systemd, bob: maildir.Account) -> None:
+    """100 MB come whole over reloads and restarts, byte by byte, and the login has its record."""
+    sent = big_mail.deliver(bob)
+    host.boot().run("systemctl", "start", SOCKET, SERVICE)
+    with host.dialer(110) as dial, dial() as peer:
+        reader = big_mail.Reader(peer)
+        for happen in (reload, restart, reload, restart):
+            reader.read(big_mail.SIZE // 10)
+            happen(host)
+        assert sent == reader.rest()
+    until(lambda: [_RECORD] == records(host))
+
+
+def test_a_stop(host: Systemd, bob: maildir.Account) -> None:
+    """It ends no session; `systemctl kill` does, and each has its record and counts."""
+    big_mail.deliver(bob)
+    host.boot().run("systemctl", "start", SOCKET, SERVICE, SIDECAR)
+    with host.dialer(110) as dial, dial() as peer:
+        reader = big_mail.Reader(peer)
+        host.run("systemctl", "stop", SOCKET, SERVICE)
+        assert "inactive" == host.property(SERVICE, "ActiveState")
+        reader.read(big_mail.SIZE // 10)
+        assert [] == records(host)
+        host.run("systemctl", "kill", SERVICE)
+        until(lambda: ["Reject::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"] == records(host))
