@@ -82,10 +82,12 @@ class Store:
         with self._transaction():
             batch = Batch(self._known(identities), now)
             batch.add(arrivals)
-            self._write(batch)
+            increments = batch.increments()
+            self._write(batch.changed)
+            self._add(increments)
             if identities:
                 self._database.execute(_MARK, ("last_event", now))
-        self._publish(batch.increments, batch.exemplars, now if identities else self.committed.last_event)
+        self._publish(increments, batch.exemplars(), now if identities else self.committed.last_event)
         return batch.counted
 
     def lost(self, size: int) -> None:
@@ -201,10 +203,8 @@ class Store:
                 known[identity] = known.get(identity, 0) | facts
         return known
 
-    def _write(self, batch: Batch) -> None:
-        facts = sorted(batch.changed.items())
-        self._database.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?)", facts)
-        self._add(batch.increments)
+    def _write(self, facts: Mapping[bytes, int]) -> None:
+        self._database.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?)", sorted(facts.items()))
 
     def _add(self, increments: Mapping[Series, float]) -> None:
         rows = [(*schema.row(series), amount) for series, amount in increments.items()]

@@ -1,19 +1,15 @@
-"""Metrics as data: which families there are, and what one session adds to them.
+"""Metrics as data: which families there are.
 
 A series is a tuple: its family's name, its label values, and for a histogram the bucket behind them. A bucket
-counts what fell into that one alone, and one more series holds the sum. Pure: an event in, series and amounts
-out. How a family is written for Prometheus or for OpenTelemetry is theirs to know.
+counts what fell into that one alone, and one more series holds the sum. What a session adds to them stands in
+increments.py. How a family is written for Prometheus or for OpenTelemetry is theirs to know.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from observability.arrivals.log_sessions import Session
-from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL, Event
+from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL
 from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
-from qmail_popup import reasons
 
 OVER = "+Inf"
 SUM = "sum"
@@ -40,11 +36,11 @@ class Family(NamedTuple):
         return [(self.name, *labels, *end) for labels, end in product(self.values, ends)]
 
 
-_REFUSED = "refused"  # before a session began, so that it has no duration
-_LASTED = tuple(end for end in ENDS if end != _REFUSED)
+REFUSED = "refused"  # before a session began, so that it has no duration
+_LASTED = tuple(end for end in ENDS if end != REFUSED)
 _METHODS = ("User", "Apop")  # of a login; Any stands only for a refusal before TLS
-_TLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-_STATUSES = ("0", "1", "2", "111")
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+STATUSES = ("0", "1", "2", "111")
 _OUTCOMES = ("ok", "failed")
 
 
@@ -74,9 +70,11 @@ SESSIONS = Family(
     tuple(product((*ENDS, KILLED, OTHER), PROTOCOLS)),
 )
 EXITS = Family(
-    "subprogram_exits", "How subprograms ended.", "{exit}", ("status",), _each(*_STATUSES, OTHER, "signal")
+    "subprogram_exits", "How subprograms ended.", "{exit}", ("status",), _each(*STATUSES, OTHER, "signal")
 )
-TLS = Family("tls_sessions", "Sessions with TLS, by version.", "{session}", ("version",), _each(*_TLS, OTHER))
+TLS = Family(
+    "tls_sessions", "Sessions with TLS, by version.", "{session}", ("version",), _each(*TLS_VERSIONS, OTHER)
+)
 EVENTS = Family(
     "telemetry_events",
     "Well-formed events that arrived, duplicates included.",
@@ -164,73 +162,7 @@ GAUGES = (ACTIVE, SESSIONS_LIMIT, LOGS_UNREADABLE, SPOOL_BYTES, LAST_EVENT, BUIL
 PUSHED = {True: (PUSHES.name, "ok"), False: (PUSHES.name, "failed")}
 """Whether a push went well, and the series that counts it."""
 
-_BOUNDS = {family.name: [float(bound) for bound in family.buckets] for family in HISTOGRAMS}
-
-# What one event adds to one series: how much, and what was measured where that makes an exemplar.
-# A plain tuple, for an event has six of them.
-Increment = tuple[Series, float, float | None]
-
 
 def at_start() -> dict[Series, float]:
     """Return all series that can occur, at 0."""
     return {series: 0 for family in FAMILIES for series in family.series()}
-
-
-def of_killed(hello: Event) -> Iterator[Increment]:
-    """Count a session that went without a word."""
-    yield (SESSIONS.name, KILLED, hello.protocol), 1, None
-
-
-def of_session(event: Event) -> Iterator[Increment]:
-    """Count a session, all but its record and what belongs to that."""
-    ended = event.ended or OTHER
-    yield (SESSIONS.name, ended, event.protocol), 1, None
-    if ended != _REFUSED:
-        yield from _observed(DURATION, (ended, event.protocol), event.duration)
-    if event.tls:
-        yield (TLS.name, event.tls if event.tls in _TLS else OTHER), 1, None
-    if not event.record:
-        yield from _exits(event)
-
-
-def of_record(event: Event) -> Iterator[Increment]:
-    """Count a session's record, and the subprogram that it tells of."""
-    record = event.record
-    if not record:
-        return
-    yield (ATTEMPTS.name, record.result, record.method, record.protocol), 1, 1
-    if record.result == "rejected":
-        yield (FAILURES.name, event.reason or reasons.CREDENTIALS, record.method, record.protocol), 1, None
-        yield from _observed(REJECTED, (record.protocol,), event.auth_duration)
-    yield from _exits(event)
-
-
-def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[Series]:
-    """Count a record that was read from a log, each series once; reason: why, where it was refused."""
-    yield EVENTS.name, LOG
-    yield ATTEMPTS.name, result, method, protocol
-    if result == "rejected":
-        yield FAILURES.name, reason, method, protocol
-
-
-def of_logged_session(session: Session) -> Iterator[Increment]:
-    """Count a session of which a log told that it ended, and maybe how long it took."""
-    labels = session.result or OTHER, session.protocol
-    yield (SESSIONS.name, *labels), 1, None
-    yield from _observed(DURATION, labels, session.seconds)
-
-
-def _exits(event: Event) -> Iterator[Increment]:
-    if event.signal is not None:
-        yield (EXITS.name, "signal"), 1, None
-    elif event.status is not None:
-        status = str(event.status)
-        yield (EXITS.name, status if status in _STATUSES else OTHER), 1, None
-
-
-def _observed(family: Family, labels: Labels, seconds: float | None) -> Iterator[Increment]:
-    if seconds is None:
-        return
-    bound = (*family.buckets, OVER)[bisect_left(_BOUNDS[family.name], seconds)]
-    yield (family.name, *labels, bound), 1, seconds
-    yield (family.name, *labels, SUM), seconds, None

@@ -11,7 +11,7 @@ from pathlib import Path
 from observability.arrivals.log import LogThread, Reading
 from observability.arrivals.parsing import Event
 from observability.errors import Log
-from observability.store import families
+from observability.store import families, increments
 from observability.store.database import Store
 from observability.store.families import Series
 
@@ -63,8 +63,8 @@ class Feed:
         reading = self._pending = self._pending or self._thread.take()
         if not reading:
             return {}
-        increments = _increments(reading, self._refusal_seconds)
-        self._store.count(increments, {mark(self._thread.path): reading.place}, is_event=bool(reading.logins))
+        added = _increments(reading, self._refusal_seconds)
+        self._store.count(added, {mark(self._thread.path): reading.place}, is_event=bool(reading.logins))
         self._pending, self.active = None, reading.active
         for gap in reading.gaps:
             self._log("warning", f"lines of {self._thread.path} may have been missed: {gap}")
@@ -81,14 +81,14 @@ def mark(path: Path) -> str:
 
 
 def _increments(reading: Reading, refusal_seconds: float) -> Mapping[Series, float]:
-    increments: defaultdict[Series, float] = defaultdict(float)
-    increments[families.DROPPED.name, "malformed"] = reading.overlong
-    increments[families.LOG_GAPS.name,] = len(reading.gaps)
+    added: defaultdict[Series, float] = defaultdict(float)
+    added[families.DROPPED.name, "malformed"] = reading.overlong
+    added[families.LOG_GAPS.name,] = len(reading.gaps)
     kinds = Counter((*login.record.kind, login.reason(refusal_seconds)) for login in reading.logins)
     for kind, number in kinds.items():
-        for series in families.of_logged(*kind):
-            increments[series] += number
+        for series in increments.of_logged(*kind):
+            added[series] += number
     for session in reading.sessions:
-        for series, amount, _ in families.of_logged_session(session):
-            increments[series] += amount
-    return {series: amount for series, amount in increments.items() if amount}
+        for series, amount in increments.of_logged_session(session):
+            added[series] += amount
+    return {series: amount for series, amount in added.items() if amount}

@@ -6,12 +6,13 @@ looks the facts up and writes down what comes out.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from observability.arrivals.parsing import KILLED, SOCKET, SPOOL, Arrival, Event, Malformed
-from observability.store import families
-from observability.store.families import Increment, Series
+from observability.store import families, increments
+from observability.store.families import Series
+from observability.store.increments import Increment, Kind, Measures
 
 SESSION_COUNTED = 1
 RECORD_COUNTED = 2
@@ -25,6 +26,25 @@ class Exemplar(NamedTuple):
     time: float  # seconds since 1970
 
 
+class _Tally:
+    """The sessions of one kind in a batch."""
+
+    __slots__ = ("at", "event", "latest", "totals")
+
+    def __init__(self) -> None:
+        self.totals = [0.0, 0.0, 0.0]
+        self.at = 0  # which event of the batch was its latest
+        self.latest: Measures
+        self.event: Event
+
+    def add(self, at: int, event: Event, measures: Measures) -> None:
+        totals, (one, seconds, auth_seconds) = self.totals, measures
+        totals[0] += one
+        totals[1] += seconds
+        totals[2] += auth_seconds
+        self.at, self.event, self.latest = at, event, measures
+
+
 class Batch:
     """What one transaction is to write: facts that changed, increments, and what was new in it."""
 
@@ -33,17 +53,26 @@ class Batch:
         self._known = dict(known)
         self._now = now
         self.changed: dict[bytes, int] = {}
-        self.increments: defaultdict[Series, float] = defaultdict(int)
-        self._latest: dict[Series, tuple[Event, float]] = {}
+        self._arrived: defaultdict[Series, float] = defaultdict(int)
+        self._tallies: defaultdict[tuple[str, int, Kind], _Tally] = defaultdict(_Tally)
         self.counted: list[Event] = []
 
-    @property
+    def increments(self) -> dict[Series, float]:
+        """Return what each series gets."""
+        added = self._arrived.copy()
+        for (source, new, kind), tally in self._tallies.items():
+            for series, amount, _ in _increments(source, new, kind):
+                added[series] += tally.totals[amount]
+        return added
+
     def exemplars(self) -> dict[Series, Exemplar]:
         """Return the latest session behind each series that has one."""
-        return {
-            series: Exemplar(event.trace, measured, self._now)
-            for series, (event, measured) in self._latest.items()
-        }
+        exemplars = {}
+        for (source, new, kind), tally in sorted(self._tallies.items(), key=lambda item: item[1].at):
+            for series, _, measure in _increments(source, new, kind):
+                if measure is not None:
+                    exemplars[series] = Exemplar(tally.event.trace, tally.latest[measure], self._now)
+        return exemplars
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
         """Take in what arrived, in its order."""
@@ -51,32 +80,32 @@ class Batch:
             if isinstance(arrival.what, Malformed):
                 self._drop("malformed")
             else:
-                self._take(arrival, arrival.what)
+                self._take(arrival.source, arrival.what)
 
-    def _take(self, arrival: Arrival, event: Event) -> None:
+    def _take(self, source: str, event: Event) -> None:
         identity = event.identity
         known = self._known.get(identity, 0)
-        new = _FACTS[arrival.source](event) & ~known
-        if arrival.source != KILLED:
-            self.increments[families.EVENTS.name, arrival.source] += 1
+        new = _FACTS[source](event) & ~known
+        if source != KILLED:
+            self._arrived[families.EVENTS.name, source] += 1
         if not new:
-            if arrival.source != KILLED:
+            if source != KILLED:
                 self._drop("duplicate")
             return
         self._known[identity] = self.changed[identity] = known | new
-        self._count(arrival, event, new)
+        kind, measures = increments.kind(event)
+        self._tallies[source, new, kind].add(len(self.counted), event, measures)
         self.counted.append(event)
 
-    def _count(self, arrival: Arrival, event: Event, new: int) -> None:
-        for fact, increments in _INCREMENTS[arrival.source].items():
-            if new & fact:
-                for series, amount, measured in increments(event):
-                    self.increments[series] += amount
-                    if measured is not None:
-                        self._latest[series] = event, measured
-
     def _drop(self, reason: str) -> None:
-        self.increments[families.DROPPED.name, reason] += 1
+        self._arrived[families.DROPPED.name, reason] += 1
+
+
+def _increments(source: str, new: int, kind: Kind) -> Iterator[Increment]:
+    """Yield what each session adds of which these facts are new."""
+    for fact, of in _INCREMENTS[source].items():
+        if new & fact:
+            yield from of(kind)
 
 
 def _facts_of_event(event: Event) -> int:
@@ -92,9 +121,9 @@ _FACTS: dict[str, Callable[[Event], int]] = {
     SPOOL: _facts_of_event,
     KILLED: _facts_of_killed,
 }
-_OF_EVENT = {SESSION_COUNTED: families.of_session, RECORD_COUNTED: families.of_record}
-_INCREMENTS: Mapping[str, Mapping[int, Callable[[Event], Iterable[Increment]]]] = {
+_OF_EVENT = {SESSION_COUNTED: increments.of_session, RECORD_COUNTED: increments.of_record}
+_INCREMENTS: Mapping[str, Mapping[int, Callable[[Kind], Iterable[Increment]]]] = {
     SOCKET: _OF_EVENT,
     SPOOL: _OF_EVENT,
-    KILLED: {SESSION_COUNTED: families.of_killed},
+    KILLED: {SESSION_COUNTED: increments.of_killed},
 }

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from observability.arrivals.parsing import Event, parse
 from observability.event import build
 from observability.prometheus import collector as metrics
-from observability.store import families
+from observability.store import families, increments
 from observability.store.database import Committed
 from observability.store.families import Series
 from tests.support.sidecar import RECORD, REJECTED, START, fields
@@ -73,8 +73,9 @@ def _login(changes: Mapping[str, bytes]) -> Login:
     event = parse(build(told).rstrip(b"\0"))
     assert isinstance(event, Event)
     added: Counter[Series] = Counter()
-    for series, amount, _ in (*families.of_session(event), *families.of_record(event)):
-        added[series] += amount  # type: ignore[assignment]  # seconds are no whole numbers
+    kind, measures = increments.kind(event)
+    for series, amount, _ in (*increments.of_session(kind), *increments.of_record(kind)):
+        added[series] += measures[amount]  # type: ignore[assignment]  # seconds are no whole numbers
     return Login(told[b"RECORD"] + b"\n", added)
 
 

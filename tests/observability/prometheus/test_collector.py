@@ -46,8 +46,9 @@ def something() -> Committed:
         exited = b"%d" % (START + 50_000_000 + int(seconds * 1e9))
         told = fields({**REJECTED, "T_EXITED": exited, "T_ENDED": exited})
         batch.add([Arrival(SOCKET, parse(build({**told, b"TRACE": f"{seconds:032.0f}".encode()})[:-2]))])
-    values = {key: value + batch.increments.get(key, 0) for key, value in families.at_start().items()}
-    return Committed(values, batch.exemplars, NOW)
+    added = batch.increments()
+    values = {key: value + added.get(key, 0) for key, value in families.at_start().items()}
+    return Committed(values, batch.exemplars(), NOW)
 
 
 def samples(registry: CollectorRegistry) -> Iterator[tuple[str, dict[str, str], float]]:
