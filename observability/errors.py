@@ -3,6 +3,13 @@
 import os
 from collections.abc import Callable
 
+# What OpenSSL finds wrong only where it is strict, as Python's default is from 3.13 on (VERIFY_X509_STRICT).
+_STRICT = ("key usage extension", "Key Identifier", "Basic Constraints")
+_REMEDY = (
+    "Python 3.13 and newer require what RFC 5280 does of an authority and of what it signs: "
+    "make them again, the authority with openssl req -x509 -addext keyUsage=critical,keyCertSign"
+)
+
 Log = Callable[[str, str], None]  # level (info, warning or error) and message
 
 
@@ -45,5 +52,8 @@ def describe(error: Exception) -> str:
 
 def reason(error: Exception) -> str:
     """Return the same without the file, where the message names that already."""
+    if refused := getattr(error, "verify_message", None):  # ssl.SSLCertVerificationError's alone
+        remedy = f" ({_REMEDY})" if any(part in refused for part in _STRICT) else ""
+        return f"its certificate is refused: {refused}{remedy}"
     strerror = getattr(error, "strerror", None)
     return strerror if isinstance(strerror, str) else " ".join(str(error).split()) or type(error).__name__

@@ -159,7 +159,7 @@ def _unreachable(host: str, port: int, *, is_secure: bool) -> str:
     except socket.gaierror:
         return "that host is not known"
     except ssl.SSLCertVerificationError as error:
-        return f"its certificate is refused: {error.verify_message}"
+        return describe(error)
     except OSError as error:
         return f"nobody answers: {describe(error)}"
     return ""

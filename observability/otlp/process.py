@@ -21,7 +21,7 @@ from functools import partial
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from observability.errors import Log
+from observability.errors import Log, describe
 from observability.log.messages import Messages, Stream
 from observability.otlp import frames
 from observability.otlp.exporter import FLUSH_SECONDS, NAME, SpanCounts, signal_endpoint
@@ -187,6 +187,8 @@ def cause_of(error: BaseException) -> str:
     inner = _wrapped(error)
     if inner:
         return cause_of(inner)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return describe(error)
     reason = getattr(error, "strerror", None) if isinstance(error, OSError) else None
     return reason or " ".join(str(error).split()).rpartition(": ")[2] or type(error).__name__
 

@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable
 from typing import NamedTuple
 
-from observability.errors import UnusableError
+from observability.errors import UnusableError, describe
 from observability.pushgateway.group import Group
 from observability.pushgateway.http import Peer, Work, exchange
 
@@ -85,7 +85,7 @@ class Pushing:
             status = yield from self._ask(method, self._group.path, self._body() if method == "POST" else b"")
             self._is_sure = status not in _UNSURE
         except OSError as error:
-            return Result(f"cannot reach {url}: {error}")
+            return Result(f"cannot reach {url}: {describe(error)}")
         return Result("" if status in _GOOD else f"{url} answered {method} with {status}")
 
     def _ask(self, method: str, path: str, body: bytes) -> Work[int]:

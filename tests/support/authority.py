@@ -38,11 +38,14 @@ class Authority:
         return ssl.create_default_context(cafile=str(self.ca))
 
 
-def make(directory: Path) -> Authority:
-    """Make both in `directory`; the certificate is for localhost and 127.0.0.1."""
+def make(directory: Path, extensions: Sequence[str] = _CA) -> Authority:
+    """Make both in `directory`; the certificate is for localhost and 127.0.0.1.
+
+    extensions: the authority's, beside those that openssl adds by itself
+    """
     ca, ca_key = directory / "ca.pem", directory / "ca.key"
     certificate, key = directory / "server.pem", directory / "server.key"
-    _request(ca, ca_key, "/CN=Test authority", _CA)
+    _request(ca, ca_key, "/CN=Test authority", extensions)
     _request(certificate, key, "/CN=localhost", _SERVER, "-CA", str(ca), "-CAkey", str(ca_key))
     return Authority(ca, certificate, key)
 
