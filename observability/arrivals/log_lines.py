@@ -12,11 +12,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
+from observability.arrivals.records import RESULTS
+
 MAX_LINE = 65536  # bytes; a record of the C program holds a name of any length
 _TAI_OFFSET = (1 << 62) + 10  # what multilog, and all of daemontools, adds to the seconds since 1970
 _YEAR_AHEAD = 86400.0  # seconds by which a clock elsewhere may be ahead before a date is of last year
 
-_RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
 
 _STAMP = rb"""
     (?: @(?P<tai>[0-9a-f]{24})\ +
@@ -125,7 +126,7 @@ def _record(found: re.Match[bytes]) -> Record:
     )
     if not result:  # refused before TLS
         return Record(int(pid), "rejected", "Any", "POP3", *client)
-    return Record(int(pid), _RESULTS[result], method.decode(), protocol.decode(), *client)
+    return Record(int(pid), RESULTS[result], method.decode(), protocol.decode(), *client)
 
 
 def _origin(found: re.Match[bytes]) -> str:

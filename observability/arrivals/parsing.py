@@ -1,9 +1,8 @@
 """What came from outside, read strictly: the block of an event, and the record inside it.
 
 Whoever reaches the socket or the spool may send anything, so nothing is believed that does not fit the
-contract to the byte: known fields have one form each, times never run backwards, and the record is taken
-apart from the left by the grammar that record.py writes. Pure: bytes in, a value out. Unknown names are
-ignored, so that a newer popup can say more.
+contract to the byte: known fields have one form each, and times never run backwards. Pure: bytes in, a value
+out. Unknown names are ignored, so that a newer popup can say more.
 """
 
 import re
@@ -11,40 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from observability import event
+from observability.arrivals.records import Record, parse_record
 from qmail_popup import reasons
 
 SOCKET = "socket"
 SPOOL = "spool"
 KILLED = "killed"
 
-RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
 REFUSAL_SECONDS = 10.0  # longer than that after the credentials no checker refuses them
-
-# Its writer sees to it that address and host hold no space and the host no colon, and cuts each at 255 bytes,
-# a name too, with "..." behind it. So nothing that a client chose can end a field early.
-_RECORD = re.compile(
-    rb"qmail-popup: pid [0-9]{1,19}"
-    rb" (?:(Accept|Reject)::AUTH::(User|Apop) P:(POP3S?)|(Reject)::STLS::(Any) P:(POP3))"
-    rb" S:([!-~]{0,255}):([!-9;-~]{0,255})"
-    rb" \?~ '((?:[^\x00-\x1f\x7f]{0,255}|[^\x00-\x1f\x7f]{255}\.\.\.))'"
-).fullmatch
 
 
 class Malformed(NamedTuple):
     """What did not parse, and the part of the contract that it breaks (never what it held)."""
 
     reason: str
-
-
-class Record(NamedTuple):
-    """The line of descriptor 5, taken apart."""
-
-    result: str  # accepted, rejected
-    method: str  # User, Apop, Any
-    protocol: str  # POP3, POP3S
-    ip: bytes
-    host: bytes
-    name: bytes
 
 
 class Event(NamedTuple):
@@ -138,15 +117,6 @@ def hello_trace(block: bytes) -> str:
     """Return the identity in a hello that is as popups build it, and nothing of all other blocks."""
     found = _HELLO(block) if len(block) < event.LIMIT else None
     return found[1].decode() if found else ""
-
-
-def parse_record(line: bytes) -> Record | None:
-    """Take the line of descriptor 5 apart, without its newline; None where it is no record."""
-    if not (found := _RECORD(line)):
-        return None
-    login, tls, (ip, host, name) = found.group(1, 2, 3), found.group(4, 5, 6), found.group(7, 8, 9)
-    result, method, protocol = login if login[0] else tls
-    return Record(RESULTS[result], method.decode(), protocol.decode(), ip, host, name)
 
 
 def _read(block: bytes) -> Event | Malformed:

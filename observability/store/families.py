@@ -8,7 +8,8 @@ increments.py. How a family is written for Prometheus or for OpenTelemetry is th
 from itertools import product
 from typing import NamedTuple
 
-from observability.arrivals.parsing import KILLED, RESULTS, SOCKET, SPOOL
+from observability.arrivals.parsing import KILLED, SOCKET, SPOOL
+from observability.arrivals.records import RESULTS
 from observability.event import ENDS, PROTOCOLS, REASONS, TLS_REQUIRED
 
 OVER = "+Inf"

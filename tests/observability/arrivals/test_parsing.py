@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observability import event as contract
-from observability.arrivals.parsing import Event, Malformed, Record, parse
+from observability.arrivals.parsing import Event, Malformed, parse
+from observability.arrivals.records import Record
 from observability.event import build
 from tests.support.sidecar import RECORD, START, fields
 

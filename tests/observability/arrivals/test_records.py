@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observability.arrivals.parsing import Record, parse_record
+from observability.arrivals.records import Record, parse_record
 from qmail_popup.record import compose
 
 anything = st.binary(max_size=300)
