@@ -11,6 +11,7 @@ import select
 import socket
 from collections.abc import Callable
 
+from observability.arrivals.connection import Connection, accepted
 from observability.arrivals.listener import BACKLOG
 from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Malformed, Read, hello_trace, parse
 from observability.event import LIMIT, SEPARATOR
@@ -22,19 +23,6 @@ MAX_CONNECTIONS = 16384
 _AT_ONCE = 512  # connections, and accepts, in one step
 _MAX_PARKED = BACKLOG + 1
 _PAUSE_SECONDS = 0.1  # where a limit is reached, others park in the backlog
-
-
-class _Connection:
-    """One popup's: what is not a whole block yet, and what it said."""
-
-    __slots__ = ("fd", "hello", "peer", "polled", "received", "trace")
-
-    def __init__(self, fd: int) -> None:
-        # A third of the time that socket.socket takes, which makes enums of what is known here.
-        self.peer = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-        self.fd, self.polled = fd, False
-        self.received = self.hello = b""
-        self.trace = ""  # the hello's
 
 
 class Intake:
@@ -55,10 +43,10 @@ class Intake:
         """
         self._clock, self._limit, self._read_block = clock, limit, read
         self._paused_until = 0.0  # 0: not paused
-        self._open: dict[int, _Connection] = {}
+        self._open: dict[int, Connection] = {}
         self._strangers: dict[int, float] = {}  # who said nothing yet, oldest first: until when it may
-        self._heard: list[_Connection] = []  # brought what is among found
-        self._owed: list[_Connection] = []
+        self._heard: list[Connection] = []  # brought what is among found
+        self._owed: list[Connection] = []
         self._found: list[Arrival] = []
         self.is_idle = True  # whether nothing was there at the last look
         self._poll = select.epoll()
@@ -156,15 +144,15 @@ class Intake:
                 self._pause()
                 return
             try:
-                fd = _accepted(self._listener)
+                fd = accepted(self._listener)
             except BlockingIOError:
                 return
             except OSError:  # no descriptor is left, or no memory
                 self._pause()
                 return
-            self._greet(_Connection(fd))
+            self._greet(Connection(fd))
 
-    def _greet(self, connection: _Connection) -> None:
+    def _greet(self, connection: Connection) -> None:
         """Take what it has sent by now: often that is all, and then it is never polled."""
         self._open[connection.fd] = connection
         self._strangers[connection.fd] = self._clock() + STRANGER_SECONDS
@@ -173,7 +161,7 @@ class Intake:
             self._poll.register(connection.fd, select.EPOLLIN)
             connection.polled = True
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         try:
             data = connection.peer.recv(2 * LIMIT, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -185,7 +173,7 @@ class Intake:
         else:
             self._ended(connection)
 
-    def _take(self, connection: _Connection, data: bytes) -> None:
+    def _take(self, connection: Connection, data: bytes) -> None:
         *blocks, rest = (connection.received + data).split(SEPARATOR, 2)
         for block in blocks:
             if self._block(connection, block):
@@ -194,7 +182,7 @@ class Intake:
         if len(rest) >= LIMIT:
             self._finish(connection, Arrival(SOCKET, Malformed("too long")))
 
-    def _block(self, connection: _Connection, block: bytes) -> bool:
+    def _block(self, connection: Connection, block: bytes) -> bool:
         """Take one block; True where it was the last: an event, or nothing that makes sense."""
         if not connection.trace and (trace := hello_trace(block)):
             return self._welcome(connection, trace, block)
@@ -210,18 +198,18 @@ class Intake:
         self._finish(connection, Arrival(SOCKET, what))
         return True
 
-    def _welcome(self, connection: _Connection, trace: str, hello: bytes) -> bool:
+    def _welcome(self, connection: Connection, trace: str, hello: bytes) -> bool:
         """Remember a hello, which is read only if its session is killed."""
         connection.trace, connection.hello = trace, hello
         del self._strangers[connection.fd]
         return False
 
-    def _finish(self, connection: _Connection, arrival: Arrival) -> None:
+    def _finish(self, connection: Connection, arrival: Arrival) -> None:
         self._found.append(arrival)
         self._forget(connection)
         self._heard.append(connection)
 
-    def _ended(self, connection: _Connection) -> None:
+    def _ended(self, connection: Connection) -> None:
         """Take the end of a connection: of a session that was killed, if it had begun."""
         if connection.received:
             self._found.append(Arrival(SOCKET, Malformed("torn")))
@@ -230,7 +218,7 @@ class Intake:
         self._forget(connection)
         connection.peer.close()
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         del self._open[connection.fd]
         self._strangers.pop(connection.fd, None)
         if connection.polled:
@@ -247,12 +235,3 @@ class Intake:
                 self._found.append(Arrival(SOCKET, Malformed("too slow")))
             self._forget(connection)
             connection.peer.close()
-
-
-def _accepted(listener: socket.socket) -> int:
-    """Return the descriptor of who is next; OSError.
-
-    accept() makes enums of the family and the type of each, and an object of socket.socket: 3 us for nothing.
-    """
-    fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # noqa: SLF001  in all Pythons there are
-    return fd
