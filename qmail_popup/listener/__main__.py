@@ -14,30 +14,28 @@ from typing import NamedTuple
 
 from qmail_popup import reasons, stderr
 from qmail_popup.descriptors import is_open
-from qmail_popup.listener import handover, notify, privileges, sockets
+from qmail_popup.listener import handover, notify, privileges, sockets, variables
 from qmail_popup.listener.handover import Handover
 from qmail_popup.listener.options import BAD_USAGE, LOG, Options, complain, fail, parse
 from qmail_popup.listener.processes import STANDARD
+from qmail_popup.listener.rules_file import RulesFile
 from qmail_popup.listener.sockets import Listening
 from qmail_popup.listener.supervisor import Supervisor
-from qmail_popup.settings import EXITS, OWN_PREFIX, Settings, seconds
+from qmail_popup.listener.tasks import Tasks
+from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.settings import EXITS
 from qmail_popup.subprogram import environment
 
 UNABLE = 111
 _DEFAULT_USER = "nobody"
-_LOGIN_TIMEOUT, _LOGIN_SECONDS = OWN_PREFIX + b"LOGIN_TIMEOUT", b"180"
 _SPARE = 100  # descriptors beside those of connections and sessions
-# What the listener sets by itself, and what a service manager means for it alone.
-_OWN = (b"PROTO", b"LISTEN_PID", b"LISTEN_FDS", b"LISTEN_FDNAMES", b"NOTIFY_SOCKET")
-_OWN_PREFIXES = (b"TCP", b"SSL_PROTOCOL", b"SSL_CIPHER", b"SSLREMOTE", b"SSLLOCAL")
-_TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 
 
 class _Told(NamedTuple):
     """All that files and command line say, read and found good: what --check finds out."""
 
     options: Options
-    settings: Settings
+    settings_of: SettingsOf
     environ: Mapping[bytes, bytes]
     user: pwd.struct_passwd | None
 
@@ -53,17 +51,17 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     listening = given if former else [*given, *_listen(told.options)]
     if not listening:
         fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
-    supervisor = Supervisor(
+    tasks = Tasks(
         told.options,
-        told.settings,
+        told.settings_of,
         told.environ,
         listening=listening,
         open_files=_raise_open_files(told.options),
         log=log,
         user=told.user,
-        former=former,
-        tell=notify.notifier(environ),
+        origin=former.origin if former else None,
     )
+    supervisor = Supervisor(tasks, former, notify.notifier(environ))
     gc.freeze()  # so that children share what is here by now
     supervisor.run(lambda: _announce(listening, former))
     return 0
@@ -72,11 +70,21 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
 def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
     """Read what the options name; ends the program where that makes no sense."""
     user = _user(options.user)
-    inherited = _inherited(environ)
-    settings = Settings(options.arguments, inherited)
-    if mistake := reasons.parse(settings.exits)[1]:
+    inherited = variables.inherited(environ)
+    settings_of = SettingsOf(options.arguments, inherited)
+    if mistake := reasons.parse(settings_of.default.exits)[1]:
         complain(f"{EXITS.decode()} is ignored: {stderr.printable(mistake).decode()}")
-    return _Told(options, settings, environment(inherited, {}), user)
+    if options.check and options.rules:
+        _check_rules(options.rules)
+    return _Told(options, settings_of, environment(inherited, {}), user)
+
+
+def _check_rules(path: bytes) -> None:
+    """End the program where nobody would be let in; the line says why."""
+    file = RulesFile(path, complain)
+    file.refresh()
+    if not file.lets_in:
+        sys.exit(UNABLE)
 
 
 def _handed_in(environ: Mapping[bytes, bytes]) -> Sequence[Listening]:
@@ -100,19 +108,6 @@ def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
         return
     for one in listening:
         complain(str(one))
-
-
-def _inherited(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return the environment without what a session, a trace or a service manager would be mistaken in."""
-    own = (*_OWN, *_TRACE_CONTEXT)
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in own and not name.startswith(_OWN_PREFIXES)
-    }
-    if not seconds(kept.get(_LOGIN_TIMEOUT, b"")):
-        kept[_LOGIN_TIMEOUT] = _LOGIN_SECONDS
-    return kept
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:

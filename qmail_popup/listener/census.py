@@ -72,14 +72,14 @@ class Column:
         """Return how many there are in all."""
         return sum(self._totals)
 
-    def tell_silent(self, due: float | None) -> None:
-        """Tell the others when the first of one's own connections would end for its silence."""
-        self._silent[self._number] = due or 0
+    def tell_silent(self, since: float | None) -> None:
+        """Tell the others since when the first of one's own connections has been silent."""
+        self._silent[self._number] = since or 0
 
     def longest_silent(self) -> int:
         """Return who has the connection that has been silent longest, of all that have any."""
-        due = {at: number for number, at in enumerate(self._silent) if at > 0}
-        return due[min(due)] if due else self._number
+        since = {at: number for number, at in enumerate(self._silent) if at > 0}
+        return since[min(since)] if since else self._number
 
     def _count(self, number: int) -> None:
         self._totals[self._number] = (self._totals[self._number] + number) & _MASK

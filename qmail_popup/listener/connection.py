@@ -14,6 +14,7 @@ from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
 from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED, Frame
 from qmail_popup.listener.suites import CLEAR
+from qmail_popup.settings import Settings
 from qmail_popup.wire import wipe
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
@@ -50,6 +51,7 @@ class Connection:
 
     number: what the session is known by; identity: and by which it is traced, 24 bytes
     start, greeted: nanoseconds of CLOCK_MONOTONIC; origin: what makes a time of day of them
+    edition: of the rules by which it was let in
     unsent: of a reply; while there is any, nothing is read, and nothing ends that is to end behind it
     """
 
@@ -59,25 +61,36 @@ class Connection:
         "_length",
         "_server",
         "client",
+        "edition",
         "greeted",
         "identity",
         "local",
         "number",
         "origin",
         "peer",
+        "settings",
         "start",
         "state",
         "unsent",
     )
 
     def __init__(  # noqa: PLR0913  what is known of a client when it connects
-        self, server: Server, peer: socket.socket, number: int, client: Address, *, origin: int, start: int
+        self,
+        server: Server,
+        peer: socket.socket,
+        number: int,
+        client: Address,
+        settings: Settings,
+        *,
+        origin: int,
+        start: int,
     ) -> None:
         """Begin with nothing read."""
         self._server = server
-        self.peer, self.number, self.client = peer, number, client
+        self.peer, self.number, self.client, self.settings = peer, number, client, settings
         self.origin, self.start, self.greeted = origin, start, 0
         self.local = client
+        self.edition = 0
         self.identity = _NO_IDENTITY
         self.unsent, self._last = b"", ""
         self._begun: bytearray | None = None  # of a line whose end has not come
@@ -130,6 +143,7 @@ class Connection:
             self.start,
             self.greeted,
             reached,
+            self.edition,
             CLEAR,
             0,
             self.client,

@@ -1,4 +1,4 @@
-"""What comes before the greeting, in a worker: a load balancer's header, then the limits.
+"""What comes before the greeting, in a worker: a load balancer's header, then the limits, then the rules.
 
 A connection from a balancer begins with a PROXY header, and is the client's from there on: what is behind the
 header stays on the socket. Until then it counts for the number of connections, and for no client's.
@@ -10,9 +10,11 @@ from collections.abc import Callable
 from qmail_popup.listener import addresses, proxy
 from qmail_popup.listener.connection import Buffer, Connection
 from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, REFUSED, TIMEOUT
+from qmail_popup.listener.lookups import AS_IT_IS_NOW, Answer, Lookups, Question
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.room import Room
+from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.wire import wipe
 
 HEADER_SECONDS = 30  # of the login's time
@@ -43,12 +45,19 @@ class Entrance:
         room: Room,
         buffer: Buffer,
         *,
+        settings_of: SettingsOf,
+        rules: socket.socket | None,
         greet: Callable[[Connection], None],
         ended: Callable[[Connection, str], None],
     ) -> None:
-        """greet: called with who may come in; ended: with who may not, or has gone, and the word for it."""
+        """rules: leads to the reader of rules, if there are any.
+
+        greet: called with who may come in; ended: with who may not, or has gone, and the word for it
+        """
         self._loop, self._room, self._buffer = loop, room, buffer
         self._greet, self._ended = greet, ended
+        self._settings_of = settings_of
+        self._lookups = Lookups(loop, rules, self._answered) if rules else None
         self._balancers = options.proxy_protocol
         self._headers: Deadlines[Connection] = Deadlines(HEADER_SECONDS, lambda late: ended(late, TIMEOUT))
         loop.timers.append(self._headers)
@@ -65,8 +74,10 @@ class Entrance:
         self._room.make()
 
     def forget(self, connection: Connection) -> None:
-        """Wait no more for what a client's balancer has to say."""
+        """Wait no more for what a client's balancer has to say, or the rules."""
         self._headers.drop(connection)
+        if self._lookups:
+            self._lookups.forget(connection.number)
 
     def read(self, header: _Header) -> None:
         """Take what has come of a header."""
@@ -110,8 +121,23 @@ class Entrance:
         self._admit(connection)
 
     def _admit(self, connection: Connection) -> None:
-        """Greet a client, unless it has too many connections."""
-        if self._room.enter(connection):
+        """Greet a client, unless it has too many connections or the rules deny it."""
+        if not self._room.enter(connection):
+            self._ended(connection, REFUSED)
+        elif self._lookups is None:
             self._greet(connection)
         else:
+            self._room.heard(connection)
+            self._lookups.ask(Question(connection.number, connection.client.ip, AS_IT_IS_NOW), connection)
+            self._room.make()
+
+    def _answered(self, connection: Connection, answer: Answer | None) -> None:
+        """Take what the rules say of a client."""
+        if not answer:
+            self._ended(connection, DISCONNECTED)
+        elif answer.verdict.is_denied:
             self._ended(connection, REFUSED)
+        else:
+            connection.edition = answer.edition
+            connection.settings = self._settings_of(answer.verdict.variables)
+            self._greet(connection)

@@ -24,7 +24,7 @@ MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
 SLOTS = 256  # workers at most; a number's remainder is its worker's
 MIN_NUMBER = 4_194_304  # PID_MAX_LIMIT of Linux: nobody's kill(2) is to meet a process
 
-_HEAD = struct.Struct("!BBQ16s8sqQQQBB16sH16sHHH")
+_HEAD = struct.Struct("!BBQ16s8sqQQQQBB16sH16sHHH")
 MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
 _MAX_NANOSECONDS = 1 << 62
 
@@ -45,6 +45,7 @@ class Frame(NamedTuple):
     start: int
     greeted: int
     reached: int  # the credentials, or the end
+    edition: int  # of the rules by which it was let in, 0 without
     tls: int  # place in VERSIONS
     suite: int  # place in SUITES
     client: Address
@@ -80,7 +81,7 @@ class Frame(NamedTuple):
 
 def head(frame: Frame) -> bytes:
     """Return a frame's fixed part; name and secret follow it as they are."""
-    return _HEAD.pack(*frame[:11], *frame.client, *frame.local, len(frame.name), len(frame.secret))
+    return _HEAD.pack(*frame[:12], *frame.client, *frame.local, len(frame.name), len(frame.secret))
 
 
 def parse(data: memoryview, slot: int, now: int) -> Frame:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from qmail_popup import protocol, reasons, stderr, subprogram
 from qmail_popup.listener.census import Column
-from qmail_popup.listener.loop import OUT, Deadlines, Loop
+from qmail_popup.listener.loop import OUT, Loop, Timeouts
 from qmail_popup.listener.session import Session
-from qmail_popup.settings import Settings
+from qmail_popup.listener.variables import SettingsOf, for_subprogram
 from qmail_popup.wire import wipe
 
 
@@ -46,7 +46,7 @@ class Logins:
     def __init__(  # noqa: PLR0913  the parts that it is given
         self,
         loop: Loop,
-        settings: Settings,
+        settings_of: SettingsOf,
         environ: Mapping[bytes, bytes],
         *,
         limit: int,
@@ -60,13 +60,13 @@ class Logins:
 
         status: called with their number; ended: with a session that is over
         """
-        self._loop, self._settings, self._environ = loop, settings, environ
+        self._loop, self._settings_of, self._environ = loop, settings_of, environ
         self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
         self._waiting: deque[tuple[Session, socket.socket]] = deque()
         self.waiting: Counter[int] = Counter()  # by the slot of their worker
-        self._replies: Deadlines[_Reply] = Deadlines(settings.idle_timeout, self._hang_up)
+        self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
         loop.timers.append(self._replies)
 
     def __len__(self) -> int:
@@ -103,23 +103,22 @@ class Logins:
             self._replies.drop(reply)
             self._hang_up(reply)
         else:
-            self._replies.set(reply)
+            self._await(reply)
 
     def _start(self, session: Session, peer: socket.socket) -> None:
         """Start the subprogram, and hand over what it is to read on descriptor 3."""
+        settings = self._settings_of(session.rules)
         program = subprogram.start(
-            self._settings.subprogram,
-            {**self._environ, **session.variables(self._settings)},
+            settings.subprogram,
+            {**self._environ, **for_subprogram(session.rules), **session.variables(settings)},
             network=peer.fileno(),
-            keep_stderr=self._settings.keep_stderr,
+            keep_stderr=settings.keep_stderr,
             clock=session.clock,
         )
         session.outcome, session.pid = program.outcome, program.pid
         if program.pid and self._open_files[0] != self._open_files[1]:
             self._limit_files(program.pid)
-        program.hand_over(
-            session.frame.name, session.frame.secret, session.timestamp(self._settings.hostname)
-        )
+        program.hand_over(session.frame.name, session.frame.secret, session.timestamp(settings.hostname))
         wipe(session.frame.secret)
         if program.pid:
             self._running[program.pid] = _Login(session, peer, program)
@@ -140,11 +139,14 @@ class Logins:
             self._hang_up(reply)
         else:
             self._loop.watch(peer.fileno(), reply, OUT)
-            self._replies.set(reply)
+            self._await(reply)
+
+    def _await(self, reply: _Reply) -> None:
+        self._replies.set(reply, self._settings_of(reply.session.rules).idle_timeout)
 
     def _verdict(self, session: Session) -> bytes:
         """Decide how the session ended; what is to be said to the client."""
-        outcome, settings = session.outcome, self._settings
+        outcome, settings = session.outcome, self._settings_of(session.rules)
         if outcome.error:
             self._cannot("start" if outcome.failure else "run", outcome.error)
         if outcome.failure:
@@ -161,7 +163,7 @@ class Logins:
         return protocol.refusal(outcome.status, code)
 
     def _cannot(self, what: str, error: int) -> None:
-        program = stderr.printable(self._settings.subprogram[0]).decode()
+        program = stderr.printable(self._settings_of.default.subprogram[0]).decode()
         self._log(f"cannot {what} {program}: {os.strerror(error)}")
 
     def _is_sent(self, reply: _Reply) -> bool:

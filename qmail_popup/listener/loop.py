@@ -47,18 +47,14 @@ class Deadlines(Generic[_Item]):
     def __iter__(self) -> Iterator[_Item]:
         return iter(self._due)
 
-    def set(self, item: _Item) -> None:
-        """Start an item's time, or start it again."""
+    def set(self, item: _Item, since: float | None = None) -> None:
+        """Start an item's time, or start it again; since: where it began before now."""
         self._due.pop(item, None)
-        self._due[item] = time.monotonic() + self._seconds
+        self._due[item] = (time.monotonic() if since is None else since) + self._seconds
 
     def drop(self, item: _Item) -> None:
         """Wait for an item no more."""
         self._due.pop(item, None)
-
-    def first(self) -> _Item | None:
-        """Return the item that was set longest ago."""
-        return next(iter(self._due), None)
 
     def due(self) -> float | None:
         """Return when the first item falls due."""
@@ -70,6 +66,60 @@ class Deadlines(Generic[_Item]):
             item = next(iter(self._due))
             del self._due[item]
             self._expired(item)
+
+
+class Timeouts(Generic[_Item]):
+    """Items of which each has its own time; few times, so that each has its queue."""
+
+    def __init__(self, expired: Callable[[_Item], None]) -> None:
+        """Call `expired` with each item that is neither set again nor dropped in its time."""
+        self._expired = expired
+        self._seconds: dict[_Item, float] = {}
+        self._queues: dict[float, Deadlines[_Item]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self._seconds)
+
+    def set(self, item: _Item, seconds: float, since: float | None = None) -> None:
+        """Start an item's time, or start it again, as long as it is now."""
+        if self._seconds.get(item) != seconds:
+            self.drop(item)
+            self._seconds[item] = seconds
+        if seconds not in self._queues:
+            self._queues[seconds] = Deadlines(seconds, self._expire)
+        self._queues[seconds].set(item, since)
+
+    def drop(self, item: _Item) -> None:
+        """Wait for an item no more."""
+        if (seconds := self._seconds.pop(item, None)) is not None:
+            queue = self._queues[seconds]
+            queue.drop(item)
+            if not queue:
+                del self._queues[seconds]
+
+    def longest(self) -> tuple[_Item, float] | None:
+        """Return the item that was set longest ago, and when."""
+        found = [(due - seconds, queue) for seconds, queue in self._queues.items() if (due := queue.due())]
+        if not found:
+            return None
+        since, queue = min(found, key=lambda pair: pair[0])
+        return next(iter(queue)), since
+
+    def due(self) -> float | None:
+        """Return when the first item falls due."""
+        return min(filter(None, (queue.due() for queue in self._queues.values())), default=None)
+
+    def expire(self, now: float) -> None:
+        """Call for each item that is due."""
+        for queue in [*self._queues.values()]:
+            queue.expire(now)
+
+    def _expire(self, item: _Item) -> None:
+        self.drop(item)
+        self._expired(item)
 
 
 class Loop:

@@ -33,6 +33,8 @@ class Options(NamedTuple):
     sessions: int
     connections: int
     connections_per_client: int
+    rules: bytes | None
+    """A file of tcprules(1), if there is one."""
     proxy_protocol: Sequence[Network]
     """Whose connections begin with a PROXY header."""
     verbose: bool
@@ -62,6 +64,7 @@ def parse(argv: Sequence[str]) -> Options:
         told.sessions,
         told.connections,
         told.connections_per_client,
+        os.fsencode(os.path.abspath(told.rules)) if told.rules else None,
         told.proxy_protocol,
         told.verbose,
         told.log_descriptor,
@@ -96,6 +99,7 @@ def _parser() -> _Parser:
         help="maximum number of connections before login (10,000)",
     )
     add("--connections-per-client", type=_count, default=50, metavar="N", help="the same for one client (50)")
+    add("--rules", metavar="FILE", help="who may connect, as compiled by tcprules(1)")
     add(
         "--proxy-protocol",
         type=_network,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from qmail_popup.listener.census import Column
 from qmail_popup.listener.connection import Connection
-from qmail_popup.listener.loop import Deadlines, Loop
+from qmail_popup.listener.loop import Loop, Timeouts
 from qmail_popup.listener.options import Options
 
 
@@ -24,20 +24,20 @@ class Room:
         *,
         bells: Sequence[int],
         slot: int,
-        idle: float,
         timed_out: Callable[[Connection], None],
         refused: Callable[[Connection], None],
         rung: Callable[[], None],
     ) -> None:
-        """bells: of all workers; slot: which one is ours; idle: seconds that a client may be silent.
+        """bells: of all workers; slot: which one is ours.
 
+        timed_out: called with who has been silent for too long; refused: with who has to go
         rung: called where another process has rung ours
         """
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
         self._column, self._bells, self._slot = column, bells, slot
         self._refused, self._rung = refused, rung
         self._held: set[Connection] = set()
-        self._silent: Deadlines[Connection] = Deadlines(idle, timed_out)
+        self._silent: Timeouts[Connection] = Timeouts(timed_out)
         loop.timers.append(self._silent)
         loop.watch(bells[slot], self)
 
@@ -68,7 +68,7 @@ class Room:
 
     def heard(self, connection: Connection) -> None:
         """Note that a client is not silent."""
-        self._silent.set(connection)
+        self._silent.set(connection, connection.settings.idle_timeout)
 
     def make(self) -> None:
         """Close the longest silent connections while there are too many, or have it done who has them."""
@@ -78,15 +78,16 @@ class Room:
             if slot != self._slot:
                 os.eventfd_write(self._bells[slot], 1)
                 return
-            connection = self._silent.first()
-            if connection is None:
+            longest = self._silent.longest()
+            if longest is None:
                 return
-            self._refused(connection)
+            self._refused(longest[0])
             self.publish()
 
     def publish(self) -> None:
         """Tell the others how long one's own have been silent."""
-        self._column.tell_silent(self._silent.due())
+        longest = self._silent.longest()
+        self._column.tell_silent(longest[1] if longest else None)
 
     def ready(self, _events: int) -> None:
         """Do what another worker asks for."""

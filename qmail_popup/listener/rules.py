@@ -11,26 +11,14 @@ from typing import NamedTuple
 
 from qmail_popup.listener.addresses import ipv4, is_ipv4, numeric
 from qmail_popup.listener.cdb import BrokenCdbError, Cdb
-from qmail_popup.settings import OWN_PREFIX
+from qmail_popup.listener.variables import is_fixed
 
 _DENY, _SET = b"D", b"+"
 _NAME, _IDENT = b"=", b"@"
 _BITS4, _BITS6 = b"_", b"^"  # with what ucspi-tcp6 begins a prefix in bits
 _ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a bit that is 1, by its place
 _FIRST_ONE6 = 0x60  # a bit that is 1, by how many there are before it
-
-_OWN = (b"PROTO", b"LISTEN_PID", b"LISTEN_FDS", b"LISTEN_FDNAMES", b"NOTIFY_SOCKET")
-_TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
-_MIRROR = (b"SIDECAR", b"SPOOL", b"PUSHGATEWAY", b"STATE", b"INSTANCE", b"PUSH_CREDENTIALS")
-_OWN_VARIABLES = {*_OWN, *_TRACE_CONTEXT, *(OWN_PREFIX + name for name in _MIRROR)}
-_OWN_PREFIXES = (b"TCP", b"SSL")
-
-# What of a rule changes a session before its login.
-_BEFORE_LOGIN = (
-    b"POP3AUTH",
-    b"UCSPITLS",
-    *(OWN_PREFIX + n for n in (b"TIMEOUT", b"LOGIN_TIMEOUT", b"RESP_CODES")),
-)
+MAX_RULE = 1 << 15  # bytes of a rule's variables
 
 
 class BrokenRulesError(Exception):
@@ -42,12 +30,6 @@ class Verdict(NamedTuple):
 
     is_denied: bool
     variables: Mapping[bytes, bytes]
-
-    def before_login(self) -> "Verdict":
-        """Return what of it matters before a login."""
-        return Verdict(
-            self.is_denied, {name: value for name, value in self.variables.items() if name in _BEFORE_LOGIN}
-        )
 
 
 ALLOWED, DENIED = Verdict(is_denied=False, variables={}), Verdict(is_denied=True, variables={})
@@ -78,11 +60,13 @@ class Rules:
         return ALLOWED
 
     def _note(self, key: bytes, value: bytes) -> None:
+        if len(value) > MAX_RULE:
+            raise BrokenRulesError(f"a rule is longer than {MAX_RULE} bytes")
         if key.startswith(_NAME) or _IDENT in key:
             self.unused += 1
         elif (lengths := self._lengths.get(key[:1])) is not None:
             lengths.add(len(key) - 1)
-        self.ignored.update(name for name, _ in _set_by(value) if is_own(name))
+        self.ignored.update(name for name, _ in _set_by(value) if is_fixed(name))
 
     def _keys(self, ip: bytes) -> Iterator[bytes]:
         """Return what a rule may have as its address, in the order in which it counts."""
@@ -102,15 +86,10 @@ class Rules:
         yield b""
 
 
-def is_own(name: bytes) -> bool:
-    """Return whether it is a variable that the listener sets itself."""
-    return name in _OWN_VARIABLES or name.startswith(_OWN_PREFIXES)
-
-
 def _verdict(value: bytes) -> Verdict:
     if _DENY in _instructions(value):
         return DENIED
-    told = {name: text for name, text in _set_by(value) if name and not is_own(name)}
+    told = {name: text for name, text in _set_by(value) if name and not is_fixed(name)}
     return Verdict(is_denied=False, variables=told)
 
 

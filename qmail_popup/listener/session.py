@@ -11,6 +11,7 @@ from observability import event
 from qmail_popup import record
 from qmail_popup.listener.addresses import is_ipv4, numeric
 from qmail_popup.listener.frames import SLOTS, Frame
+from qmail_popup.listener.variables import Variables
 from qmail_popup.settings import UNKNOWN, Settings
 from qmail_popup.subprogram import Outcome
 
@@ -19,6 +20,7 @@ class Session:
     """One connection, from the frame that tells of it to its event.
 
     link: its connection to the sidecar
+    rules: variables that the rules set for it
     ended, failure, outcome, record, finished: as in the popup's session
     """
 
@@ -34,6 +36,7 @@ class Session:
         "pid",
         "reason",
         "record",
+        "rules",
     )
 
     def __init__(self, frame: Frame, link: socket.socket | None = None) -> None:
@@ -43,6 +46,7 @@ class Session:
         self.outcome = Outcome()
         self.ended = self.failure = self.reason = ""
         self.record = b""
+        self.rules: Variables = {}
         self.pid = self.finished = 0
 
     @property

@@ -24,9 +24,12 @@ from qmail_popup.listener.logins import Logins
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import NAME, Options
 from qmail_popup.listener.output import Output
+from qmail_popup.listener.ruled import Ruled
 from qmail_popup.listener.session import Session
 from qmail_popup.listener.spooler import Spooler
-from qmail_popup.settings import UNKNOWN, Settings
+from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.settings import UNKNOWN
+from qmail_popup.wire import wipe
 
 STDERR = 2
 
@@ -59,15 +62,20 @@ class Spawner:
     def __init__(  # noqa: PLR0913  the parts that it is given
         self,
         options: Options,
-        settings: Settings,
+        settings_of: SettingsOf,
         environ: Mapping[bytes, bytes],
         *,
         control: socket.socket,
         column: Column,
         open_files: tuple[int, int],
         log: int | None,
+        rules: socket.socket | None,
     ) -> None:
-        """environ, open_files: what subprograms inherit; log: the descriptor for the records, if any."""
+        """environ, open_files: what subprograms inherit; log: the descriptor for the records, if any.
+
+        rules: leads to the reader of rules, if there are any
+        """
+        settings = settings_of.default
         self._options, self._settings, self._control = options, settings, control
         self._loop = loop = Loop()
         self._stderr: Output[None] = Output(loop, STDERR, lambda _: None, lambda _: None)
@@ -75,7 +83,7 @@ class Spawner:
         self._deliveries = self._mirror() if settings.spool else None
         self._logins = Logins(
             loop,
-            settings,
+            settings_of,
             environ,
             limit=options.sessions,
             open_files=open_files,
@@ -84,6 +92,7 @@ class Spawner:
             status=self._status,
             ended=self._ended,
         )
+        self._ruled = Ruled(loop, rules, self._logins.add, self._refuse) if rules else None
         self._next_header_line = 0.0
         self._channels: set[Channel] = set()
         self._is_draining = False
@@ -108,11 +117,14 @@ class Spawner:
 
     def login(self, session: Session, peer: socket.socket) -> None:
         """Hear of one that logs in."""
-        self._logins.add(session, peer)
+        if self._ruled is None:
+            self._logins.add(session, peer)
+        else:
+            self._ruled.add(session, peer)
 
     def waiting(self, slot: int) -> int:
         """Return how many logins of a worker wait for a place."""
-        return self._logins.waiting[slot]
+        return self._logins.waiting[slot] + (self._ruled.waiting[slot] if self._ruled is not None else 0)
 
     def end(self, session: Session) -> None:
         """Hear of one that has ended before a login."""
@@ -142,11 +154,19 @@ class Spawner:
         self._stderr.put(f"{NAME}: {text}\n".encode(), None)
 
     def _is_over(self) -> bool:
-        if not self._is_draining or self._channels or self._logins:
+        if not self._is_draining or self._channels or self._logins or self._ruled:
             return False
         if self._records and not self._last_wait:
             self._last_wait.set(self._records)
         return not self._records and not self._deliveries
+
+    def _refuse(self, session: Session, peer: socket.socket) -> None:
+        """Send a client away that logs in although the rules deny it: its worker should have done that."""
+        wipe(session.frame.secret)
+        peer.close()
+        session.ended = REFUSED
+        self._log_begin(session, "deny")
+        self._ended(session)
 
     def _mirror(self) -> Deliveries:
         program = sys.argv[0]

@@ -15,6 +15,7 @@ from qmail_popup.listener import addresses
 from qmail_popup.listener.census import Column
 from qmail_popup.listener.connection import LOGIN, Buffer, Connection
 from qmail_popup.listener.control import Control
+from qmail_popup.listener.doors import Doors
 from qmail_popup.listener.entrance import Entrance
 from qmail_popup.listener.frames import (
     BAD_HEADER,
@@ -29,27 +30,14 @@ from qmail_popup.listener.frames import (
     TLS_REQUIRED,
 )
 from qmail_popup.listener.frames import LOGIN as LOGIN_FRAME
-from qmail_popup.listener.loop import ALONE, IN, OUT, Deadlines, Loop
+from qmail_popup.listener.loop import IN, OUT, Loop, Timeouts
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.outbox import Outbox
 from qmail_popup.listener.room import Room
 from qmail_popup.listener.session import timestamp
-from qmail_popup.settings import Settings
+from qmail_popup.listener.variables import SettingsOf
 
 _ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER)  # for a line of the spawner's
-_PAUSE_SECONDS = 0.1  # where no descriptor is left
-
-
-class _Door:
-    """A listening socket."""
-
-    __slots__ = ("_worker", "peer")
-
-    def __init__(self, worker: "Worker", peer: socket.socket) -> None:
-        self._worker, self.peer = worker, peer
-
-    def ready(self, _events: int) -> None:
-        self._worker.accept(self)
 
 
 class Worker:
@@ -58,7 +46,7 @@ class Worker:
     def __init__(  # noqa: PLR0913  the parts that it is given
         self,
         options: Options,
-        settings: Settings,
+        settings_of: SettingsOf,
         *,
         listeners: Sequence[socket.socket],
         control: socket.socket,
@@ -66,8 +54,13 @@ class Worker:
         bells: Sequence[int],
         slot: int,
         first_number: int,
+        rules: socket.socket | None,
     ) -> None:
-        """slot: this worker's, and its bell's; first_number: of a session, above any that was given."""
+        """slot: this worker's, and its bell's; first_number: of a session, above any that was given.
+
+        rules: leads to the reader of rules, if there are any
+        """
+        settings = settings_of.default
         self._settings, self._number, self._control = settings, first_number, control
         self._is_tracked = bool(settings.spool) or options.verbose
         self._loop, self._buffer = Loop(), Buffer()
@@ -78,23 +71,24 @@ class Worker:
             column,
             bells=bells,
             slot=slot,
-            idle=settings.idle_timeout,
             timed_out=lambda connection: self._end(connection, TIMEOUT),
             refused=lambda connection: self._end(connection, REFUSED),
             rung=self._accept_all,
         )
         self._entrance = Entrance(
-            self._loop, options, self._room, self._buffer, greet=self._greet, ended=self._end
+            self._loop,
+            options,
+            self._room,
+            self._buffer,
+            settings_of=settings_of,
+            rules=rules,
+            greet=self._greet,
+            ended=self._end,
         )
-        self._slow: Deadlines[Connection] = Deadlines(
-            settings.login_timeout, lambda connection: self._end(connection, TIMEOUT)
-        )
-        self._full: Deadlines[_Door] = Deadlines(_PAUSE_SECONDS, self._open)
-        self._loop.timers += [self._slow, self._full]
-        self._doors = [_Door(self, peer) for peer in listeners]
+        self._slow: Timeouts[Connection] = Timeouts(lambda connection: self._end(connection, TIMEOUT))
+        self._loop.timers.append(self._slow)
         self._is_draining = False
-        for door in self._doors:
-            self._open(door)
+        self._doors = Doors(self._loop, listeners, self._begin)
         self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
 
     def run(self) -> None:
@@ -104,10 +98,6 @@ class Worker:
             self._room.publish()
             if self._is_draining and not self._outbox.is_connected:
                 self._give_up()
-
-    def accept(self, door: _Door) -> None:
-        """Take one of those who wait at a listening socket: the others are the other workers'."""
-        self._accept(door)
 
     def serve(self, connection: Connection) -> None:
         """Take what a client has sent, or send it what it takes."""
@@ -125,10 +115,6 @@ class Worker:
             if was_full != bool(connection.unsent):
                 self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
 
-    def _open(self, door: _Door) -> None:
-        if not self._is_draining:
-            self._loop.watch(door.peer.fileno(), door, IN | ALONE)
-
     def _connect(self, _slot: int, descriptors: list[int]) -> None:
         """Take the way to a spawner, and tell a new one of all that are open."""
         self._outbox.connect(socket.socket(fileno=descriptors[0]))
@@ -138,51 +124,32 @@ class Worker:
                     self._tell(connection, BEGIN)
 
     def _drain(self) -> None:
-        """Accept who waits already, and nobody behind them: those the kernel tells to others by then."""
+        """Accept who waits already, and nobody behind them."""
         self._is_draining = True
         self._loop.forget(self._control.fileno())
-        for door in self._doors:
-            self._loop.forget(door.peer.fileno())
-        self._accept_all()
-        for door in self._doors:
-            door.peer.close()
-        self._doors.clear()
+        self._doors.close()
         self._control.close()  # which tells that it is done
 
     def _accept_all(self) -> None:
-        """Take all who wait: the kernel may have told of them a worker that has ended since."""
-        for door in self._doors:
-            while self._accept(door):
-                pass
-
-    def _accept(self, door: _Door) -> bool:
-        """Take one who waits at a listening socket; False where nobody does, or nobody can be taken."""
-        try:
-            peer, name = door.peer.accept()
-        except BlockingIOError:
-            return False
-        except ConnectionError:  # gone already
-            return True
-        except OSError:  # no descriptor is left, or no memory
-            self._loop.forget(door.peer.fileno())
-            self._full.set(door)
-            return False
-        self._begin(peer, addresses.read(name))
-        return True
+        self._doors.accept_all()
 
     def _begin(self, peer: socket.socket, client: addresses.Address) -> None:
         """Take a client that has connected; its time begins."""
         now = time.monotonic_ns()
         self._number += SLOTS
-        connection = Connection(self, peer, self._number, client, origin=time.time_ns() - now, start=now)
+        connection = Connection(
+            self, peer, self._number, client, self._settings, origin=time.time_ns() - now, start=now
+        )
         if self._is_tracked:
             connection.identity = os.urandom(24)
             connection.local = addresses.read(peer.getsockname())
-        self._slow.set(connection)
+        self._slow.set(connection, self._settings.login_timeout)
         self._entrance.begin(connection)
 
     def _greet(self, connection: Connection) -> None:
         """Send the greeting, and listen."""
+        if connection.settings is not self._settings:  # a rule has changed its time
+            self._slow.set(connection, connection.settings.login_timeout, connection.start / 1e9)
         connection.state = self._authorization(connection)
         if ended := connection.greet():
             self._end(connection, ended)
@@ -194,7 +161,7 @@ class Worker:
         self._room.make()
 
     def _authorization(self, connection: Connection) -> protocol.Authorization:
-        told = self._settings
+        told = connection.settings
         return protocol.Authorization(
             timestamp(connection.number, connection.origin + connection.start, told.hostname),
             apop=told.apop,

@@ -16,10 +16,11 @@ from qmail_popup.listener.addresses import Address
 from qmail_popup.listener.census import Census
 from qmail_popup.listener.control import hand_over
 from qmail_popup.listener.frames import LOGIN, SLOTS, Frame, head
-from qmail_popup.listener.options import parse
+from qmail_popup.listener.options import Options, parse
+from qmail_popup.listener.reader import Reader, lines
 from qmail_popup.listener.rights import sent
 from qmail_popup.listener.spawner import Spawner
-from qmail_popup.settings import Settings
+from qmail_popup.listener.variables import SettingsOf
 
 SLOT = 7
 FIRST = 100_000_000 * SLOTS
@@ -44,16 +45,10 @@ class StandIn:
         options = parse(
             ["--verbose", "--connections", "3", "--sessions", "1", *more, "pop.example.org", *subprogram]
         )
-        settings = Settings(options.arguments, {**(environ or {}), b"QMAIL_POPUP_LOGIN_TIMEOUT": b"180"})
-        column = Census(1).column(0)
-
-        def spawn() -> None:
-            for number, fd in self._open.items():
-                os.dup2(fd, number)
-            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-            Spawner(options, settings, {}, control=theirs, column=column, open_files=limits, log=5).run()
-
-        self.pid = processes.fork(spawn, {theirs.fileno(), *self._open.values()}, lambda _error: None)
+        self.lines_to_rules = lines(2) if options.rules else []
+        self._kept = {theirs.fileno(), *self._open.values()}
+        self.pid = self._spawn(options, SettingsOf(options.arguments, environ or {}), theirs)
+        self._processes = [self.pid, *([self._read(options.rules)] if options.rules else [])]
         theirs.close()
         self.worker = self._worker()
         self.channel = self._connect(SLOT)
@@ -64,10 +59,16 @@ class StandIn:
     def __exit__(
         self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for pid in (self.pid, self.worker):
+        for pid in (*self._processes, self.worker):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        for pid in self._processes:
+            os.waitpid(pid, 0)
+        if self.lines_to_rules:
+            self._rules_control.close()
+        for line in self.lines_to_rules:
+            line.reader.close()
+            line.asker.close()
         self.channel.close()
         self._control.close()
         for fd in self._open.values():
@@ -95,6 +96,46 @@ class StandIn:
         self.channel.close()
         self.worker = self._worker()
         self.channel = self._connect(slot)
+
+    def _spawn(self, options: Options, settings_of: SettingsOf, control: socket.socket) -> int:
+        """Start a spawner."""
+        rules = self.lines_to_rules[0].asker if self.lines_to_rules else None
+        column = Census(1).column(0)
+
+        def spawn() -> None:
+            self._place()
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            Spawner(
+                options,
+                settings_of,
+                {},
+                control=control,
+                column=column,
+                open_files=limits,
+                log=5,
+                rules=rules,
+            ).run()
+
+        keep = {*self._kept, *([rules.fileno()] if rules else [])}
+        return processes.fork(spawn, keep, lambda _error: None)
+
+    def _read(self, path: bytes) -> int:
+        """Start a reader of rules."""
+        self._rules_control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        readers = [line.reader for line in self.lines_to_rules]
+
+        def read() -> None:
+            self._place()
+            Reader(path, control, readers).run()
+
+        keep = {*self._kept, control.fileno(), *(reader.fileno() for reader in readers)}
+        with control:
+            return processes.fork(read, keep, lambda _error: None)
+
+    def _place(self) -> None:
+        """Put log and messages where they belong."""
+        for number, fd in self._open.items():
+            os.dup2(fd, number)
 
     @staticmethod
     def _worker() -> int:
@@ -127,6 +168,7 @@ def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401 
         start=now - 2,
         greeted=now - 1,
         reached=now,
+        edition=0,
         tls=0,
         suite=0,
         client=_NOWHERE,
@@ -137,9 +179,9 @@ def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401 
     return good._replace(**changes)
 
 
-def client() -> tuple[socket.socket, socket.socket]:
+def client(source: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
     """Return a client's connection: its own end, and the one that a worker has accepted."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        near = socket.create_connection(server.getsockname())
+        near = socket.create_connection(server.getsockname(), source_address=(source, 0))
         far, _ = server.accept()
     return near, far

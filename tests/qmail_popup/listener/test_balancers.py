@@ -17,6 +17,7 @@ from qmail_popup.listener.frames import TIMEOUT
 from qmail_popup.listener.loop import Loop
 from qmail_popup.listener.options import parse
 from qmail_popup.listener.room import Room
+from qmail_popup.listener.variables import SettingsOf
 from tests.qmail_popup.listener.test_counted import environment, sessions
 from tests.support.listener import Listener as SidecarSocket
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line, refused
@@ -177,6 +178,7 @@ def test_the_time_for_a_header(tmp_path: Path) -> None:
 def test_thirty_seconds_of_it() -> None:
     """However long a login may take, a header has 30 s."""
     loop, told = Loop(), parse(["--proxy-protocol", "127.0.0.0/8", HOSTNAME, "/bin/true"])
+    settings_of = SettingsOf(told.arguments, {})
     near, far = client()
     ended: list[str] = []
 
@@ -185,13 +187,13 @@ def test_thirty_seconds_of_it() -> None:
 
     bells = [os.eventfd(0)]
     column = Census(1).column(0)
-    room = Room(
-        loop, told, column, bells=bells, slot=0, idle=1200, timed_out=end, refused=end, rung=lambda: None
-    )
-    entrance = Entrance(loop, told, room, Buffer(), greet=end, ended=end)
+    room = Room(loop, told, column, bells=bells, slot=0, timed_out=end, refused=end, rung=lambda: None)
+    entrance = Entrance(loop, told, room, Buffer(), settings_of=settings_of, rules=None, greet=end, ended=end)
     with near, far:
         now = time.monotonic()
-        connection = Connection(_Nobody(), far, 1, read(far.getpeername()), origin=0, start=0)
+        connection = Connection(
+            _Nobody(), far, 1, read(far.getpeername()), settings_of.default, origin=0, start=0
+        )
         entrance.begin(connection)
         for timer in loop.timers:
             timer.expire(now + 30)

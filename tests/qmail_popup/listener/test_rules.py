@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qmail_popup.listener.addresses import read
 from qmail_popup.listener.rules import BrokenRulesError, Rules, Verdict
+from qmail_popup.listener.variables import before_login
 from tests.support import rules
 
 _RULES = """\
@@ -183,7 +184,7 @@ def test_variables_of_the_listener(tmp_path: Path) -> None:
     assert {name.encode() for name in own} == told.ignored
     verdict = told.of(read(("1.2.3.4", 1)).ip)
     assert [b"POP3AUTH", b"UCSPITLS", b"QMAIL_POPUP_EXITS"] == list(verdict.variables)
-    assert [b"POP3AUTH", b"UCSPITLS"] == list(verdict.before_login().variables)
+    assert [b"POP3AUTH", b"UCSPITLS"] == list(before_login(verdict.variables))
 
 
 @pytest.mark.parametrize("value", [b"D", b"E\0", b"\0", b"+A\0", b"+A=b", b"D\0+A=b", b"D\0\0"])

@@ -1,0 +1,131 @@
+"""What each child of the supervisor does, what they share, and which descriptors each of them has."""
+
+import os
+import pwd
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from qmail_popup.listener import privileges
+from qmail_popup.listener.census import Census
+from qmail_popup.listener.control import announce
+from qmail_popup.listener.frames import SLOTS
+from qmail_popup.listener.options import Options
+from qmail_popup.listener.reader import Reader, lines
+from qmail_popup.listener.sockets import Listening
+from qmail_popup.listener.spawner import STDERR, Spawner
+from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker import Worker
+
+_EPOCH = 1_577_836_800  # 2020
+_RATE = 100_000  # numbers a second: more than a worker can give, so that a later start is above them all
+
+Task = tuple[Callable[[], None], Collection[int]]
+
+
+class Tasks:
+    """Made before anybody is forked.
+
+    listening, open_files, origin, ignores_hangup: what a next generation needs, too
+    """
+
+    def __init__(  # noqa: PLR0913  the parts that it is given
+        self,
+        options: Options,
+        settings_of: SettingsOf,
+        environ: Mapping[bytes, bytes],
+        *,
+        listening: Sequence[Listening],
+        open_files: tuple[int, int],
+        log: int | None,
+        user: pwd.struct_passwd | None,
+        origin: float | None,
+    ) -> None:
+        """environ, open_files: what subprograms inherit; log: the records' descriptor, if any.
+
+        user: the workers', where they are to become anybody; origin: of a generation before this one
+        """
+        self._options, self._settings_of, self._environ = options, settings_of, environ
+        self._log, self._user = log, user
+        self.listening, self.open_files = listening, open_files
+        self.origin = time.time() - time.monotonic() if origin is None else origin
+        self.ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self.workers, self.has_rules = options.workers, options.rules is not None
+        self._census = Census(options.workers + 1)
+        self._bells = [os.eventfd(0) for _ in range(options.workers)]
+        self._lines = lines(options.workers + 1) if self.has_rules else []
+
+    def worker(self, control: socket.socket, slot: int) -> Task:
+        """Return a worker's."""
+        number = int((self.origin + time.monotonic() - _EPOCH) * _RATE) * SLOTS + slot
+        listeners = [one.socket for one in self.listening]
+        rules = self._lines[slot + 1].asker if self._lines else None
+
+        def task() -> None:
+            privileges.name_process(b"popup-worker")
+            worker = Worker(
+                self._options,
+                self._settings_of,
+                listeners=listeners,
+                control=control,
+                column=self._census.column(slot),
+                bells=self._bells,
+                slot=slot,
+                first_number=number,
+                rules=rules,
+            )
+            privileges.give_up(self._user)
+            announce(control)
+            worker.run()
+
+        return task, {*self._bells, *_numbers(control, rules, *listeners)}
+
+    def worker_ended(self, slot: int) -> None:
+        """Count its connections no more; others take who waits: the kernel may have told only this one."""
+        self._census.clear(slot)
+        for bell in self._bells:
+            os.eventfd_write(bell, 1)
+
+    def spawner(self, control: socket.socket) -> Task:
+        """Return the spawner's."""
+        rules = self._lines[0].asker if self._lines else None
+
+        def task() -> None:
+            privileges.name_process(b"popup-spawner")
+            if self.ignores_hangup:  # as subprograms are to find it
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            spawner = Spawner(
+                self._options,
+                self._settings_of,
+                self._environ,
+                control=control,
+                column=self._census.column(self._options.workers),
+                open_files=self.open_files,
+                log=self._log,
+                rules=rules,
+            )
+            announce(control)
+            spawner.run()
+
+        return task, {0, 1, STDERR, *_numbers(control, rules), *([] if self._log is None else [self._log])}
+
+    def spawner_ended(self) -> None:
+        """Count its logins no more."""
+        self._census.clear(self._options.workers)
+
+    def reader(self, control: socket.socket) -> Task:
+        """Return the reader of rules's."""
+        askers = [line.reader for line in self._lines]
+
+        def task() -> None:
+            privileges.name_process(b"popup-rules")
+            reader = Reader(self._options.rules or b"", control, askers)
+            announce(control)
+            reader.run()
+
+        return task, {STDERR, *_numbers(control, *askers)}
+
+
+def _numbers(*sockets: socket.socket | None) -> list[int]:
+    return [sock.fileno() for sock in sockets if sock]
