@@ -34,6 +34,7 @@ _FAILED_ABOUT = "refused for wrong credentials"
 _OPEN = series("qmail_popup_sessions_active")
 _ALLOWED = series("qmail_popup_sessions_limit")
 _FULLNESS = f"{_OPEN} / ({_ALLOWED} > 0)"
+_TURNED_AWAY = 'ended="refused"'
 _DURATION = ("qmail_popup_session_duration_seconds_bucket", 'ended="accepted"')
 
 _HOST = "job, instance"
@@ -188,17 +189,24 @@ def _sessions() -> Row:
                 timeseries(
                     "How sessions end",
                     "In ten minutes. killed: the popup ended without an event. error: it could not fork, or "
-                    "the like.",
+                    "the like. refused: turned away by a rule or limit of qmail-popup-listener.",
                     "short",
                     {"{{ended}}": ten_minutes(SESSIONS, by="ended")},
                 )
-            ),
+            ).span(8),
+            timeseries(
+                "Turned away, by host",
+                "Connections in ten minutes that a rule or limit of qmail-popup-listener refused before a "
+                "login. The ten hosts with the most.",
+                "short",
+                {"{{instance}}": top(10, ten_minutes(SESSIONS, _TURNED_AWAY, by="instance"))},
+            ).span(8),
             timeseries(
                 "How long accepted sessions last",
                 "From the start of a connection to its end: p50 and p95.",
                 "s",
                 {"p50": quantile(0.5, *_DURATION), "p95": quantile(0.95, *_DURATION)},
-            ),
+            ).span(8),
         ],
     )
 

@@ -22,9 +22,11 @@ from observability.log.messages import Stream
 from observability.log.sessions import SessionLog
 from observability.privacy import Privacy
 from qmail_popup import record
+from tests.support import rules
 from tests.support.banning import DEPLOY, JSON, RECORD, Session, fail2ban, found, held
 from tests.support.chance import examples
-from tests.support.popup import ACCEPTS, shell
+from tests.support.popup import ACCEPTS, REFUSES, shell
+from tests.support.resident import LOGIN, Listener, read_all, read_line
 from tests.support.sidecar import REJECTED, START, RunningSidecar, deliver, fields
 from tests.support.waiting import TIMEOUT, until
 
@@ -252,3 +254,46 @@ def test_the_jails_ban_who_guesses(tmp_path: Path) -> None:
             log.writelines(held(session, sidecar) for session in guesses)
         until(lambda: 2 == len(banned.read_text().split()))
         assert ["192.0.2.1"] * 2 == banned.read_text().split()
+
+
+def test_the_listener(tmp_path: Path) -> None:
+    """Who guesses is found by both filters, behind a balancer too; who is turned away is not."""
+    balancer, denied, limited = "127.0.0.9", "192.0.2.66", "192.0.2.77"
+    guessing = {"127.0.0.2": None, "192.0.2.1": "TCP4", "2001:db8::1": "TCP6"}
+    rules.compiled(tmp_path / "cdb", f"{denied}:deny\n")
+    options = (
+        "--proxy-protocol",
+        balancer,
+        "--rules",
+        str(tmp_path / "cdb"),
+        "--connections-per-client",
+        "1",
+    )
+    environ = {
+        "QMAIL_POPUP_SIDECAR": str(tmp_path / "run/sidecar.sock"),
+        "QMAIL_POPUP_SPOOL": str(tmp_path / "spool"),
+    }
+    with (
+        RunningSidecar(tmp_path, "--json-log") as sidecar,
+        Listener(tmp_path, *options, subprogram=REFUSES, env=environ) as listener,
+        listener.connect(balancer) as waits,
+    ):
+        waits.sendall(b"PROXY TCP4 %s 192.0.2.9 1 110\r\n" % limited.encode())
+        assert read_line(waits).startswith(b"+OK")
+        for ip in (denied, limited):
+            assert b"" == _guess(listener, balancer, f"PROXY TCP4 {ip} 192.0.2.9 2 110\r\n")
+        for ip, family in guessing.items():
+            header = f"PROXY {family} {ip} {ip} 3 110\r\n" if family else ""
+            assert _guess(listener, balancer if family else ip, header).endswith(
+                b"-ERR authorization failed\r\n"
+            )
+        until(lambda: len(guessing) == sidecar.log.read_bytes().count(b'"result": "rejected"'))
+        until(lambda: 2 == sidecar.log.read_bytes().count(b'"ended": "refused"'))
+        assert [*guessing] == found(RECORD, listener.log.read_bytes())
+        assert [*guessing] == found(JSON, sidecar.log.read_bytes())
+
+
+def _guess(listener: Listener, source: str, header: str) -> bytes:
+    with listener.connect(source) as peer:
+        peer.sendall(header.encode() + LOGIN)
+        return read_all(peer)
