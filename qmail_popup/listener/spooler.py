@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from observability import launch, spoolfile
-from qmail_popup.listener import processes
+from qmail_popup.listener import privileges, processes
 from qmail_popup.listener.loop import OUT, Loop
 from qmail_popup.settings import Settings
 
@@ -71,6 +71,7 @@ def start(settings: Settings, program: str) -> socket.socket:
 
 def serve(peer: socket.socket, settings: Settings, program: str) -> None:
     """Write what comes from `peer`, to its end; what cannot be written is counted where that can be."""
+    privileges.name_process(b"popup-spooler")
     while block := peer.recv(65536):
         with suppress(OSError):
             spoolfile.leave(settings.spool, block)

@@ -72,9 +72,10 @@ def test_ours_are_the_users_that_the_image_has() -> None:
     """The sidecar owns socket, spool and state; the popup is in its group, and owns the mail."""
     made = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert ["990", "990", "1000"] == re.findall(r"(?:--gid|--uid) (\d+)", made)
-    assert ("1000:1000", ["990"]) == (SERVICES["popup"]["user"], SERVICES["popup"]["group_add"])
+    for name in ("popup", "listener"):
+        assert ("1000:1000", ["990"]) == (SERVICES[name]["user"], SERVICES[name]["group_add"])
     assert "990:990" == SERVICES["sidecar"]["user"]
-    for name in ("popup", "sidecar"):
+    for name in ("popup", "listener", "sidecar"):
         volumes = [target for source, target in mounts(SERVICES[name]) if source[0] != "."]
         assert [] == [target for target in volumes if f" {target}" not in made]
 
@@ -93,7 +94,7 @@ def test_each_host_that_is_asked_is_a_service() -> None:
     asked = {host for file in files for host in _URL.findall(_without_comments(file))} - {"127.0.0.1"}
     asked |= {target.partition(":")[0] for target in targets("compose/hosts/sidecar.yml")}
     own = {name for name, service in SERVICES.items() if "network_mode" not in service}
-    assert own - {"popup", "grafana"} == asked
+    assert own - {"popup", "listener", "grafana"} == asked
 
 
 def _without_comments(file: Path) -> str:

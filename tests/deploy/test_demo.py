@@ -14,16 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import environ_without_make, need
+from tests.support.server import free_port
 from tests.support.waiting import TIMEOUT, until
 
 LAST_LINE = "Ctrl-C ends it all."
-
-
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

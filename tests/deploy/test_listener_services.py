@@ -4,6 +4,7 @@ import os
 import poplib
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -55,7 +56,7 @@ def host(installed: Path, kind: Kind) -> Iterator[Host]:
         place.chmod(0o755)
         prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
         host = Host(place, prefix, kind.scanner)
-        host.place_listener(f"--pop3 {HOST}:0 --workers 2")
+        host.place_listener(f"--pop3 {HOST}:0 --workers 2 --rules tcp.cdb")
         with host.svscan:
             yield host
 
@@ -107,6 +108,18 @@ def test_a_long_mail(host: Host, kind: Kind) -> None:
             happen(host, kind)
         assert sent == reader.rest()
     assert [_RECORD] == host.records(_LISTENER, 1)
+
+
+def test_rules(host: Host, kind: Kind) -> None:
+    """New ones count at once, without a reload; a client that is denied hears nothing."""
+    assert kind
+    host.start()
+    place, port = host.svscan.place_of(_LISTENER), host.svscan.port(_LISTENER)
+    for rules, greeting in ((":deny\n", b""), (":allow\n", b"+OK\r\n")):
+        (place / "tcp").write_text(rules)
+        subprocess.run(["/bin/sh", "-c", "tcprules tcp.cdb tcp.tmp <tcp"], cwd=place, check=True)
+        with socket.create_connection((HOST, port), TIMEOUT) as client:
+            assert greeting == client.recv(100)
 
 
 def test_a_stop(host: Host, kind: Kind) -> None:

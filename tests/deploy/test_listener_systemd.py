@@ -1,20 +1,27 @@
 """deploy/systemd: the units of the listener on a real systemd: reloads, restarts, and real mail."""
 
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support import big_mail, maildir, subprogram
+from tests.support.descriptors import CHECKOUT
+from tests.support.documents import commands
 from tests.support.load import Load
 from tests.support.maildir import SERVED
 from tests.support.manager import Systemd
 from tests.support.programs import need
+from tests.support.resident import read_line
 from tests.support.scraper import counts
 from tests.support.waiting import until
 
 SOCKET, SERVICE = "qmail-popup-listener.socket", "qmail-popup-listener.service"
+POP3, SESSION = "qmail-popup-pop3.socket", "qmail-popup-pop3@.service"
+OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
 SIDECAR = "qmail-popup-sidecar.service"
 _LOGIN = b"USER bob\r\nPASS secret\r\nQUIT\r\n"
 _RECORD = "Accept::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"
@@ -28,18 +35,28 @@ def bob() -> Iterator[maildir.Account]:
 
 
 @pytest.fixture
-def host(installed: Path, bob: maildir.Account) -> Iterator[Systemd]:
-    """Return a host with the listener's units and an account, which has not booted yet."""
-    directory = bob.home.parent
-    checker, told = subprogram.checker(maildir.pwfile(directory / "passwd", bob))
+def settings(bob: maildir.Account) -> str:
+    """Return the drop-in of an operator who has another checker and another POP3 server."""
+    checker, told = subprogram.checker(maildir.pwfile(bob.home.with_name("passwd"), bob))
     variables = " ".join(f"{name}={value}" for name, value in told.items())
-    with Systemd(directory, installed) as host:
-        host.edit(
-            SERVICE,
-            f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
-            f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n',
-        )
+    return (
+        f'[Service]\nEnvironment=HOST=pop.example.org "CHECKER={" ".join(checker)}" {variables}\n'
+        f'Environment="POP3_SERVER={subprogram.pop3_server_line()}"\n'
+    )
+
+
+@pytest.fixture
+def bare(installed: Path, bob: maildir.Account) -> Iterator[Systemd]:
+    """Return a host with the listener's units and an account, which has not booted yet."""
+    with Systemd(bob.home.parent, installed) as host:
         yield host
+
+
+@pytest.fixture
+def host(bare: Systemd, settings: str) -> Systemd:
+    """Return one whose listener lets the account in."""
+    bare.edit(SERVICE, settings)
+    return bare
 
 
 def messages(host: Systemd) -> list[str]:
@@ -135,6 +152,54 @@ def test_a_long_mail(host: Systemd, bob: maildir.Account) -> None:
             happen(host)
         assert sent == reader.rest()
     until(lambda: [_RECORD] == records(host))
+
+
+def test_sessions_can_be_ended(host: Systemd, bob: maildir.Account) -> None:
+    """By the commands of OPERATIONS.md, which show old processes, and end what those serve; all count."""
+    big_mail.deliver(bob)
+    host.boot().run("systemctl", "start", SOCKET, SERVICE, SIDECAR)
+    block = commands(OPERATIONS, "The listener")[1]
+    with host.dialer(110) as dial, dial() as peer, dial() as other:
+        big_mail.Reader(peer)
+        reload(host)
+        big_mail.Reader(other)
+        shown = host.run("sh", "-eu", "-c", block)
+        assert 2 == shown.count("popup-spawner")
+        until(lambda: 2 == len(records(host)))
+    assert {"Reject::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"} == set(records(host))
+
+
+def test_from_a_popup_for_each_connection_and_back(bare: Systemd, settings: str) -> None:
+    """By the commands of OPERATIONS.md: settings and port are taken over, and no session ends."""
+    there, back = commands(OPERATIONS, "From tcpserver or sslserver to the listener")[-2:]
+    bare.edit(SESSION, settings)
+    bare.boot().run("systemctl", "start", POP3)
+    with bare.dialer(110) as dial, ExitStack() as stack:
+        clients = [stack.enter_context(logged_in(dial))]
+        bare.run("sh", "-eu", "-c", there.replace("/etc/systemd/system", "/run/units"))
+        assert ("active", "inactive") == states(bare)
+        clients.append(stack.enter_context(logged_in(dial)))
+        bare.run("sh", "-eu", "-c", back)
+        assert ("inactive", "active") == states(bare)
+        clients.append(stack.enter_context(logged_in(dial)))
+        for client in clients:
+            client.sendall(b"STAT\r\nQUIT\r\n")
+            assert read_line(client).startswith(b"+OK 2 ")
+    until(lambda: [_RECORD] * 3 == records(bare))
+
+
+def logged_in(dial: Callable[[], socket.socket]) -> socket.socket:
+    """Connect, and log in."""
+    peer = dial()
+    peer.sendall(b"USER bob\r\nPASS secret\r\n")
+    for _ in range(3):
+        assert read_line(peer).startswith(b"+OK")
+    return peer
+
+
+def states(host: Systemd) -> tuple[str, str]:
+    """Return the states of the listener's socket, and of the one that starts a popup for each connection."""
+    return host.property(SOCKET, "ActiveState"), host.property(POP3, "ActiveState")
 
 
 def test_a_stop(host: Systemd, bob: maildir.Account) -> None:

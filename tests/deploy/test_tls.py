@@ -25,7 +25,7 @@ from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import MESSAGES, SERVED
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
-from tests.support.server import HOST
+from tests.support.server import HOST, free_port
 from tests.support.services import SIDECAR, Host
 from tests.support.waiting import TIMEOUT, until
 
@@ -156,13 +156,6 @@ def change(file: Path, changes: Mapping[str, str]) -> None:
     """Replace words in a file, all at once."""
     words = re.compile("|".join(map(re.escape, changes)))
     file.write_text(words.sub(lambda found: changes[found[0]], file.read_text()))
-
-
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -183,8 +183,10 @@ class Systemd:
         with ours, subprocess.Popen(command, env={"PATH": _PATH}, stdin=theirs.fileno()):
             theirs.close()
             ours.settimeout(TIMEOUT)
-            yield dial
-            ours.shutdown(socket.SHUT_RDWR)
+            try:
+                yield dial
+            finally:
+                ours.shutdown(socket.SHUT_RDWR)
 
     def numbers(self) -> scraper.Numbers:
         """Scrape the sidecar; OSError where it does not answer."""

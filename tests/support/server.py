@@ -4,6 +4,7 @@ The server is any that prints its port on descriptor 1 before it serves: tcpserv
 """
 
 import os
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,13 @@ class Server:
         """Return the pids of all that the server has started, directly or not, and that is still there."""
         wanted = f"{_MARK}={self.mark}".encode()
         return [pid for pid in _pids() if pid != self.pid and wanted in _environ(pid).split(b"\0")]
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def tcpserver(*program: str, at_once: int = 40, host: str = HOST) -> list[str]:

@@ -1,0 +1,128 @@
+"""deploy/OPERATIONS.md, what it says of the listener under daemontools: its own commands, on a real svscan.
+
+The paths of the page lie below a directory of the test's own, and accounts, checker and port are this
+machine's; all else is as it stands there.
+"""
+
+import os
+import poplib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.descriptors import CHECKOUT
+from tests.support.documents import commands
+from tests.support.maildir import MESSAGES
+from tests.support.programs import environ_without_make, need, need_root
+from tests.support.server import HOST, free_port
+from tests.support.services import LOGGER, Host
+from tests.support.waiting import TIMEOUT, until
+
+PAGE = CHECKOUT / "deploy/OPERATIONS.md"
+_MOVE = "From tcpserver or sslserver to the listener"
+
+
+class Operator:
+    """Somebody who has a host with tcpserver, and follows the page."""
+
+    def __init__(self, place: Path, installed: Path) -> None:
+        """Lay the host out in `place`, which all accounts may enter."""
+        prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
+        self.host, self.port = Host(place, prefix), free_port()
+        self._place = place
+        self.host.place_server("pop3", PORT=str(self.port))
+        (place / "etc/qmail-popup").mkdir(parents=True)
+        (place / "etc/qmail-popup/pop3").symlink_to(place / "service/pop3")
+        self._edit(prefix)
+
+    def _edit(self, prefix: Path) -> None:
+        """Edit a copy of the directory that the page copies, where a host differs from ours."""
+        copy = Path(shutil.copytree(CHECKOUT / "deploy/daemontools/listener", self._checkout / "listener"))
+        told = {
+            "env/OPTIONS": f"--pop3 {HOST}:{self.port} --rules tcp.cdb",
+            "env/PREFIX": str(prefix),
+            "log/env/ACCOUNT": LOGGER,
+            "log/env/DIRECTORY": str(self._place / "log/listener"),
+        }
+        for file in (self._place / "service/pop3/env").glob("CVM_*"):
+            told[f"env/{file.name}"] = file.read_text().strip()
+        for name, value in told.items():
+            (copy / name).write_text(f"{value}\n")
+
+    @property
+    def _checkout(self) -> Path:
+        return self._place / "checkout/deploy/daemontools"
+
+    def follow(self, block: str) -> str:
+        """Type what stands there, as root in the checkout; what it says."""
+        script = block.replace("/etc/service", f"{self._place}/service")
+        done = subprocess.run(
+            ["sh", "-eu", "-c", script.replace("/etc/qmail-popup", f"{self._place}/etc/qmail-popup")],
+            cwd=self._place / "checkout",
+            env=environ_without_make(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, (script, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def connect(self) -> poplib.POP3:
+        """Log in, once somebody serves."""
+        until(self._is_served)
+        client = poplib.POP3(HOST, self.port, TIMEOUT)
+        client.user("bob")
+        client.pass_("secret")
+        return client
+
+    def _is_served(self) -> bool:
+        try:
+            poplib.POP3(HOST, self.port, TIMEOUT).quit()
+        except OSError:
+            return False
+        return True
+
+    def runs(self) -> list[str]:
+        """Return which of both services are up."""
+        return [name for name in ("pop3", "listener") if self.host.svscan.pid(name)]
+
+
+@pytest.fixture
+def operator(installed: Path) -> Iterator[Operator]:
+    """Return one, at a host on which tcpserver serves."""
+    need_root()
+    need("svscan", "tcprules", "envdir")
+    with tempfile.TemporaryDirectory(prefix="move-") as name:
+        Path(name).chmod(0o755)
+        found = Operator(Path(name), installed)
+        with found.host.svscan:
+            found.host.start()
+            yield found
+
+
+def test_to_the_listener_and_back(operator: Operator) -> None:
+    """By the page's commands; who is logged in stays so both ways, and mail is served after each."""
+    prepare, switch, back, *_ = commands(PAGE, _MOVE)
+    assert "" == operator.follow(prepare)
+    assert "" == operator.follow(commands(PAGE, "The listener")[-1])
+    until(lambda: _is_supervised(operator))
+    before = operator.connect()
+    operator.follow(switch)
+    until(lambda: ["listener"] == operator.runs())
+    meanwhile = operator.connect()
+    operator.follow(back)
+    until(lambda: ["pop3"] == operator.runs())
+    after = operator.connect()
+    for client in (before, meanwhile, after):
+        assert len(MESSAGES) == client.stat()[0]
+        client.quit()
+    assert 1 == len(operator.host.records("listener", 1))
+
+
+def _is_supervised(operator: Operator) -> bool:
+    place = operator.host.svscan.place_of("listener")
+    return subprocess.run([*need("svok"), place], check=False).returncode == 0
