@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from tests.support.cells import CHANGE, END, Rates, gauge, host, only
+from tests.support.cells import CHANGE, END, EVERY, Rates, gauge, host, only
 from tests.support.promtool import Seen, fleet_case
 
 SOON = 20
@@ -134,7 +134,7 @@ def test_each_fleet_raises_what_befalls_its_hosts(tmp_path: Path) -> None:
             series |= _series(name, number, one)
             alerts += [(alert, f"{name} {number}") for alert in one.raises]
     seen = [Seen(CHANGE, CHANGE, ()), Seen(CHANGE + SOON, SOON, alerts), Seen(END, END, alerts)]
-    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (1, 2))
+    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (EVERY, 4))
 
 
 def test_a_slow_attack_on_one_protocol_is_seen_over_all_hosts(tmp_path: Path) -> None:
@@ -145,4 +145,4 @@ def test_a_slow_attack_on_one_protocol_is_seen_over_all_hosts(tmp_path: Path) ->
         series |= host(f"mail{number}:9110", {**USUAL, **changes})
     alert = [("AuthRejectSpike", "")]
     seen = [Seen(CHANGE, CHANGE, ()), Seen(CHANGE + SOON, SOON, alert), Seen(END, END, alert)]
-    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (1, 2))
+    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (EVERY, 4))

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 
 from observability.store import families
 
-CHANGE = 90
-"""The minute at which the rates change."""
+EVERY = 2
+"""Minutes between two samples."""
 
-END = 150
+CHANGE = 80
+"""The minute at which the rates change: after as much of a past as the rules need."""
+
+END = 124
 """The last minute of all."""
 
 Rates = Mapping[str, float | tuple[float, float]]
@@ -68,9 +71,11 @@ def only(series: Mapping[str, str], *families: str) -> dict[str, str]:
 
 def _values(first: float, before: float, after: float) -> str:
     if not first + before + after:
-        return f"0x{END}"
-    changed = first + before * CHANGE + after + 0.001  # promtool adds up, and what rounds down is a reset
-    return f"{first}{before:+}x{CHANGE} {changed}{after:+}x{END - CHANGE}"
+        return f"0x{END // EVERY}"
+    before, after = before * EVERY, after * EVERY
+    past = CHANGE // EVERY
+    changed = first + before * past + after + 0.001  # promtool adds up, and what rounds down is a reset
+    return f"{first}{before:+}x{past} {changed}{after:+}x{END // EVERY - past}"
 
 
 def _counted(what: str, *labels: str) -> list[tuple[str, str]]:

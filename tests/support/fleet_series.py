@@ -30,6 +30,7 @@ class Host(NamedTuple):
     pushes: bool = False
     on_demand: bool = False  # where it pushes: by a pusher that lives only while there are sessions
     joins: int = 0  # minutes after the start
+    job: str = JOB  # of pushing hosts this one
 
 
 @dataclass
@@ -186,7 +187,7 @@ def _gauges(host: Host, now: int, minute: Minute) -> dict[str, float]:
 
 def _labelled(host: Host, name: str) -> str:
     bare, _, labels = name.rstrip("}").partition("{")
-    return f'{bare}{{job="{JOB}",instance="{host.instance}"{"," if labels else ""}{labels}}}'
+    return f'{bare}{{job="{host.job}",instance="{host.instance}"{"," if labels else ""}{labels}}}'
 
 
 _NOTHING = Minute(accepted=0, plain=0, refused=0, dropped=0, tls_failed=0)
