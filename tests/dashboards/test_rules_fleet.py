@@ -1,11 +1,13 @@
-"""The alerts over thirty hours of a whole fleet: each fault raises its own, and all else stays quiet."""
+"""The alerts over a day and more of a whole fleet: each fault raises its own, and all else stays quiet."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.support.fleet_faults import CASES, beginning
-from tests.support.fleet_series import DAY, Fleet, Host, Values, series
+from tests.support.fleet_faults import CASES, NO_PAST, beginning
+from tests.support.fleet_series import DAY, JOB, Fleet, Host, Values, series
 from tests.support.promtool import Seen, fleet_case
 
 EVERY = 2
@@ -36,40 +38,55 @@ def _struck(name: str) -> Host:
     return Host(_instance(name), 30, plain=CASES[name].plain, pushes=CASES[name].pushes)
 
 
-def _faulty(fleet: Fleet, at: int, minutes: int) -> dict[str, Values]:
-    faults = {_instance(name): beginning(case.change, at) for name, case in CASES.items()}
-    return series(fleet, minutes, faults)
+def _faulty(fleet: Fleet, cases: Sequence[str], at: int, minutes: int) -> dict[str, Values]:
+    return series(fleet, minutes, {_instance(name): beginning(CASES[name].change, at) for name in cases})
 
 
-def _raised(at: int, minutes: int) -> list[Seen]:
+def _raised(cases: Sequence[str], at: int, minutes: int) -> list[Seen]:
     """Return what is to be seen: nothing until then, all that is due soon, and nothing else to the end."""
-    due = [(alert, _instance(name)) for name, case in CASES.items() for alert in case.raises]
-    later = [(alert, _instance(name)) for name, case in CASES.items() for alert in case.later]
+    due = [(alert, _instance(name)) for name in cases for alert in CASES[name].raises]
+    later = [(alert, _instance(name)) for name in cases for alert in CASES[name].later]
     end = minutes - 1
     return [Seen(at - 1, at, ()), Seen(at + SOON, SOON, due), Seen(end, end, due + later)]
 
 
-@pytest.mark.parametrize(
-    ("at", "evaluation", "growth"),
-    [(2 * 60, 2, 1), (25 * 60, 5, 2)],
-    ids=["the first day, without history", "the second day, with twice the traffic"],
-)
-def test_each_fault_raises_its_own_alerts(tmp_path: Path, at: int, evaluation: int, growth: float) -> None:
+class Day(NamedTuple):
+    """The minute at which all happens, minutes between evaluations, how traffic grew, and who takes part."""
+
+    at: int
+    evaluation: int
+    growth: float
+    calm: Sequence[Host]
+    cases: Sequence[str]
+
+
+DAYS = {
+    "the first day, without history": Day(90, 4, 1, CALM, tuple(CASES)),
+    "the second day, with twice the traffic": Day(
+        25 * 60, 5, 2, CALM[:4], [name for name in CASES if name not in NO_PAST]
+    ),
+}
+
+
+@pytest.mark.parametrize("day", DAYS.values(), ids=DAYS.keys())
+def test_each_fault_raises_its_own_alerts(tmp_path: Path, day: Day) -> None:
     """A host for each fault, all of them at the same minute, beside hosts to which nothing happens."""
-    hosts = (*CALM, *map(_struck, CASES), Host("joins:9110", 25, joins=at))
-    minutes = at + 2 * 60
-    fleet = Fleet(hosts, hour=8, growth=growth)
-    seen = _raised(at, minutes)
-    assert "" == fleet_case(tmp_path / "case.yml", _faulty(fleet, at, minutes), seen, (EVERY, evaluation))
+    hosts = (*day.calm, *map(_struck, day.cases), Host("joins:9110", 25, joins=day.at))
+    minutes = day.at + 2 * 60
+    lived = _faulty(Fleet(hosts, hour=8, growth=day.growth), day.cases, day.at, minutes)
+    seen = _raised(day.cases, day.at, minutes)
+    assert "" == fleet_case(tmp_path / "case.yml", lived, seen, (EVERY, day.evaluation))
 
 
-def test_thirty_calm_hours_are_quiet(tmp_path: Path) -> None:
-    """Through a night, to a Monday morning with five times the traffic, and to a holiday with a quarter of it.
+def test_a_calm_day_and_the_next_morning_are_quiet(tmp_path: Path) -> None:
+    """From the first minute on, to a Monday with five times the traffic and a holiday with a quarter of it.
 
-    The latter's hosts are a job of their own, but for those that push.
+    The holiday's hosts are a job of their own; but pushing hosts are of one job, whatever they are.
     """
-    minutes = DAY + 6 * 60
-    off = [host._replace(instance=f"off-{host.instance}", job=host.job + "-off" * (not host.pushes)) for host in CALM]
-    lived = series(Fleet(CALM, hour=0, growth=5), minutes, {})
+    minutes = DAY + 3 * 60
+    off = [
+        host._replace(instance=f"off-{host.instance}", job=JOB if host.pushes else "holiday") for host in CALM
+    ]
+    lived = series(Fleet(CALM, hour=6, growth=5), minutes, {})
     lived |= series(Fleet(tuple(off), hour=13, growth=0.25), minutes, {})
     assert "" == fleet_case(tmp_path / "case.yml", lived, [Seen(minutes - EVERY, minutes, ())], (EVERY, 5))

@@ -125,6 +125,12 @@ def _reset(after: int, minute: Minute) -> None:
     minute.is_reset = after == 0
 
 
+NO_PAST = (
+    *("killed", "crowded", "spool-full", "nonsense", "three-malformed"),
+    *("undrained", "drained", "untraced", "restarted"),
+)
+"""Cases whose rules read nothing that is older than an hour."""
+
 _ATTACK = ("AuthRejectSpike", "InstanceRejectOutlier")
 _LONG = 10**6
 
