@@ -79,10 +79,11 @@ def sidecar(
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
+    # Before anything says that we serve: a line that is written after that is to count.
+    feeds += _feeds(settings, store, sinks, log, stack)
     endpoint, overview = serving.begin(settings, store, sources, tasks, stack)
     reload.parts["certificates"] = endpoint.reload
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
-    feeds += _feeds(settings, store, sinks, log, stack)
     for wake in (spool.wake, *(feed.wake for feed in feeds)):
         intake.watch(wake)
     tasks.update({feed.name: feed.look for feed in feeds})

@@ -49,7 +49,7 @@ def _page() -> list[str]:
         RunningSidecar(Path(scratch), "--sessions-limit=200") as sidecar,
     ):
         send(str(sidecar.socket), _LOGINS)
-        series = len(sidecar.metrics())
+        series = len(sidecar.numbers())
         with urllib.request.urlopen(sidecar.url, timeout=_PATIENCE) as answer:  # noqa: S310  our own URL
             page = answer.read()
     return [f"a host: {series} series, {len(page)} bytes a scrape, {len(gzip.compress(page))} compressed"]

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from observability.event import build
-from tests.support.sidecar import CHECKOUT, REJECTED, RunningSidecar, deliver, fields, hello_of
+from tests.support.descriptors import CHECKOUT
+from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields, hello_of
 from tests.support.waiting import until
 
 EVENTS = 150_000
@@ -173,7 +174,7 @@ def _generator(sidecar: RunningSidecar, count: int, *rate: str) -> "subprocess.P
 
 def _require(sidecar: RunningSidecar, count: int) -> None:
     counted = sum(
-        value for (name, _), value in sidecar.metrics().items() if name == "qmail_popup_auth_attempts_total"
+        value for (name, _), value in sidecar.numbers().items() if name == "qmail_popup_auth_attempts_total"
     )
     if counted != count:
         raise RuntimeError(f"{counted} of {count} events counted")

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.descriptors import CHECKOUT
 from tests.support.processes import children
-from tests.support.sidecar import CHECKOUT, RunningSidecar
+from tests.support.sidecar import RunningSidecar
 
 RATE, SECONDS = 4000, 15
 BURST = 20_000
@@ -87,7 +88,7 @@ class Stand:
         return int(
             sum(
                 value
-                for (found, _), value in self.sidecar.metrics().items()
+                for (found, _), value in self.sidecar.numbers().items()
                 if found == f"qmail_popup_{name}"
             )
         )

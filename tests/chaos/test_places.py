@@ -61,11 +61,11 @@ def test_a_disk_that_is_full_for_the_store_loses_nothing(tmp_path: Path) -> None
     with Stand(tmp_path) as stand:
         stand.keeper.start()
         stand.whole_session()
-        resource.prlimit(stand.keeper.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        resource.prlimit(stand.keeper.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         stand.whole_session()
         stand.whole_session(spool_only=True)
         assert 1 == counts(stand.keeper.numbers(), "auth_attempts_total").total()
-        resource.prlimit(stand.keeper.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        resource.prlimit(stand.keeper.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         assert stand.happened == stand.counted()
 
 
@@ -80,7 +80,7 @@ def test_a_second_sidecar_on_one_state_refuses(tmp_path: Path) -> None:
         second = Keeper(tmp_path / "second")
         status, said = second.refused(f"--state={stand.keeper.state}")
         assert (1, 1) == (status, said.count("\n"))
-        assert str(stand.keeper.pid) in said
+        assert str(stand.keeper.process.pid) in said
         stand.keeper.go_on()
         assert stand.happened == stand.counted()
 

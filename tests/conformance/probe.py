@@ -8,18 +8,18 @@ Reads descriptor 3 to the end, saves what it saw, then does what PROBE_DO says:
   err:TEXT    write TEXT and CRLF to descriptor 2, then exit 1
   noread      exit 0 without reading descriptor 3
   stdin       save what descriptor 0 still holds, up to its end, then exit 0
-Saved as JSON in the file named by PROBE_OUT: arguments, bytes of descriptor 3 (latin-1), open descriptors,
-ignored and blocked signals, and the environment as `probe` was started with it.
+Saved in the file named by PROBE_OUT, as a literal of Python: arguments, bytes of descriptor 3 (latin-1), open
+descriptors, ignored and blocked signals, and the environment as `probe` was started with it.
+It runs once for each vector and form, so it imports next to nothing: an import costs more than all it does.
 """
 
-import json
 import os
-import resource
-import signal
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+
+TYPE_CHECKING = False  # as typing has it; which is such an import
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def read_all(fd: int) -> str:
@@ -29,7 +29,7 @@ def read_all(fd: int) -> str:
 
 def seen(do: str, out: str) -> dict[str, object]:
     """Look around."""
-    fds = sorted(int(n) for n in os.listdir("/proc/self/fd") if Path("/proc/self/fd", n).exists())
+    fds = sorted(int(n) for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}"))
     return {
         "argv": sys.argv[1:],
         "fd3": "" if do == "noread" else read_all(3),
@@ -37,18 +37,28 @@ def seen(do: str, out: str) -> dict[str, object]:
         "rest": read_all(0) if do == "stdin" else "",
         "ignored": int(os.environ["PROBE_SIGIGN"], 16),
         "blocked": int(os.environ["PROBE_SIGBLK"], 16),
-        "env": Path(out + ".env").read_text(encoding="latin-1").split("\0")[:-1],
+        "env": read_file(out + ".env").split("\0")[:-1],
     }
+
+
+def read_file(path: str) -> str:
+    """Return what is in a file."""
+    with open(path, encoding="latin-1", newline="") as file:
+        return file.read()
 
 
 def save(out: str, what: dict[str, object]) -> None:
     """Save whole or not at all: the test may look at any time."""
-    Path(out + ".new").write_text(json.dumps(what), encoding="ascii")
-    Path(out + ".new").rename(out)
+    with open(out + ".new", "w", encoding="ascii") as file:
+        file.write(ascii(what))
+    os.rename(out + ".new", out)
 
 
 def die(number: int) -> int:
     """Die of a signal, leaving no core."""
+    import resource
+    import signal
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
@@ -68,7 +78,7 @@ def write(fd: int, text: str, status: int) -> int:
     return status
 
 
-DEEDS: dict[str, Callable[[str], int]] = {
+DEEDS: "dict[str, Callable[[str], int]]" = {
     "exit": int,
     "slow": lambda status: wait(int(status)),
     "signal": lambda number: die(int(number)),

@@ -14,7 +14,7 @@ Steps, each a word and what it wants:
   ctl-closed     the server closes the control socket
 """
 
-import json
+import ast
 import os
 import re
 import time
@@ -206,7 +206,7 @@ class _Player:
         seen.errors = os.pread(stage.errors, 65536, 0)
         seen.said += _rest_of_control(stage)
         if stage.notes.exists():
-            seen.notes = json.loads(stage.notes.read_text(encoding="ascii"))
+            seen.notes = ast.literal_eval(stage.notes.read_text(encoding="ascii"))
 
 
 def _rest_of_control(stage: Stage) -> bytes:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tests.conformance.vector import HOST, Vector
 from tests.support import descriptors
-from tests.support.descriptors import Line
+from tests.support.descriptors import Line, Started
 
 HERE = Path(__file__).resolve().parent
 PROBE = HERE / "probe"
@@ -33,7 +32,7 @@ class Stage:
     errors: int
     notes: Path
     """Where the probe writes."""
-    popup: subprocess.Popen[bytes] = field(init=False)
+    popup: Started = field(init=False)
 
     def strike(self) -> None:
         """Close all that is still open."""

@@ -1,6 +1,7 @@
 """A sidecar that counts from a log: the records in it, once each, whatever is killed and rotated."""
 
 import json
+import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import IO
 
 import pytest
 
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import COMMAND
 from tests.support.programs import need
 from tests.support.sidecar import RunningSidecar
 from tests.support.waiting import eventually, until
@@ -119,6 +122,24 @@ def test_it_begins_at_the_end(tmp_path: Path, log: Path) -> None:
         assert sidecar.reaches(1, "auth_attempts_total", **REJECTED)
     with reading(tmp_path / "start", log, "--read-log-from=start") as sidecar:
         assert sidecar.reaches(3, "auth_attempts_total", **REJECTED)
+
+
+def test_a_line_after_its_first_message_counts(tmp_path: Path, log: Path) -> None:
+    """Also where it is killed right behind that: where to begin was noted before it said that it serves."""
+    with multilog(log) as stream:
+        write(stream, record())
+    reader, writer = os.pipe()
+    command = [*COMMAND, f"--read-log={log}", f"--state={tmp_path / 'state.sqlite'}", "--listen=127.0.0.1:0"]
+    places = [f"--socket={tmp_path / 'run/sidecar.sock'}", f"--spool={tmp_path / 'spool'}"]
+    with subprocess.Popen([*command, *places], cwd=CHECKOUT, stderr=writer) as first:
+        assert os.read(reader, 65536)
+        first.kill()
+    os.close(reader)
+    os.close(writer)
+    with multilog(log) as stream:
+        write(stream, record())
+    with reading(tmp_path, log) as sidecar:
+        assert sidecar.reaches(1, "auth_attempts_total", **REJECTED)
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path, log: Path) -> None:

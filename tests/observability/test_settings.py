@@ -12,7 +12,7 @@ from observability.options import kinds
 from observability.options.inspection import Inspection
 from observability.options.kinds import TLS
 from observability.settings import Settings, parse
-from tests.support.sidecar import CHECKOUT
+from tests.support.descriptors import CHECKOUT
 
 
 def test_nothing_has_to_be_said() -> None:

@@ -6,11 +6,12 @@ It knows descriptors and bytes, and nothing of POP3.
 import fcntl
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,25 +25,85 @@ _PARKED = 200
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 
 
+class Spawned:
+    """A program that posix_spawn(3) has started: what tests use of subprocess.Popen."""
+
+    def __init__(self, argv: Sequence[str | bytes], fds: Mapping[int, int], env: Environment) -> None:
+        """Start it with these descriptors (number there → number here) and no others."""
+        parked = {target: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _PARKED) for target, fd in fds.items()}
+        placed = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in parked.items()]
+        others = {int(name) for name in os.listdir("/proc/self/fd")} - {*parked, *parked.values()}
+        closed = [(os.POSIX_SPAWN_CLOSE, fd) for fd in others]
+        try:
+            self.pid = os.posix_spawn(
+                _path(argv[0], env),
+                [*argv],
+                env,
+                file_actions=[*closed, *placed],
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python's own doing
+            )
+        finally:
+            close(parked.values())
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its status once it has ended, which is negative where a signal ended it."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        """Wait for its end, and return its status."""
+        if self.poll() is None:
+            end = os.pidfd_open(self.pid)
+            select.select([end], [], [], timeout)
+            os.close(end)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+Started = subprocess.Popen[bytes] | Spawned
+
+
 def start(  # noqa: PLR0913 - a process has that many sides
     argv: Sequence[str | bytes],
     fds: Mapping[int, int],
     *,
     env: Environment,
     cwd: Path = CHECKOUT,
-    ignore: Iterable[signal.Signals] = (),
-    prepare: Callable[[], None] = lambda: None,
-) -> subprocess.Popen[bytes]:
+    ignore: Collection[signal.Signals] = (),
+    prepare: Callable[[], None] | None = None,
+) -> Started:
     """Start `argv` with the descriptors `fds` (number there → number here) and no others.
 
-    `prepare` runs in the child at the very last, for limits and identities.
+    `prepare` runs in the child at the very last, for limits and identities. Where it is not needed nothing is
+    forked: to copy the page tables of the process that runs the tests takes ten times as long as all else.
     """
+    if not ignore and prepare is None and Path.cwd() == cwd:
+        return Spawned(argv, fds, env)
 
     def become() -> None:
         _place(fds)
         for number in ignore:
             signal.signal(number, signal.SIG_IGN)
-        prepare()
+        if prepare is not None:
+            prepare()
 
     return subprocess.Popen(
         argv,
@@ -51,6 +112,13 @@ def start(  # noqa: PLR0913 - a process has that many sides
         preexec_fn=become,  # noqa: PLW1509 - no other call sets descriptors one by one
         close_fds=False,
     )
+
+
+def _path(program: str | bytes, env: Environment) -> str | bytes:
+    """Return where a program is, by the PATH that it is to have."""
+    name = os.fsdecode(program)
+    search = {os.fsdecode(key): os.fsdecode(value) for key, value in env.items()}.get("PATH")
+    return shutil.which(name, path=search) or name
 
 
 def _place(fds: Mapping[int, int]) -> None:
@@ -68,7 +136,7 @@ def close(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def wait(child: subprocess.Popen[bytes], patience: float = TIMEOUT) -> int | None:
+def wait(child: Started, patience: float = TIMEOUT) -> int | None:
     """Wait for `child`; one that does not end is killed and counts as None."""
     try:
         return child.wait(patience)

@@ -14,7 +14,7 @@ LIB = "lib/qmail-popup"
 
 
 def works(
-    command: Sequence[str | Path], cwd: Path = CHECKOUT, prepare: Callable[[], None] = lambda: None
+    command: Sequence[str | Path], cwd: Path = CHECKOUT, prepare: Callable[[], None] | None = None
 ) -> None:
     """Log in once and be refused once, through `command`."""
     words = [os.fspath(word) for word in command]

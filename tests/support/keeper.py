@@ -5,16 +5,16 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP, SIGTERM
-from types import TracebackType
+from signal import SIGCONT, SIGSTOP, SIGTERM, Signals
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from tests.support.descriptors import CHECKOUT
 from tests.support.scraper import Numbers, read
-from tests.support.waiting import TIMEOUT, until
+from tests.support.waiting import TIMEOUT, eventually, until
 
 COMMAND = (sys.executable, "-m", "observability")
 _SERVES = re.compile(r"metrics are on ([^\s\"]+)")
@@ -23,22 +23,26 @@ _SERVES = re.compile(r"metrics are on ([^\s\"]+)")
 class Keeper:
     """A sidecar's paths, and the sidecar while there is one; leaving the context ends it.
 
-    user: uid and gid that it runs as, under umask 077, where that is not the test's own
+    command: what starts it; user: uid and gid that it runs as, under umask 077, if not the test's own
+    environ: variables that it gets beside PATH; fds: descriptors that it gets; log: its descriptor 1
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a process has that many sides
         self,
         directory: Path,
         command: Sequence[str] = COMMAND,
         *,
         cwd: Path = CHECKOUT,
         user: int | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        fds: Sequence[int] = (),
     ) -> None:
         """Lay the paths out in `directory`; nothing is started yet."""
         self.socket, self.spool = directory / "run/sidecar.sock", directory / "spool"
-        self.state = directory / "state.sqlite"
+        self.state, self.log = directory / "state.sqlite", directory / "sidecar.stdout"
         self._errors = directory / "sidecar.stderr"
-        self.command, self._cwd, self._user = tuple(command), cwd, user
+        self.command, self._cwd, self._user, self._fds = tuple(command), cwd, user, tuple(fds)
+        self._environ = {"PATH": os.environ["PATH"], **environ}
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self._errors.touch()
@@ -51,10 +55,10 @@ class Keeper:
         return {"QMAIL_POPUP_SIDECAR": str(self.socket), "QMAIL_POPUP_SPOOL": str(self.spool)}
 
     @property
-    def pid(self) -> int:
-        """Return its pid."""
+    def process(self) -> subprocess.Popen[bytes]:
+        """The one that was started last."""
         assert self._process
-        return self._process.pid
+        return self._process
 
     @property
     def said(self) -> str:
@@ -86,30 +90,29 @@ class Keeper:
         done = subprocess.run(command, cwd=self._cwd, stderr=subprocess.PIPE, text=True, check=True)
         return done.stderr
 
+    def signal(self, number: Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
     def kill(self) -> None:
         """Kill it where it stands; it is nothing where there is none."""
         if self._process:
             self._process.kill()
             self._process.wait()
-            self._process = None
 
     def stop(self) -> int:
         """End it as a service manager does, also where it is held; its status."""
-        assert self._process
-        self._process.send_signal(SIGTERM)
-        self._process.send_signal(SIGCONT)
-        status, self._process = self._process.wait(TIMEOUT), None
-        return status
+        self.signal(SIGTERM)
+        self.signal(SIGCONT)
+        return self.process.wait(TIMEOUT)
 
     def hold(self) -> None:
         """Stop it where it stands, so that it neither reads nor ends."""
-        assert self._process
-        self._process.send_signal(SIGSTOP)
+        self.signal(SIGSTOP)
 
     def go_on(self) -> None:
         """Let it go on."""
-        assert self._process
-        self._process.send_signal(SIGCONT)
+        self.signal(SIGCONT)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -132,6 +135,15 @@ class Keeper:
         """Scrape."""
         return read(self.url, TIMEOUT)
 
+    def value(self, name: str, **labels: str) -> float:
+        """Scrape one sample; name: without qmail_popup_."""
+        wanted = f"qmail_popup_{name}"
+        return read(self.url, TIMEOUT, only=wanted)[wanted, tuple(sorted(labels.items()))]
+
+    def reaches(self, expected: float, name: str, **labels: str) -> bool:
+        """Whether a sample gets to a value, given time."""
+        return eventually(lambda: expected == self.value(name, **labels))
+
     def drained(self) -> Numbers:
         """Return what it counts once the spool is empty."""
         until(lambda: not self.waiting())
@@ -148,14 +160,15 @@ class Keeper:
     def _popen(self, options: Sequence[str]) -> subprocess.Popen[bytes]:
         paths = {"socket": self.socket, "spool": self.spool, "state": self.state}
         named = [f"--{name}={path}" for name, path in paths.items()]
-        with self._errors.open("wb") as errors:
+        with self._errors.open("wb") as errors, self.log.open("wb") as log:
             return subprocess.Popen(
                 [*self.command, *named, "--listen=127.0.0.1:0", *options],
                 cwd=self._cwd,
-                env={"PATH": os.environ["PATH"]},
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=log,
                 stderr=errors,
+                pass_fds=self._fds,
                 user=self._user,
                 group=self._user,
                 extra_groups=None if self._user is None else (),

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,12 +27,17 @@ def namespace() -> list[str]:
 
 
 @contextmanager
-def mounted(mount: str) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Give what enters a namespace in which a command has mounted something, and its root from here."""
+def mounted(
+    mount: str, enter: Sequence[str] = (), unmount: str = "true"
+) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Give what enters a namespace in which a command has mounted something, and its root from here.
+
+    enter: what enters a namespace that is there; unmount: a command that is run there at the end
+    """
     (nsenter,) = need("nsenter")
-    script = f"{mount} && echo mounted && exec cat"
+    script = f"{mount} && echo mounted && cat && {unmount}"
     with subprocess.Popen(
-        [*namespace(), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*(enter or namespace()), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdin
         assert holder.stdout
@@ -43,19 +48,20 @@ def mounted(mount: str) -> Iterator[tuple[tuple[str, ...], Path]]:
 
 
 @contextmanager
-def hanging(directory: Path) -> Iterator[tuple[str, ...]]:
+def hanging(directory: Path, enter: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
     """Give what enters a namespace in which whoever looks into `directory` waits until this ends.
 
-    It is a FUSE whose server has stopped: nobody reads what the kernel asks.
+    It is a FUSE whose server has stopped: nobody reads what the kernel asks. At the end all calls that wait
+    fail, and what was there before is back. enter: as above
     """
     need_root()
     if not Path("/dev/fuse").exists():
         unavailable("there is no /dev/fuse")
-    options = "fd=9,rootmode=40000,user_id=0,group_id=0"
-    with mounted(
-        f"exec 9<>/dev/fuse && mount -i -t fuse -o {options} hangs {shlex.quote(str(directory))}"
-    ) as (enter, _):
-        yield enter
+    options = "fd=9,rootmode=40000,user_id=0,group_id=0,allow_other"
+    path = shlex.quote(str(directory))
+    mount = f"exec 9<>/dev/fuse && mount -i -t fuse -o {options} hangs {path}"
+    with mounted(mount, enter, f"exec 9>&- && umount -l {path}") as (entering, _):
+        yield entering
 
 
 def is_chroot() -> bool:

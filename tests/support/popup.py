@@ -1,9 +1,8 @@
 """One popup, started by hand: a socket as its network, a pipe as its log, a file as its descriptor 2."""
 
 import os
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from signal import Signals
@@ -37,8 +36,8 @@ class Popup:
         env: Environment | None = None,
         fds: Mapping[int, int | None] | None = None,
         cwd: Path = CHECKOUT,
-        ignore: Iterable[Signals] = (),
-        prepare: Callable[[], None] = lambda: None,
+        ignore: Collection[Signals] = (),
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         """Start it; `fds` puts others in place of the usual descriptors, None closes one."""
         self.line, *network = socket_line()
@@ -47,7 +46,7 @@ class Popup:
         usual = {0: network[0], 1: network[1], 2: self._errors.fileno(), 5: log_writer}
         placed = {number: fd for number, fd in {**usual, **(fds or {})}.items() if fd is not None}
         bare = {"PATH": os.environ["PATH"]}
-        self.process: subprocess.Popen[bytes] = descriptors.start(
+        self.process = descriptors.start(
             [*command, host, *subprogram],
             placed,
             env=bare if env is None else env,

@@ -39,7 +39,7 @@ class Listener:
         command: Sequence[str] = CHECKOUT_COMMAND,
         log: int | None = None,
         handed_in: Sequence[socket.socket] = (),
-        prepare: Callable[[], None] = lambda: None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         """Start it, and wait until it serves. handed_in: its sockets, as from systemd."""
         self.log, self._errors = directory / "log", directory / "errors"

@@ -1,22 +1,16 @@
 """A real sidecar in a process of its own, and events to send to it."""
 
 import os
-import signal
 import socket
 import subprocess
-import sys
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
-
-from prometheus_client.parser import text_string_to_metric_families
+from types import MappingProxyType
 
 from observability.event import SEPARATOR, build
-from tests.support.waiting import TIMEOUT, eventually
-
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import COMMAND, Keeper
+from tests.support.waiting import TIMEOUT
 
 START = 1_700_000_000_000_000_000  # nanoseconds since 1970
 RECORD = b"qmail-popup: pid 77 Accept::AUTH::User P:POP3 S:192.0.2.7:client.example.org ?~ 'bob'"
@@ -24,9 +18,6 @@ RECORD = b"qmail-popup: pid 77 Accept::AUTH::User P:POP3 S:192.0.2.7:client.exam
 ACCEPTED = {"result": "accepted", "method": "User", "protocol": "POP3"}
 SESSION = {"ended": "accepted", "protocol": "POP3"}
 KILLED = {"ended": "killed", "protocol": "POP3"}
-
-Sample = tuple[str, frozenset[tuple[str, str]]]
-
 
 _NONE: Mapping[str, bytes | None] = MappingProxyType({})
 
@@ -105,80 +96,20 @@ def deliver(path: Path, *blocks: bytes) -> bytes:
         return peer.recv(1)
 
 
-class RunningSidecar:
+class RunningSidecar(Keeper):
     """A sidecar that serves, in a directory of its own; ends with the block that it was started for."""
 
     def __init__(
         self,
         directory: Path,
         *options: str,
-        environ: Mapping[str, str] | None = None,
-        fds: tuple[int, ...] = (),
+        prefix: Sequence[str] = (),
+        environ: Mapping[str, str] = MappingProxyType({}),
+        fds: Sequence[int] = (),
     ) -> None:
-        """Start it and wait until it serves. environ: variables to set; fds: descriptors to hand down."""
-        self.socket, self.spool = directory / "run" / "sidecar.sock", directory / "spool"
-        self.state = directory / "state.sqlite"
-        self._errors = directory / "stderr"
-        self.log = directory / "stdout"
-        with self._errors.open("wb") as errors, self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command(directory), *options],
-                cwd=CHECKOUT,
-                env={**os.environ, **(environ or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=errors,
-                pass_fds=fds,
-            )
-        assert eventually(lambda: "metrics are on" in self.said or self.process.poll() is not None)
-        assert self.process.poll() is None, self.said
-        self.url = next(word.strip('"}') for word in self.said.split() if word.startswith("http"))
-
-    @property
-    def said(self) -> str:
-        """What stands on its stderr."""
-        return self._errors.read_text()
-
-    def metrics(self) -> dict[Sample, float]:
-        """Scrape it: the value of each sample, by name and labels."""
-        with urllib.request.urlopen(self.url, timeout=TIMEOUT) as answer:  # noqa: S310  our own URL
-            families = text_string_to_metric_families(answer.read().decode())
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in families
-            for sample in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float:
-        """Scrape one sample; name: without qmail_popup_."""
-        return self.metrics()[f"qmail_popup_{name}", frozenset(labels.items())]
-
-    def reaches(self, expected: float, name: str, **labels: str) -> bool:
-        """Whether a sample gets to a value, given time."""
-        return eventually(lambda: expected == self.value(name, **labels))
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
-
-    def stop(self) -> int:
-        """Have it end as a service manager would; return its status."""
-        self.signal(signal.SIGTERM)
-        return self.process.wait(TIMEOUT)
-
-    def kill(self) -> None:
-        """Kill it where it stands."""
-        self.process.kill()
-        self.process.wait(TIMEOUT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.kill()
+        """Start it and wait until it serves. prefix: a command that runs another."""
+        super().__init__(directory, [*prefix, *COMMAND], environ=environ, fds=fds)
+        self.start(*options)
 
 
 def command(directory: Path) -> list[str]:
@@ -186,7 +117,7 @@ def command(directory: Path) -> list[str]:
     paths = {"socket": directory / "run" / "sidecar.sock", "spool": directory / "spool"}
     named = [f"--{name}={path}" for name, path in paths.items()]
     state = f"--state={directory / 'state.sqlite'}"
-    return [sys.executable, "-m", "observability", *named, state, "--listen=127.0.0.1:0"]
+    return [*COMMAND, *named, state, "--listen=127.0.0.1:0"]
 
 
 def leave(sidecar: RunningSidecar, *blocks: bytes) -> None:

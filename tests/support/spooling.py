@@ -11,7 +11,7 @@ def refused_session(
     popup: list[str],
     spool: Path,
     *wrapper: str,
-    prepare: Callable[[], None] = lambda: None,
+    prepare: Callable[[], None] | None = None,
     env: Mapping[str, str] | None = None,
     says: bytes = LOGIN,
 ) -> None:

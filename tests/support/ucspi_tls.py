@@ -22,7 +22,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -99,13 +98,13 @@ def _from_the_start(
     control.close()
 
 
-def _leave(child: subprocess.Popen[bytes]) -> None:
+def _leave(child: descriptors.Started) -> None:
     """Be gone, and say so to a program that is not: nobody waits for it."""
     if child.poll() is None:
         child.send_signal(SIGTERM)
 
 
-def _start(program: Sequence[str], fds: Mapping[int, int], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(program: Sequence[str], fds: Mapping[int, int], env: Mapping[str, str]) -> descriptors.Started:
     return descriptors.start(program, {2: 2, 5: 5, **fds}, env=env)
 
 

@@ -12,8 +12,9 @@ import pytest
 from observability.check.command import problems
 from observability.check.problem import may
 from observability.settings import parse
+from tests.support.descriptors import CHECKOUT
 from tests.support.setups import given, good, written
-from tests.support.sidecar import CHECKOUT, RunningSidecar, command
+from tests.support.sidecar import RunningSidecar, command
 from tests.support.waiting import TIMEOUT
 
 

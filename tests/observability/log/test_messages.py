@@ -11,7 +11,7 @@ import pytest
 
 from observability.errors import Errors, describe
 from observability.log.messages import Messages, Stream
-from tests.support.sidecar import CHECKOUT
+from tests.support.descriptors import CHECKOUT
 from tests.support.waiting import TIMEOUT
 
 

@@ -33,7 +33,7 @@ def shown(sidecar: RunningSidecar) -> Samples:
             name,
             frozenset((label, str(float(value)) if label == "le" else value) for label, value in labels),
         ): value
-        for (name, labels), value in sidecar.metrics().items()
+        for (name, labels), value in sidecar.numbers().items()
         if name.startswith("qmail_popup_")
     }
 

@@ -192,7 +192,7 @@ def test_the_installed_sidecar_has_all_that_it_takes(
     program = [str(installed / "bin/qmail-popup-sidecar")]
     with Keeper(tmp_path, program, cwd=Path("/")) as keeper:
         keeper.start("--otlp", collector.url)
-        await_exporter(keeper.pid)
+        await_exporter(keeper.process.pid)
         assert deliver(keeper.socket, build(fields()))
         assert eventually(lambda: len(collector.spans()) == 2)
         assert 0 == keeper.stop()

@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from observability.arrivals.parsing import Event, parse
 from observability.event import ENDS, build
 from observability.otlp.sampling import sampler, spans_in
-from tests.support.sidecar import CHECKOUT, REJECTED, fields
+from tests.support.descriptors import CHECKOUT
+from tests.support.sidecar import REJECTED, fields
 
 SESSIONS = 10_000
 

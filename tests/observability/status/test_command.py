@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from observability.event import build
+from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need
-from tests.support.sidecar import CHECKOUT, REJECTED, RunningSidecar, deliver, fields
+from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
 from tests.support.waiting import TIMEOUT
 
 

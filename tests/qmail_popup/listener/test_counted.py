@@ -39,7 +39,7 @@ def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
 def attempts(sidecar: RunningSidecar) -> float:
     """Return the sum of all attempts that it has counted."""
     return sum(
-        value for (name, _), value in sidecar.metrics().items() if name == "qmail_popup_auth_attempts_total"
+        value for (name, _), value in sidecar.numbers().items() if name == "qmail_popup_auth_attempts_total"
     )
 
 
@@ -47,7 +47,7 @@ def sessions(sidecar: RunningSidecar) -> dict[str, float]:
     """Return its sessions by how they ended, those that there were."""
     name = "qmail_popup_sessions_total"
     found: dict[str, float] = {}
-    for (sample, labels), value in sidecar.metrics().items():
+    for (sample, labels), value in sidecar.numbers().items():
         if sample == name and value:
             ended = dict(labels)["ended"]
             found[ended] = found.get(ended, 0) + value
