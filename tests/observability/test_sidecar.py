@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -29,13 +28,6 @@ from tests.support.sidecar import (
     spooled,
 )
 from tests.support.waiting import TIMEOUT, eventually
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
-    """Give a sidecar that serves."""
-    with RunningSidecar(tmp_path) as sidecar:
-        yield sidecar
 
 
 def test_a_session_is_counted_before_it_is_acknowledged(sidecar: RunningSidecar) -> None:

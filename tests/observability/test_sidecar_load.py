@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -26,13 +25,6 @@ from tests.support.sidecar import (
     leave,
 )
 from tests.support.waiting import TIMEOUT, eventually
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
-    """Give a sidecar that serves."""
-    with RunningSidecar(tmp_path) as sidecar:
-        yield sidecar
 
 
 def test_hostile_clients_keep_nobody_from_being_served(sidecar: RunningSidecar) -> None:

@@ -6,7 +6,6 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,13 +15,6 @@ from observability.event import build
 from observability.sidecar import TICK_SECONDS
 from tests.support.sidecar import SESSION, RunningSidecar, connect, deliver, fields, leave, refused
 from tests.support.waiting import TIMEOUT, eventually
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
-    """Give a sidecar that serves."""
-    with RunningSidecar(tmp_path) as sidecar:
-        yield sidecar
 
 
 def test_a_spool_that_is_removed_is_made_again(sidecar: RunningSidecar) -> None:

@@ -5,7 +5,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,13 +14,6 @@ from observability.event import build
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
 from tests.support.waiting import TIMEOUT, eventually
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
-    """Give a sidecar that serves."""
-    with RunningSidecar(tmp_path) as sidecar:
-        yield sidecar
 
 
 def test_a_new_state_that_somebody_has_locked_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import fcntl
 import os
 import socket
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -18,19 +17,10 @@ from tests.support.handshake import (
     TOLD,
     Server,
     answered,
-    offered,
     started,
     until_heard,
 )
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Return a server that has offered TLS."""
-    with offered() as server:
-        yield server
-
 
 ANSWERS: dict[str, tuple[bytes, dict[bytes, bytes]]] = {
     "usual": (ANSWER, TOLD),

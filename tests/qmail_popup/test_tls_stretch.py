@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -18,18 +18,9 @@ from tests.support.handshake import (
     TOLD,
     Server,
     answered,
-    offered,
     started,
     until_heard,
 )
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """Return a server that has offered TLS."""
-    with offered() as server:
-        yield server
-
 
 # SIGTERM.
 

@@ -1,6 +1,7 @@
 """What came in, by its names; and a clock to set."""
 
 from observability.arrivals.parsing import Arrival, Event, Malformed
+from observability.arrivals.spool import Spool
 
 
 class Clock:
@@ -22,3 +23,13 @@ def reasons(arrivals: list[Arrival]) -> list[str]:
 def identities(arrivals: list[Arrival]) -> list[bytes]:
     """Return the identities of well-formed arrivals."""
     return [what.identity for _, what in arrivals if isinstance(what, Event)]
+
+
+def drained(spool: Spool) -> tuple[list[Arrival], float | None]:
+    """Drain once; return what was there, and when a complete drain began."""
+    spool.begin()
+    arrivals, began = [], None
+    while spool.is_draining:
+        arrivals += spool.arrivals()
+        began = spool.settle()
+    return arrivals, began

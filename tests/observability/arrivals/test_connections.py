@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,25 +13,6 @@ from observability.event import LIMIT, build
 from tests.support.arrivals import Clock, identities, reasons
 from tests.support.intakes import ENOUGH, is_silent, listening, serving, settled
 from tests.support.sidecar import connect, fields, hello_of
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock to set."""
-    return Clock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where popups connect."""
-    return tmp_path / "sidecar.sock"
-
-
-@pytest.fixture
-def intake(path: Path, clock: Clock) -> Iterator[Intake]:
-    """Give an intake that serves three connections at most."""
-    with serving(listening(path), clock) as intake:
-        yield intake
 
 
 def test_at_first_it_has_an_address_and_nobody(intake: Intake, path: Path) -> None:

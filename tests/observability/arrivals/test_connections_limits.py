@@ -22,25 +22,6 @@ from tests.support.intakes import ENOUGH, is_silent, listening, serving, settled
 from tests.support.sidecar import connect, fields, hello_of
 
 
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock to set."""
-    return Clock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where popups connect."""
-    return tmp_path / "sidecar.sock"
-
-
-@pytest.fixture
-def intake(path: Path, clock: Clock) -> Iterator[Intake]:
-    """Give an intake that serves three connections at most."""
-    with serving(listening(path), clock) as intake:
-        yield intake
-
-
 def test_a_block_may_not_go_on_for_ever(intake: Intake, path: Path) -> None:
     """As long as it can still end in time it is waited for, and not a byte longer."""
     with connect(path, b"x" * (LIMIT - 1)) as peer:

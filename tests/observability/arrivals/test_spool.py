@@ -4,7 +4,6 @@ import fcntl
 import os
 import time
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,45 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from observability.arrivals.parsing import SPOOL, Arrival
+from observability.arrivals.parsing import SPOOL
 from observability.arrivals.spool import Spool
 from observability.event import LIMIT, build
-from tests.support.arrivals import Clock, identities, reasons
+from tests.support.arrivals import Clock, drained, identities, reasons
 from tests.support.sidecar import fields, hello_of, spooled
 
 PIECE = 65536  # bytes that are read at once
 LONGEST = build({**fields(), b"CIPHER": b"x" * (LIMIT + 1 - len(build({**fields(), b"CIPHER": b"x"})))})[:-2]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock to set."""
-    return Clock()
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Return a spool directory."""
-    made = tmp_path / "spool"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def spool(directory: Path, clock: Clock) -> Iterator[Spool]:
-    """Give what empties that directory."""
-    with closing(Spool(directory, clock)) as spool:
-        yield spool
-
-
-def drained(spool: Spool) -> tuple[list[Arrival], float | None]:
-    """Drain once; return what was there, and when a complete drain began."""
-    spool.begin()
-    arrivals, began = [], None
-    while spool.is_draining:
-        arrivals += spool.arrivals()
-        began = spool.settle()
-    return arrivals, began
 
 
 def test_an_empty_spool_is_drained_at_once(spool: Spool, clock: Clock) -> None:

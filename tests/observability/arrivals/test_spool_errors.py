@@ -6,53 +6,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from observability.arrivals.parsing import SPOOL, Arrival
+from observability.arrivals.parsing import SPOOL
 from observability.arrivals.spool import MAX_FILES, Spool
 from observability.event import build
 from observability.spoolfile import MAX_SPOOL
-from tests.support.arrivals import Clock, reasons
+from tests.support.arrivals import Clock, drained, reasons
 from tests.support.child import run
 from tests.support.programs import need_root
 from tests.support.sidecar import fields, spooled
 
 _OTHER_USER = 64_027
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock to set."""
-    return Clock()
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Return a spool directory."""
-    made = tmp_path / "spool"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def spool(directory: Path, clock: Clock) -> Iterator[Spool]:
-    """Give what empties that directory."""
-    with closing(Spool(directory, clock)) as spool:
-        yield spool
-
-
-def drained(spool: Spool) -> tuple[list[Arrival], float | None]:
-    """Drain once; return what was there, and when a complete drain began."""
-    spool.begin()
-    arrivals, began = [], None
-    while spool.is_draining:
-        arrivals += spool.arrivals()
-        began = spool.settle()
-    return arrivals, began
 
 
 def test_a_writer_in_flight_is_waited_for(spool: Spool, directory: Path) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,25 +24,6 @@ from tests.support.stores import (
 
 HOUR = 3600.0
 COMMITS_FAILED = ("telemetry_commits_failed",)
-
-
-@pytest.fixture
-def time() -> Time:
-    """Return clocks to set."""
-    return Time()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the store of a test stands."""
-    return tmp_path / "state.sqlite"
-
-
-@pytest.fixture
-def store(path: Path, time: Time) -> Iterator[Store]:
-    """Give a new store."""
-    with opened(path, time.clocks()) as store:
-        yield store
 
 
 def seen(store: Store, told: Event) -> bool:

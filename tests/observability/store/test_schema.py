@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,25 +22,6 @@ from tests.support.stores import (
 )
 
 NEWER = schema.VERSION + 1
-
-
-@pytest.fixture
-def time() -> Time:
-    """Return clocks to set."""
-    return Time()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where the store of a test stands."""
-    return tmp_path / "state.sqlite"
-
-
-@pytest.fixture
-def store(path: Path, time: Time) -> Iterator[Store]:
-    """Give a new store."""
-    with opened(path, time.clocks()) as store:
-        yield store
 
 
 def damaged(path: Path, clocks: Clocks) -> bytes:
