@@ -4,7 +4,7 @@ Left out is what a connection has not got: another server's descriptors and vari
 of one session. What stands for the pid is the session's number, and the client's address is known.
 """
 
-import json
+import ast
 import os
 import socket
 import time
@@ -126,7 +126,7 @@ def test_vector(vector: Vector, serving: Serving) -> None:
     seen = Seen(pid=number, began=began, out=client.received, exit=vector.exit)
     seen.log = [line.replace(f"S:{HOST}:".encode(), b"S:unknown:") for line in log]
     if notes.exists():
-        seen.notes = json.loads(notes.read_text(encoding="ascii"))
+        seen.notes = ast.literal_eval(notes.read_text(encoding="ascii"))
     assert [] == [text for text in complaints(vector, seen) if not text.startswith(_UNSEEN)]
 
 
