@@ -55,7 +55,7 @@ def checkout() -> Path:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return a PREFIX that `make install` filled, once for the whole run."""
+    """Return a PREFIX that `make install` filled, once for the whole run; what that said is beside it."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent  # the workers' directories are below the run's
     prefix = shared / "installed" / "prefix"
@@ -68,8 +68,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 def _install(prefix: Path) -> None:
     made = subprocess.run(
-        ["make", "-C", CHECKOUT, "install", f"PREFIX={prefix}", "PYTHON=/usr/bin/python3"],
+        ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={prefix}", "PYTHON=/usr/bin/python3"],
         env=environ_without_make(),
+        umask=0o077,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -77,6 +78,7 @@ def _install(prefix: Path) -> None:
     )
     if made.returncode != 0:
         pytest.fail(f"make install failed:\n{made.stdout}{made.stderr}", pytrace=False)
+    prefix.with_name("said").write_text(made.stdout)
 
 
 @pytest.fixture(scope="session", params=["checkout", "installed"])

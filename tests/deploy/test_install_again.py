@@ -1,6 +1,7 @@
 """Installing, upgrading and taking away. Each takes a while: the sidecar's dependencies come with it."""
 
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from tests.support.programs import environ_without_make, need_root
 
 NOBODY = 65534
 OTHERS = "bin/somebody-else-s"
+_PAUSE_SECONDS = 0.05  # between sessions: they are to leave the installer some of the processor
 
 
 @pytest.fixture
@@ -59,19 +61,18 @@ def plant(prefix: Path) -> None:
     (prefix / OTHERS).touch()
 
 
-def test_a_packager_s_way(directory: Path) -> None:
-    """With DESTDIR, again over an older copy while sessions start, without the checkout, and away again."""
+def test_a_packager_s_way(installed: Path, directory: Path) -> None:
+    """With DESTDIR, over an older copy while sessions start, without the checkout, and away again."""
     checkout, destdir = directory / "checkout", directory / "destdir"
     checkout_copy(checkout)
     options = ["--prefix", "/opt/mail", "--destdir", str(destdir), "--python", PYTHON]
-    prefix = destdir / "opt/mail"
-    assert (0, f"Installed below {prefix}:") == _first_line(install(checkout, *options))
-    first = files(prefix)
-    assert (["opt"], []) == (os.listdir(destdir), unreadable(prefix))
-
+    prefix = Path(shutil.copytree(installed, destdir / "opt/mail", symlinks=True))
     plant(prefix)
-    assert 0 < _sessions_during(installer(checkout, *options), prefix / STARTER)
-    assert {*first, OTHERS} == files(prefix).keys()
+    sessions, said = _sessions_during(installer(checkout, *options), prefix / STARTER)
+    assert 0 < sessions
+    assert said.splitlines()[0] == f"Installed below {prefix}:"
+    assert (["opt"], []) == (os.listdir(destdir), unreadable(prefix))
+    assert {*files(installed), OTHERS} == files(prefix).keys()
     assert not (prefix / LIB / "site-packages/old").exists()  # it would still be found, as an empty package
 
     shutil.rmtree(checkout)
@@ -84,26 +85,28 @@ def test_a_packager_s_way(directory: Path) -> None:
     assert not (moved / LIB).exists()
 
 
-def _first_line(done: tuple[int, str]) -> tuple[int, str]:
-    return done[0], done[1].splitlines()[0]
-
-
 def _make_uninstall(prefix: Path) -> None:
     command = ["make", "-s", "-C", str(CHECKOUT), "uninstall", f"PREFIX={prefix}"]
     done = subprocess.run(command, env=environ_without_make(), capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def _sessions_during(command: list[str], starter: Path) -> int:
-    """Run sessions while `command` is at work; how many. All must go well, the command too."""
+def _sessions_during(command: list[str], starter: Path) -> tuple[int, str]:
+    """Run sessions while `command` is at work; how many, and what that said. All must go well, it too."""
     sessions = 0
-    with subprocess.Popen(command) as working:
-        while working.poll() is None:
-            done = subprocess.run([starter, "h", "/bin/true"], input=LOGIN, capture_output=True, check=False)
-            assert (0, b"+OK\r\n+OK \r\n", b"") == (done.returncode, done.stdout, done.stderr)
-            sessions += 1
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as working:
+        assert working.stdout
+        while not select.select([working.stdout], [], [], _PAUSE_SECONDS)[0]:
+            sessions += _is_served(starter)
+        said = working.stdout.read()
     assert 0 == working.returncode
-    return sessions
+    return sessions + _is_served(starter), said
+
+
+def _is_served(starter: Path) -> bool:
+    done = subprocess.run([starter, "h", "/bin/true"], input=LOGIN, capture_output=True, check=False)
+    assert (0, b"+OK\r\n+OK \r\n", b"") == (done.returncode, done.stdout, done.stderr)
+    return True
 
 
 @pytest.mark.parametrize(
@@ -122,20 +125,22 @@ def test_what_cannot_be_installed(options: list[str], word: str) -> None:
     assert word in said.splitlines()[-1]
 
 
-def test_what_it_says(directory: Path) -> None:
+def test_what_it_says(installed: Path) -> None:
     """What it has put where, each of which is there, and the pages that tell what to do next."""
-    prefix = directory / "prefix"
-    command = ["make", "-s", "-C", str(CHECKOUT), "install", f"PREFIX={prefix}", f"PYTHON={PYTHON}"]
-    said = subprocess.run(command, env=environ_without_make(), capture_output=True, text=True, check=True)
-    text, then = said.stdout.split("What to do next is in ")
+    text, then = installed.with_name("said").read_text().split("What to do next is in ")
     named = [line.split("  ")[1] for line in text.splitlines() if line.startswith("  ")]
     places = [path for words in named for path in words.split(", ")]
     assert {STARTER, f"{STARTER}-sidecar", LIB, "share/man/man8"} <= {*places}
-    assert [] == [place for place in places if not (prefix / place).exists()]
+    assert [] == [place for place in places if not (installed / place).exists()]
     base, *pages = then.splitlines()
     words = [word for page in pages for word in page.split() if word.strip(",").endswith(".md")]
     assert len(words) == 3
     assert [True] * 3 == [(Path(base.removesuffix(":")) / word.strip(",")).exists() for word in words]
+
+
+def test_everybody_may_read_it(installed: Path) -> None:
+    """Also where root's umask is a careful one, as it was there."""
+    assert [] == unreadable(installed)
 
 
 def test_who_may_not_write_there_is_told_of_root_and_prefix(directory: Path) -> None:

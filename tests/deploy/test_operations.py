@@ -155,7 +155,7 @@ def test_an_upgrade_loses_no_event(installed: Path, tmp_path: Path) -> None:
     argv = tcpserver(str(prefix / "bin/qmail-popup"), HOST, "/bin/false")
     with host.keeper, serving(argv, host.keeper.environment) as server:
         host.keeper.start()
-        with again_and_again(lambda: _refused_login(server.port), pause=0.02) as told:
+        with again_and_again(lambda: _refused_login(server.port), pause=0.2) as told:
             host.follow(block, {"-d": host.keeper.stop, "-u": host.keeper.start})
             upgraded = len(told)
             until(lambda: len(told) > upgraded + 1)

@@ -15,7 +15,7 @@ from tests.conformance.verdict import complaints
 from tests.support.popup import Popup, shell
 
 _REPLIES = re.compile(rb"(\+OK.*\r\n|-ERR.*\r\n)*\Z")
-_MOMENTS = 40
+_MOMENTS = 20
 _SPREAD = 0.12
 """Seconds over which the moments are spread: the start of an interpreter, and a session."""
 

@@ -27,7 +27,7 @@ _LOCAL = {
     "fail2ban.local": "[DEFAULT]\ndbfile = None\nlogtarget = {0}/log\n",
     "action.d/note.conf": "[Definition]\nactionban = echo <ip> >>{0}/banned\n",
     "jail.local": "[DEFAULT]\naction = note\nbackend = polling\n"
-    "[qmail-popup]\nenabled = true\nlogpath = {0}/stdout\n"
+    "[qmail-popup]\nenabled = true\nlogpath = {0}/sidecar.stdout\n"
     "[qmail-popup-record]\nenabled = true\nlogpath = {0}/record\n",
 }
 
