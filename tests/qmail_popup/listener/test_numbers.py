@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.qmail_popup.listener.test_counted import attempts, environment, sessions
 from tests.support.popup import Popup, shell
 from tests.support.resident import LOGIN, Listener
-from tests.support.sidecar import RunningSidecar, Sample
+from tests.support.scraper import Numbers
+from tests.support.sidecar import RunningSidecar
 from tests.support.waiting import until
 
 _POPUP = (sys.executable, "-m", "qmail_popup")
@@ -40,7 +41,7 @@ def _by_a_listener(directory: Path, checker: Sequence[str], counted: Callable[[]
         counted()
 
 
-def _numbers(directory: Path, serve: Serve) -> dict[Sample, float]:
+def _numbers(directory: Path, serve: Serve) -> Numbers:
     """Have all sessions, and return what is counted of them."""
     directory.mkdir()
     with RunningSidecar(directory) as sidecar:
@@ -48,7 +49,7 @@ def _numbers(directory: Path, serve: Serve) -> dict[Sample, float]:
             expected = number * len(_SAID)
             serve(directory, checker, lambda: until(lambda: expected == sum(sessions(sidecar).values())))  # noqa: B023  called in its turn
         assert 2 * len(_CHECKERS) == attempts(sidecar)
-        return {sample: value for sample, value in sidecar.metrics().items() if sample[0] in _NAMES}
+        return {sample: value for sample, value in sidecar.numbers().items() if sample[0] in _NAMES}
 
 
 def test_as_popups_have_them(tmp_path: Path) -> None:

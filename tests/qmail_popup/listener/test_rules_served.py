@@ -12,9 +12,19 @@ import pytest
 from tests.qmail_popup.listener.test_balancers import _SERVED, talk, text, variables
 from tests.qmail_popup.listener.test_counted import environment, sessions
 from tests.support import rules
-from tests.support.hanging import hanging
+from tests.support.descriptors import CHECKOUT
 from tests.support.listener import Listener as SidecarSocket
-from tests.support.resident import HOST, LOGIN, Listener, name_of, read_all, read_line, refused
+from tests.support.mounts import hanging, mounted
+from tests.support.resident import (
+    CHECKOUT_COMMAND,
+    HOST,
+    LOGIN,
+    Listener,
+    name_of,
+    read_all,
+    read_line,
+    refused,
+)
 from tests.support.sidecar import RunningSidecar
 from tests.support.waiting import until
 
@@ -29,12 +39,14 @@ def ruled(
     *options: str,
     subprogram: Sequence[str] = ("/bin/true",),
     env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[tuple[Listener, Path]]:
-    """Give a listener with rules, and their file."""
+    """Give a listener with rules, and their file. prefix: a command that runs another."""
     path = directory / "rules" / "cdb"
     path.parent.mkdir()
     rules.compiled(path, text)
-    with Listener(directory, "--rules", str(path), *options, subprogram=subprogram, env=env) as listener:
+    told, command = ("--rules", str(path), *options), (*prefix, *CHECKOUT_COMMAND)
+    with Listener(directory, *told, subprogram=subprogram, env=env, command=command) as listener:
         yield listener, path
 
 
@@ -258,12 +270,14 @@ def test_once_the_supervisor_has_ended(tmp_path: Path) -> None:
 
 def test_a_file_system_that_hangs(tmp_path: Path) -> None:
     """Whoever is in is served on; who comes waits, as long as the time for a login is, or as it hangs."""
+    env = {"QMAIL_POPUP_LOGIN_TIMEOUT": "3", "PYTHONPATH": str(CHECKOUT)}  # who enters is in / then
     with (
-        ruled(tmp_path, "\n", env={"QMAIL_POPUP_LOGIN_TIMEOUT": "3"}) as (listener, path),
+        mounted("true") as (enter, _),
+        ruled(tmp_path, "\n", env=env, prefix=enter) as (listener, path),
         listener.connect() as early,
     ):
         assert b"+OK\r\n" == read_line(early)
-        with hanging(path.parent), listener.connect() as late, listener.connect() as later:
+        with hanging(path.parent, enter), listener.connect() as late, listener.connect() as later:
             early.sendall(b"NOOP\r\n")
             assert b"+OK \r\n" == read_line(early)
             assert b"" == read_all(late)
