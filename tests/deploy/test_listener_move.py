@@ -1,6 +1,6 @@
-"""deploy/OPERATIONS.md, what it says of the listener under daemontools: its own commands, on a real svscan.
+"""What deploy/ says of the listener under daemontools: the pages' own commands, on a real svscan.
 
-The paths of the page lie below a directory of the test's own, and accounts, checker and port are this
+The paths of the pages lie below a directory of the test's own, and accounts, checker and port are this
 machine's; all else is as it stands there.
 """
 
@@ -22,7 +22,7 @@ from tests.support.server import HOST, free_port
 from tests.support.services import LOGGER, Host
 from tests.support.waiting import TIMEOUT, until
 
-PAGE = CHECKOUT / "deploy/OPERATIONS.md"
+PAGE, README = CHECKOUT / "deploy/OPERATIONS.md", CHECKOUT / "deploy/daemontools/README.md"
 _MOVE = "From tcpserver or sslserver to the listener"
 
 
@@ -52,6 +52,11 @@ class Operator:
             told[f"env/{file.name}"] = file.read_text().strip()
         for name, value in told.items():
             (copy / name).write_text(f"{value}\n")
+
+    def have_the_checker_of(self, service: str) -> None:
+        """Edit the copy further: the checker and the POP3 server of this machine."""
+        for name in ("CHECKER", "POP3_SERVER"):
+            shutil.copy(self._place / "service" / service / "env" / name, self._checkout / "listener/env")
 
     @property
     def _checkout(self) -> Path:
@@ -121,6 +126,18 @@ def test_to_the_listener_and_back(operator: Operator) -> None:
         assert len(MESSAGES) == client.stat()[0]
         client.quit()
     assert 1 == len(operator.host.records("listener", 1))
+
+
+def test_without_a_server_before(operator: Operator) -> None:
+    """By the commands of deploy/daemontools: it starts by itself, and has the name that was told."""
+    operator.host.svscan.control("-d", "pop3")
+    until(lambda: [] == operator.runs())
+    operator.have_the_checker_of("pop3")
+    assert "" == operator.follow(commands(README, "The listener")[0])
+    client = operator.connect()
+    assert len(MESSAGES) == client.stat()[0]
+    client.quit()
+    assert b"pop.your.domain\0" in Path(f"/proc/{operator.host.svscan.pid('listener')}/cmdline").read_bytes()
 
 
 def _is_supervised(operator: Operator) -> bool:

@@ -1,5 +1,6 @@
 """deploy/systemd: the units of the listener on a real systemd: reloads, restarts, and real mail."""
 
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,12 +16,13 @@ from tests.support.load import Load
 from tests.support.maildir import SERVED
 from tests.support.manager import Systemd
 from tests.support.programs import need
-from tests.support.resident import read_line
+from tests.support.resident import read_all, read_line
 from tests.support.scraper import counts
 from tests.support.waiting import until
 
 SOCKET, SERVICE = "qmail-popup-listener.socket", "qmail-popup-listener.service"
 POP3, SESSION = "qmail-popup-pop3.socket", "qmail-popup-pop3@.service"
+README, SECURITY = CHECKOUT / "deploy/systemd/README.md", CHECKOUT / "SECURITY.md"
 OPERATIONS = CHECKOUT / "deploy/OPERATIONS.md"
 SIDECAR = "qmail-popup-sidecar.service"
 _LOGIN = b"USER bob\r\nPASS secret\r\nQUIT\r\n"
@@ -101,13 +103,14 @@ def counted(host: Systemd, accepted: int) -> bool:
 
 
 def test_the_units_work_as_they_are_handed_out(installed: Path) -> None:
-    """For a user of the system's, whom checkpw knows and becomes; and it starts with the first connection."""
+    """Turned on by the page's commands, for a user of the system's, whom checkpw knows and becomes."""
     need("checkpw")
     with tempfile.TemporaryDirectory(prefix="systemd-") as name, Systemd(Path(name), installed) as host:
         host.boot().run("systemd-sysusers", "--inline", "u bob - - /run/bob")
         bob = maildir.account(host.file("/run"))
         maildir.password_file(bob, int(host.run("id", "-u", "bob")))
-        host.run("systemctl", "start", SOCKET, SIDECAR)
+        host.run("sh", "-eu", "-c", commands(README, "The listener")[0])
+        host.run("systemctl", "start", SIDECAR)
         mail = host.run("curl", "-sS", "-u", "bob:secret", "pop3://127.0.0.1/1")
         assert SERVED[0].decode() == mail
         assert ("active", [_RECORD]) == (host.property(SERVICE, "ActiveState"), records(host))
@@ -167,6 +170,24 @@ def test_sessions_can_be_ended(host: Systemd, bob: maildir.Account) -> None:
         assert 2 == shown.count("popup-spawner")
         until(lambda: 2 == len(records(host)))
     assert {"Reject::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'"} == set(records(host))
+
+
+def test_workers_can_be_ended(host: Systemd, bob: maildir.Account) -> None:
+    """By the command of SECURITY.md, those of before a reload too; a session in clear goes on."""
+    sent = big_mail.deliver(bob)
+    (command,) = re.findall(r"`(pkill .*popup-worker)`", SECURITY.read_text(encoding="utf-8"))
+    host.boot().run("systemctl", "start", SOCKET, SERVICE)
+    with host.dialer(110) as dial, dial() as peer, dial() as idle:
+        reader = big_mail.Reader(peer)
+        assert read_line(idle).startswith(b"+OK")
+        reload(host)
+        before = host.run("pgrep", "-x", "popup-worker").split()
+        host.run("sh", "-c", command)
+        assert b"" == read_all(idle)
+        assert sent == reader.rest()
+        until(lambda: not {*before} & {*host.try_run("pgrep", "-x", "popup-worker").stdout.split()})
+        with dial() as late:
+            assert read_line(late).startswith(b"+OK")
 
 
 def test_from_a_popup_for_each_connection_and_back(bare: Systemd, settings: str) -> None:
