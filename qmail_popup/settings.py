@@ -19,6 +19,7 @@ UNKNOWN = b"unknown"
 SPOOL = b"/var/spool/qmail-popup"
 
 EXITS = OWN_PREFIX + b"EXITS"
+UCSPITLS = b"UCSPITLS"
 TIMES = (OWN_PREFIX + b"TIMEOUT", OWN_PREFIX + b"LOGIN_TIMEOUT", OWN_PREFIX + b"REFUSAL_SECONDS")
 
 _SIDECAR = OWN_PREFIX + b"SIDECAR"
@@ -76,7 +77,7 @@ class Settings:
 
     def __init__(self, arguments: "Sequence[bytes]", environ: "Mapping[bytes, bytes]") -> None:
         """Read `arguments` (hostname, subprogram, its arguments) and `environ`."""
-        ucspi_tls = environ.get(b"UCSPITLS", b"-")
+        ucspi_tls = environ.get(UCSPITLS, b"-")
         self.sidecar, self.spool = _mirror(environ)
         self.pusher = _pusher(environ)
         self.hostname, *self.subprogram = arguments

@@ -10,7 +10,7 @@ import pwd
 import resource
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qmail_popup import reasons, stderr
 from qmail_popup.descriptors import is_open
@@ -23,8 +23,11 @@ from qmail_popup.listener.sockets import Listening
 from qmail_popup.listener.supervisor import Supervisor
 from qmail_popup.listener.tasks import Tasks
 from qmail_popup.listener.variables import SettingsOf
-from qmail_popup.settings import EXITS
+from qmail_popup.settings import EXITS, UCSPITLS, Settings
 from qmail_popup.subprogram import environment
+
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls import Server
 
 UNABLE = 111
 _DEFAULT_USER = "nobody"
@@ -38,6 +41,7 @@ class _Told(NamedTuple):
     settings_of: SettingsOf
     environ: Mapping[bytes, bytes]
     user: pwd.struct_passwd | None
+    tls: "Server | None"
 
 
 def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
@@ -51,6 +55,8 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     listening = given if former else [*given, *_listen(told.options)]
     if not listening:
         fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
+    if not told.tls and any(one.kind == sockets.POP3S for one in listening):
+        fail("a socket is handed in as pop3s, and there is no --tls-certificate", BAD_USAGE)
     tasks = Tasks(
         told.options,
         told.settings_of,
@@ -59,6 +65,7 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
         open_files=_raise_open_files(told.options),
         log=log,
         user=told.user,
+        tls=told.tls,
         origin=former.origin if former else None,
     )
     supervisor = Supervisor(tasks, former, notify.notifier(environ))
@@ -71,12 +78,30 @@ def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
     """Read what the options name; ends the program where that makes no sense."""
     user = _user(options.user)
     inherited = variables.inherited(environ)
-    settings_of = SettingsOf(options.arguments, inherited)
+    offered = {UCSPITLS: b""} if options.certificates else {}
+    settings_of = SettingsOf(options.arguments, {**offered, **inherited})
     if mistake := reasons.parse(settings_of.default.exits)[1]:
         complain(f"{EXITS.decode()} is ignored: {stderr.printable(mistake).decode()}")
     if options.check and options.rules:
         _check_rules(options.rules)
-    return _Told(options, settings_of, environment(inherited, {}), user)
+    return _Told(options, settings_of, environment(inherited, {}), user, _tls(options, settings_of.default))
+
+
+def _tls(options: Options, settings: Settings) -> "Server | None":
+    """Read certificates and keys; what they need is loaded only where there are any."""
+    if not options.certificates:
+        if settings.tls_required:
+            complain("UCSPITLS requires TLS, and there is no --tls-certificate: nobody can log in")
+        return None
+    from qmail_popup.listener import certificates, tls
+
+    try:
+        context, complaints = certificates.load(options.certificates, options.tls_minimum)
+    except certificates.UnusableError as error:
+        fail(str(error), BAD_USAGE)
+    for complaint in complaints:
+        complain(complaint)
+    return tls.Server(context)
 
 
 def _check_rules(path: bytes) -> None:
@@ -96,7 +121,8 @@ def _handed_in(environ: Mapping[bytes, bytes]) -> Sequence[Listening]:
 
 def _listen(options: Options) -> Sequence[Listening]:
     try:
-        return sockets.listen(sockets.POP3, options.pop3)
+        places = ((sockets.POP3, options.pop3), (sockets.POP3S, options.pop3s))
+        return [one for kind, endpoints in places for one in sockets.listen(kind, endpoints)]
     except OSError as error:
         fail(f"cannot listen on {error.filename}: {error.strerror}", UNABLE)
 

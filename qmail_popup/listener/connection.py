@@ -2,20 +2,24 @@
 
 What stands behind the line that logs in is the subprogram's, so that line must be the last that is taken off
 the socket. The socket is looked at first (MSG_PEEK), then what belongs to whole lines is taken off it; that
-costs two system calls for any number of lines. A line may hold a password: every buffer is wiped as soon as
-it is dealt with.
+costs two system calls for any number of lines. Over TLS all has to be taken, so what is not to be read yet is
+kept. A line may hold a password: every buffer is wiped as soon as it is dealt with.
 """
 
 import socket
 from time import monotonic_ns
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED, Frame
+from qmail_popup.listener.buffer import CLEAR_CHUNK, Buffer, receive
+from qmail_popup.listener.frames import DISCONNECTED, QUIT, TLS_REQUIRED
 from qmail_popup.listener.suites import CLEAR
 from qmail_popup.settings import Settings
 from qmail_popup.wire import wipe
+
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls import Secure
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
@@ -23,7 +27,8 @@ _TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # of a TCP socket that throws aw
 _ROOM = protocol.MAX_LINE + 1  # to tell that a line was longer
 
 _NO_IDENTITY = bytes(24)
-LOGIN = "login"  # what comes of a connection that does not end
+LOGIN, START_TLS = "login", "start tls"  # what comes of a connection that does not end
+_HANDED_ON = (LOGIN, START_TLS)
 
 
 class Server(Protocol):
@@ -33,19 +38,6 @@ class Server(Protocol):
         """See to a connection that is ready."""
 
 
-class Buffer:
-    """What all connections of a worker read into, one after the other."""
-
-    def __init__(self) -> None:
-        """Make room for a line and more."""
-        self.bytes = bytearray(2 * protocol.MAX_LINE)
-        self.view = memoryview(self.bytes)
-
-    def wipe(self, size: int) -> None:
-        """Overwrite the first `size` bytes."""
-        wipe(self.view[:size])
-
-
 class Connection:
     """A client.
 
@@ -53,6 +45,9 @@ class Connection:
     start, greeted: nanoseconds of CLOCK_MONOTONIC; origin: what makes a time of day of them
     edition: of the rules by which it was let in
     unsent: of a reply; while there is any, nothing is read, and nothing ends that is to end behind it
+    tls, suite: places in their tables; secure: TLS, once a handshake has begun
+    left: what has come over TLS and is not served yet; of a client that logs in, it is the subprogram's
+    is_told: whether the spawner knows of it
     """
 
     __slots__ = (
@@ -64,13 +59,18 @@ class Connection:
         "edition",
         "greeted",
         "identity",
+        "is_told",
+        "left",
         "local",
         "number",
         "origin",
         "peer",
+        "secure",
         "settings",
         "start",
         "state",
+        "suite",
+        "tls",
         "unsent",
     )
 
@@ -92,6 +92,10 @@ class Connection:
         self.local = client
         self.edition = 0
         self.identity = _NO_IDENTITY
+        self.is_told = False
+        self.tls, self.suite = CLEAR, 0
+        self.secure: Secure | None = None
+        self.left: bytearray | None = None
         self.unsent, self._last = b"", ""
         self._begun: bytearray | None = None  # of a line whose end has not come
         self._length = 0  # of that line
@@ -107,55 +111,65 @@ class Connection:
         self.greeted = 0 if ended else monotonic_ns()
         return ended
 
-    def flush(self) -> str:
-        """Send what is left of a reply; how the session ended, if it did."""
-        return self._send(self.unsent) or ("" if self.unsent else self._last)
+    def flush(self, buffer: Buffer) -> str:
+        """Send what is left of a reply, and serve what is left; what comes of it, as of `read`."""
+        return self.transmit() or ("" if self.unsent else self._last or self.serve_left(buffer))
 
     def read(self, buffer: Buffer) -> str:
-        """Serve what has come; LOGIN, or how the session ended, if it did. BlockingIOError for nothing."""
+        """Serve what has come; LOGIN, START_TLS, or how the session ended. BlockingIOError for nothing."""
         try:
-            size = self.peer.recv_into(buffer.bytes, 0, _PEEK)
+            return self._read_tls(buffer, self.secure) if self.secure else self._read(buffer)
         except BlockingIOError:
             raise
         except OSError:
             return DISCONNECTED
+
+    def serve_left(self, buffer: Buffer) -> str:
+        """Serve what had come over TLS before it could be served; what comes of it, as of `read`."""
+        if not self.left:
+            return ""
+        size = len(self.left)
+        buffer.view[:size] = self.left
+        wipe(self.left)
+        self.left = None
+        return self._serve_taken(buffer, size)
+
+    def _read(self, buffer: Buffer) -> str:
+        size = self.peer.recv_into(buffer.bytes, CLEAR_CHUNK, _PEEK)
         if not size:
             return DISCONNECTED
         taken, outcome = self._serve(buffer, size)
-        if not self.unsent and outcome != LOGIN:
+        if not self.unsent and outcome not in _HANDED_ON:
             self._keep(buffer.view[taken:size])
             taken = size
         buffer.wipe(size)
         self.peer.recv_into(buffer.bytes, taken, _TAKE)
         return outcome or (DISCONNECTED if self._length > MAX_SKIPPED else "")
 
-    def frame(
-        self, kind: int, word: int, reached: int, *, name: bytes = b"", secret: bytearray | memoryview
-    ) -> Frame:
-        """Return what is to be told of it."""
-        return Frame(
-            kind,
-            word,
-            self.number,
-            self.identity[:16],
-            self.identity[16:],
-            self.origin,
-            self.start,
-            self.greeted,
-            reached,
-            self.edition,
-            CLEAR,
-            0,
-            self.client,
-            self.local,
-            name,
-            secret,
-        )
+    def _read_tls(self, buffer: Buffer, secure: "Secure") -> str:
+        data = receive(self.peer)
+        if not data:
+            return DISCONNECTED
+        size = secure.receive(data, buffer.view)
+        gone = self.transmit(secure.pending())
+        return self._serve_taken(buffer, size) or gone or (DISCONNECTED if secure.has_failed else "")
 
-    def close(self) -> None:
-        """Let the client go, and wipe what it had begun to say."""
-        self._wipe()
-        self.peer.close()
+    def _serve_taken(self, buffer: Buffer, size: int) -> str:
+        """Serve what is in the buffer and nowhere else."""
+        taken, outcome = self._serve(buffer, size)
+        rest = buffer.view[taken:size]
+        if self.unsent or outcome == LOGIN:
+            self.left = bytearray(rest)
+        else:
+            self._keep(rest)
+        buffer.wipe(size)
+        has_ended = self._length > MAX_SKIPPED or (self.secure and self.secure.has_ended and not self.unsent)
+        return outcome or (DISCONNECTED if has_ended else "")
+
+    def refuse(self) -> None:
+        """Wipe what a client logs in with, and say that it cannot be handed on."""
+        wipe(self.state.credentials.secret)
+        self._send(protocol.unable("pipe", resp_codes=self.state.resp_codes))
 
     def _serve(self, buffer: Buffer, size: int) -> tuple[int, str]:
         """Serve whole lines; how many bytes they are, and what came of them."""
@@ -176,6 +190,8 @@ class Connection:
         """Return how the session ends with a command; what is still unsent comes first."""
         if action == protocol.LOGIN:
             return LOGIN
+        if action == protocol.START_TLS:
+            self.state.tls_started()
         self._last = _LAST[action]
         return gone or ("" if self.unsent else self._last)
 
@@ -194,20 +210,37 @@ class Connection:
             length = self._length + len(rest)
             self._begun, self._length = self._line(rest), length
 
+    def wipe(self) -> None:
+        """Wipe what the client had begun to say."""
+        self._wipe()
+        if self.left:
+            wipe(self.left)
+        self.left = None
+
     def _wipe(self) -> None:
         if self._begun:
             wipe(self._begun)
         self._begun, self._length = None, 0
 
     def _send(self, reply: bytes) -> str:
-        """Send what the client takes; DISCONNECTED where it has gone."""
+        return self.transmit(self.secure.send(reply) if self.secure and reply else reply)
+
+    def transmit(self, data: bytes = b"") -> str:
+        """Send what the client takes of what is unsent, and of `data`; DISCONNECTED where it has gone."""
+        self.unsent += data
         try:
-            self.unsent = reply[self.peer.send(reply, socket.MSG_DONTWAIT) :] if reply else b""
+            if self.unsent:
+                self.unsent = self.unsent[self.peer.send(self.unsent, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
-            self.unsent = reply
+            pass
         except OSError:
             return DISCONNECTED
         return ""
 
 
-_LAST = {protocol.GO_ON: "", protocol.QUIT: QUIT, protocol.REFUSE_CLEAR: TLS_REQUIRED}
+_LAST = {
+    protocol.GO_ON: "",
+    protocol.QUIT: QUIT,
+    protocol.REFUSE_CLEAR: TLS_REQUIRED,
+    protocol.START_TLS: START_TLS,
+}

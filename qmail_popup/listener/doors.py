@@ -5,17 +5,20 @@ from collections.abc import Callable, Sequence
 
 from qmail_popup.listener import addresses
 from qmail_popup.listener.loop import ALONE, IN, Deadlines, Loop
+from qmail_popup.listener.sockets import POP3, Listening
+from qmail_popup.listener.suites import CLEAR, UNKNOWN
 
 _PAUSE_SECONDS = 0.1  # where no descriptor is left
 
 
 class _Door:
-    """A listening socket."""
+    """A listening socket; tls: whether it begins with TLS."""
 
-    __slots__ = ("_doors", "peer")
+    __slots__ = ("_doors", "peer", "tls")
 
-    def __init__(self, doors: "Doors", peer: socket.socket) -> None:
-        self._doors, self.peer = doors, peer
+    def __init__(self, doors: "Doors", listening: Listening) -> None:
+        self._doors, self.peer = doors, listening.socket
+        self.tls = CLEAR if listening.kind == POP3 else UNKNOWN
 
     def ready(self, _events: int) -> None:
         self._doors.accept(self)
@@ -27,14 +30,14 @@ class Doors:
     def __init__(
         self,
         loop: Loop,
-        listeners: Sequence[socket.socket],
-        accepted: Callable[[socket.socket, addresses.Address], None],
+        listening: Sequence[Listening],
+        accepted: Callable[[socket.socket, addresses.Address, int], None],
     ) -> None:
-        """Open them; accepted: called with each client's socket and address."""
+        """Open them; accepted: called with each client's socket and address, and its TLS."""
         self._loop, self._accepted = loop, accepted
         self._full: Deadlines[_Door] = Deadlines(_PAUSE_SECONDS, self._open)
         loop.timers.append(self._full)
-        self._doors = [_Door(self, peer) for peer in listeners]
+        self._doors = [_Door(self, one) for one in listening]
         for door in self._doors:
             self._open(door)
 
@@ -50,7 +53,7 @@ class Doors:
             self._loop.forget(door.peer.fileno())
             self._full.set(door)
             return False
-        self._accepted(peer, addresses.read(name))
+        self._accepted(peer, addresses.read(name), door.tls)
         return True
 
     def accept_all(self) -> None:

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable
 
 from qmail_popup.listener import addresses, proxy
-from qmail_popup.listener.connection import Buffer, Connection
+from qmail_popup.listener.buffer import CLEAR_CHUNK, Buffer
+from qmail_popup.listener.connection import Connection
 from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, REFUSED, TIMEOUT
 from qmail_popup.listener.lookups import AS_IT_IS_NOW, Answer, Lookups, Question
 from qmail_popup.listener.loop import Deadlines, Loop
@@ -83,7 +84,7 @@ class Entrance:
         """Take what has come of a header."""
         connection = header.connection
         try:
-            size = connection.peer.recv_into(self._buffer.bytes, 0, _PEEK)
+            size = connection.peer.recv_into(self._buffer.bytes, CLEAR_CHUNK, _PEEK)
         except BlockingIOError:
             return
         except OSError:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-IN, OUT = select.EPOLLIN, select.EPOLLOUT
+IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
+GONE = select.EPOLLHUP | select.EPOLLERR  # told of whatever is waited for
 ALONE = select.EPOLLEXCLUSIVE  # of several processes that wait, wake one
 _AT_ONCE = 256  # descriptors in one turn
 
@@ -139,6 +140,15 @@ class Loop:
     def change(self, fd: int, events: int) -> None:
         """Wait for other events on `fd`."""
         self._epoll.modify(fd, events)
+
+    def expect(self, fd: int, handler: Handler, events: int) -> None:
+        """Wait for these events from now on; where there are none, not even for GONE."""
+        if not events:
+            self.forget(fd)
+        elif fd in self._handlers:
+            self.change(fd, events)
+        else:
+            self.watch(fd, handler, events)
 
     def forget(self, fd: int) -> None:
         """Watch `fd` no more; needed before it is closed where another process has it, too."""

@@ -6,7 +6,7 @@ Whatever makes no sense in it is one line and status 2. The environment is the p
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from qmail_popup import VERSION
@@ -20,13 +20,26 @@ _MAX_HOSTNAME = 255  # bytes: RFC 1035 section 2.3.4
 _MAX_PORT = 65535
 _MAX_COUNT = 1_000_000
 
+TLS_MINIMUMS = ("TLSv1.2", "TLSv1.3")
+
 Endpoint = tuple[str, int]
+
+
+class Pair(NamedTuple):
+    """A file with a chain of certificates, and the one with its key."""
+
+    certificate: str
+    key: str
 
 
 class Options(NamedTuple):
     """What one listener was told."""
 
     pop3: Sequence[Endpoint]
+    pop3s: Sequence[Endpoint]
+    certificates: Sequence[Pair]
+    tls_minimum: str
+    """A version by OpenSSL's name."""
     workers: int
     user: str | None
     """None where nobody named one."""
@@ -54,11 +67,16 @@ def parse(argv: Sequence[str]) -> Options:
     """Read the arguments behind the program's name; ends the program where they make no sense."""
     parser = _parser()
     told = parser.parse_args(argv)
+    if told.pop3s and not told.tls_certificate:
+        parser.error("--pop3s needs a --tls-certificate")
     arguments = [os.fsencode(argument) for argument in (told.hostname, told.subprogram, *told.argument)]
     if len(arguments[0]) > _MAX_HOSTNAME:
         parser.error(f"the hostname is longer than {_MAX_HOSTNAME} bytes")
     return Options(
         told.pop3,
+        told.pop3s,
+        _pairs(parser, told.tls_certificate, told.tls_key),
+        told.tls_minimum,
         told.workers or min(len(os.sched_getaffinity(0)), SLOTS),
         told.user,
         told.sessions,
@@ -83,6 +101,7 @@ def _parser() -> _Parser:
     add = parser.add_argument
     add("--version", action="version", version=f"{NAME} {VERSION}")
     add("--pop3", type=_endpoint, action="append", default=[], metavar="HOST:PORT", help="listen here")
+    _add_tls(add)
     add(
         "--workers",
         type=_workers,
@@ -121,6 +140,47 @@ def _parser() -> _Parser:
     add("subprogram")
     add("argument", nargs=argparse.REMAINDER)
     return parser
+
+
+def _add_tls(add: Callable[..., object]) -> None:
+    add(
+        "--pop3s",
+        type=_endpoint,
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="listen here, with TLS from the first byte",
+    )
+    add(
+        "--tls-certificate",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="certificate and what follows it in its chain, PEM; offers STLS",
+    )
+    add("--tls-key", action="append", default=[], metavar="FILE", help="its key, PEM (the same file)")
+    add(
+        "--tls-minimum",
+        type=_tls_minimum,
+        default=TLS_MINIMUMS[0],
+        metavar="VERSION",
+        help="oldest version of TLS: 1.2 or 1.3 (1.2)",
+    )
+
+
+def _pairs(parser: _Parser, certificates: Sequence[str], keys: Sequence[str]) -> list[Pair]:
+    """Return the first certificate with the first key, and so on; without keys each is its own."""
+    if keys and len(keys) != len(certificates):
+        parser.error("not as many --tls-key as --tls-certificate")
+    return [Pair(*files) for files in zip(certificates, keys or certificates, strict=True)]
+
+
+def _tls_minimum(text: str) -> str:
+    """Read a version, with or without the letters in front of it."""
+    version = f"TLSv{text.lower().removeprefix('tlsv')}"
+    if version not in TLS_MINIMUMS:
+        raise argparse.ArgumentTypeError(f"neither 1.2 nor 1.3: {text!r}")
+    return version
 
 
 def _count(text: str) -> int:

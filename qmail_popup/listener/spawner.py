@@ -19,7 +19,7 @@ from qmail_popup.listener.census import Column
 from qmail_popup.listener.channel import Channel
 from qmail_popup.listener.control import Control
 from qmail_popup.listener.delivery import Deliveries
-from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, QUIT, REFUSED, TLS_REQUIRED, Frame
+from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, ERROR, QUIT, REFUSED, TLS_REQUIRED, Frame
 from qmail_popup.listener.logins import Logins
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import NAME, Options
@@ -133,6 +133,8 @@ class Spawner:
             session.write_record(b"Reject::STLS::Any", UNKNOWN)
         elif session.ended == REFUSED:
             self._log_begin(session, "deny")
+        elif session.ended == ERROR:
+            session.failure = "pipe"
         elif session.ended == BAD_HEADER:
             session.ended = DISCONNECTED
             self._log_header(session)

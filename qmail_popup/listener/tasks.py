@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from qmail_popup.listener import privileges
 from qmail_popup.listener.census import Census
@@ -17,6 +18,9 @@ from qmail_popup.listener.sockets import Listening
 from qmail_popup.listener.spawner import STDERR, Spawner
 from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.listener.worker import Worker
+
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls import Server
 
 _EPOCH = 1_577_836_800  # 2020
 _RATE = 100_000  # numbers a second: more than a worker can give, so that a later start is above them all
@@ -40,14 +44,16 @@ class Tasks:
         open_files: tuple[int, int],
         log: int | None,
         user: pwd.struct_passwd | None,
+        tls: "Server | None",
         origin: float | None,
     ) -> None:
         """environ, open_files: what subprograms inherit; log: the records' descriptor, if any.
 
-        user: the workers', where they are to become anybody; origin: of a generation before this one
+        user: the workers', where they are to become anybody; tls: where there is a certificate
+        origin: of a generation before this one
         """
         self._options, self._settings_of, self._environ = options, settings_of, environ
-        self._log, self._user = log, user
+        self._log, self._user, self._tls = log, user, tls
         self.listening, self.open_files = listening, open_files
         self.origin = time.time() - time.monotonic() if origin is None else origin
         self.ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -59,7 +65,6 @@ class Tasks:
     def worker(self, control: socket.socket, slot: int) -> Task:
         """Return a worker's."""
         number = int((self.origin + time.monotonic() - _EPOCH) * _RATE) * SLOTS + slot
-        listeners = [one.socket for one in self.listening]
         rules = self._lines[slot + 1].asker if self._lines else None
 
         def task() -> None:
@@ -67,19 +72,20 @@ class Tasks:
             worker = Worker(
                 self._options,
                 self._settings_of,
-                listeners=listeners,
+                listening=self.listening,
                 control=control,
                 column=self._census.column(slot),
                 bells=self._bells,
                 slot=slot,
                 first_number=number,
                 rules=rules,
+                tls=self._tls,
             )
             privileges.give_up(self._user)
             announce(control)
             worker.run()
 
-        return task, {*self._bells, *_numbers(control, rules, *listeners)}
+        return task, {*self._bells, *_numbers(control, rules, *(one.socket for one in self.listening))}
 
     def worker_ended(self, slot: int) -> None:
         """Count its connections no more; others take who waits: the kernel may have told only this one."""

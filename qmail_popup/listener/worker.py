@@ -9,35 +9,32 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qmail_popup import protocol
 from qmail_popup.listener import addresses
+from qmail_popup.listener.buffer import Buffer
 from qmail_popup.listener.census import Column
-from qmail_popup.listener.connection import LOGIN, Buffer, Connection
+from qmail_popup.listener.connection import LOGIN, START_TLS, Connection
 from qmail_popup.listener.control import Control
 from qmail_popup.listener.doors import Doors
 from qmail_popup.listener.entrance import Entrance
-from qmail_popup.listener.frames import (
-    BAD_HEADER,
-    BEGIN,
-    DISCONNECTED,
-    END,
-    ENDED,
-    METHODS,
-    REFUSED,
-    SLOTS,
-    TIMEOUT,
-    TLS_REQUIRED,
-)
-from qmail_popup.listener.frames import LOGIN as LOGIN_FRAME
+from qmail_popup.listener.farewells import Farewells
+from qmail_popup.listener.frames import DISCONNECTED, ERROR, REFUSED, SLOTS, TIMEOUT
+from qmail_popup.listener.handshakes import Handshakes
 from qmail_popup.listener.loop import IN, OUT, Loop, Timeouts
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.outbox import Outbox
+from qmail_popup.listener.relays import Relays
+from qmail_popup.listener.reports import Reports
 from qmail_popup.listener.room import Room
 from qmail_popup.listener.session import timestamp
+from qmail_popup.listener.sockets import Listening
+from qmail_popup.listener.suites import CLEAR
 from qmail_popup.listener.variables import SettingsOf
 
-_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER)  # for a line of the spawner's
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls import Server
 
 
 class Worker:
@@ -48,23 +45,24 @@ class Worker:
         options: Options,
         settings_of: SettingsOf,
         *,
-        listeners: Sequence[socket.socket],
+        listening: Sequence[Listening],
         control: socket.socket,
         column: Column,
         bells: Sequence[int],
         slot: int,
         first_number: int,
         rules: socket.socket | None,
+        tls: "Server | None",
     ) -> None:
         """slot: this worker's, and its bell's; first_number: of a session, above any that was given.
 
-        rules: leads to the reader of rules, if there are any
+        rules: leads to the reader of rules, if there are any; tls: where there is a certificate
         """
         settings = settings_of.default
         self._settings, self._number, self._control = settings, first_number, control
-        self._is_tracked = bool(settings.spool) or options.verbose
         self._loop, self._buffer = Loop(), Buffer()
         self._outbox = Outbox(self._loop)
+        self._reports = Reports(self._outbox, is_tracked=bool(settings.spool) or options.verbose)
         self._room = Room(
             self._loop,
             options,
@@ -82,18 +80,23 @@ class Worker:
             self._buffer,
             settings_of=settings_of,
             rules=rules,
-            greet=self._greet,
+            greet=self._admit,
             ended=self._end,
+        )
+        self._farewells = Farewells(self._loop)
+        self._relays = Relays(self._loop, self._buffer, self._farewells, settings.idle_timeout)
+        self._handshakes = (
+            Handshakes(self._loop, tls, self._buffer, done=self._secured, ended=self._end) if tls else None
         )
         self._slow: Timeouts[Connection] = Timeouts(lambda connection: self._end(connection, TIMEOUT))
         self._loop.timers.append(self._slow)
         self._is_draining = False
-        self._doors = Doors(self._loop, listeners, self._begin)
+        self._doors = Doors(self._loop, listening, self._begin)
         self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
 
     def run(self) -> None:
         """Serve until the supervisor has ended and the last connection too."""
-        while not (self._is_draining and not self._slow and not self._outbox):
+        while not (self._is_draining and self._is_idle()):
             self._loop.turn()
             self._room.publish()
             if self._is_draining and not self._outbox.is_connected:
@@ -103,25 +106,35 @@ class Worker:
         """Take what a client has sent, or send it what it takes."""
         was_full = bool(connection.unsent)
         try:
-            ended = connection.flush() if was_full else connection.read(self._buffer)
+            came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
         except BlockingIOError:
             return
-        if ended == LOGIN:
-            self._log_in(connection)
-        elif ended:
-            self._end(connection, ended)
+        if came:
+            self._pass_on(connection, came)
         else:
             self._room.heard(connection)
             if was_full != bool(connection.unsent):
                 self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
 
+    def _pass_on(self, connection: Connection, came: str) -> None:
+        """See to what came of a connection: a login, TLS, or its end."""
+        if came == LOGIN:
+            self._log_in(connection)
+        elif came == START_TLS and self._handshakes:
+            self._loop.forget(connection.peer.fileno())
+            self._handshakes.begin(connection)
+        else:
+            self._end(connection, came)
+
+    def _is_idle(self) -> bool:
+        return not (self._slow or self._outbox or self._relays or self._farewells)
+
     def _connect(self, _slot: int, descriptors: list[int]) -> None:
         """Take the way to a spawner, and tell a new one of all that are open."""
         self._outbox.connect(socket.socket(fileno=descriptors[0]))
-        if self._is_tracked:
-            for connection in self._slow:
-                if connection.greeted:
-                    self._tell(connection, BEGIN)
+        for connection in self._slow:
+            if connection.is_told:
+                self._reports.begin(connection)
 
     def _drain(self) -> None:
         """Accept who waits already, and nobody behind them."""
@@ -133,71 +146,97 @@ class Worker:
     def _accept_all(self) -> None:
         self._doors.accept_all()
 
-    def _begin(self, peer: socket.socket, client: addresses.Address) -> None:
+    def _begin(self, peer: socket.socket, client: addresses.Address, tls: int) -> None:
         """Take a client that has connected; its time begins."""
         now = time.monotonic_ns()
         self._number += SLOTS
         connection = Connection(
             self, peer, self._number, client, self._settings, origin=time.time_ns() - now, start=now
         )
-        if self._is_tracked:
+        connection.tls = tls
+        if self._reports.is_tracked:
             connection.identity = os.urandom(24)
             connection.local = addresses.read(peer.getsockname())
         self._slow.set(connection, self._settings.login_timeout)
         self._entrance.begin(connection)
 
-    def _greet(self, connection: Connection) -> None:
-        """Send the greeting, and listen."""
+    def _admit(self, connection: Connection) -> None:
+        """Greet a client that may come in; one of POP3S speaks TLS first."""
         if connection.settings is not self._settings:  # a rule has changed its time
             self._slow.set(connection, connection.settings.login_timeout, connection.start / 1e9)
         connection.state = self._authorization(connection)
+        if connection.tls == CLEAR or not self._handshakes:
+            self._greet(connection)
+            return
+        self._reports.begin(connection)
+        self._handshakes.begin(connection)
+        self._room.heard(connection)
+        self._room.make()
+
+    def _greet(self, connection: Connection) -> None:
+        """Send the greeting, and listen."""
         if ended := connection.greet():
             self._end(connection, ended)
             return
-        if self._is_tracked:
-            self._tell(connection, BEGIN)
-        self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
-        self._room.heard(connection)
+        if not connection.is_told:
+            self._reports.begin(connection)
+        self._resume(connection)
         self._room.make()
+
+    def _secured(self, connection: Connection) -> None:
+        """Go on over TLS."""
+        if connection.greeted:
+            self._resume(connection)
+        else:
+            self._greet(connection)
+
+    def _resume(self, connection: Connection) -> None:
+        """Listen to a client, from what it has said over TLS by now."""
+        came = connection.serve_left(self._buffer)
+        self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
+        if came:
+            self._pass_on(connection, came)
+        else:
+            self._room.heard(connection)
 
     def _authorization(self, connection: Connection) -> protocol.Authorization:
         told = connection.settings
         return protocol.Authorization(
             timestamp(connection.number, connection.origin + connection.start, told.hostname),
             apop=told.apop,
-            stls=False,
+            stls=self._handshakes is not None and told.tls_wanted,
             tls_required=told.tls_required,
-            tls=False,
+            tls=connection.tls != CLEAR,
             resp_codes=told.resp_codes,
         )
 
     def _log_in(self, connection: Connection) -> None:
-        """Hand a client over, with what it logs in with."""
-        login = connection.state.credentials
-        method = METHODS.index(login.method)
-        self._forget(connection)
+        """Hand a client over, with what it logs in with; over TLS, what carries for it."""
+        secure = connection.secure
         self._loop.forget(connection.peer.fileno())
-        frame = connection.frame(
-            LOGIN_FRAME, method, time.monotonic_ns(), name=login.name, secret=login.secret
-        )
-        self._outbox.put(frame, connection.peer)
+        try:
+            peer = self._relays.begin(connection, secure) if secure else connection.peer
+        except OSError:
+            connection.refuse()
+            self._end(connection, ERROR)
+            return
+        self._forget(connection)
+        self._reports.log_in(connection, peer)
 
     def _end(self, connection: Connection, ended: str) -> None:
         """Let a client go, and tell how its session ended where anybody wants to know."""
         self._forget(connection)
-        self._loop.closing(connection.peer.fileno())
-        connection.close()
-        if self._is_tracked or ended in _ALWAYS_TOLD:
-            self._tell(connection, END, ENDED.index(ended))
+        self._loop.forget(connection.peer.fileno())
+        connection.wipe()
+        self._farewells.part(connection)
+        self._reports.end(connection, ended)
 
     def _forget(self, connection: Connection) -> None:
         self._slow.drop(connection)
         self._entrance.forget(connection)
+        if self._handshakes:
+            self._handshakes.forget(connection)
         self._room.leave(connection)
-
-    def _tell(self, connection: Connection, kind: int, word: int = 0) -> None:
-        reached = time.monotonic_ns() if kind == END else 0
-        self._outbox.put(connection.frame(kind, word, reached, secret=bytearray()))
 
     def _give_up(self) -> None:
         """End what is open: the spawner has ended, and nobody is there to start another."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from tests.support import descriptors, processes
 from tests.support.waiting import TIMEOUT, until
@@ -137,7 +137,14 @@ class Listener:
             return greeting + read_all(peer)
 
 
-def read_line(peer: socket.socket) -> bytes:
+class Peer(Protocol):
+    """What can be read from: a socket, or TLS on one."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come, nothing at the end."""
+
+
+def read_line(peer: Peer) -> bytes:
     """Read one line and nothing behind it; what there is where the connection ends before."""
     line = b""
     while not line.endswith(b"\n") and (byte := _receive(peer, 1)):
@@ -145,12 +152,12 @@ def read_line(peer: socket.socket) -> bytes:
     return line
 
 
-def read_all(peer: socket.socket) -> bytes:
+def read_all(peer: Peer) -> bytes:
     """Read to the end."""
     return b"".join(iter(lambda: _receive(peer, 65536), b""))
 
 
-def _receive(peer: socket.socket, size: int) -> bytes:
+def _receive(peer: Peer, size: int) -> bytes:
     try:
         return peer.recv(size)
     except ConnectionError:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import is_in, read, read_network
+from qmail_popup.listener.buffer import Buffer
 from qmail_popup.listener.census import Census
-from qmail_popup.listener.connection import Buffer, Connection
+from qmail_popup.listener.connection import Connection
 from qmail_popup.listener.entrance import Entrance
 from qmail_popup.listener.frames import TIMEOUT
 from qmail_popup.listener.loop import Loop
