@@ -165,7 +165,7 @@ class Loop:
         due = self._due()
         timeout = -1 if due is None else max(0.0, due - time.monotonic())
         for fd, events in self._epoll.poll(timeout, _AT_ONCE):
-            if handler := handlers.get(fd):
+            if (handler := handlers.get(fd)) is not None:  # which may have a length, and be empty
                 handler.ready(events)
         if due is not None and due <= (now := time.monotonic()):
             for timer in self.timers:

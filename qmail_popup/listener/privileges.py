@@ -32,13 +32,19 @@ def open_files(limits: tuple[int, int]) -> Iterator[None]:
 
 
 def give_up(user: pwd.struct_passwd | None) -> None:
-    """Become `user`, where there is one, without groups; write no file, start no process, leave no core."""
-    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
-        resource.setrlimit(limit, (0, 0))
+    """Become `user`, where there is one, without groups; write no file, and what `confine` forbids."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if user:
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    confine()
+
+
+def confine() -> None:
+    """Start no process, leave no core, gain nothing by executing a file, and be traced by nobody."""
+    for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
     _control(_SET_NO_NEW_PRIVS, 1)
     _control(_SET_DUMPABLE, 0)
 

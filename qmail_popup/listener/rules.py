@@ -7,6 +7,7 @@ colon). A rule sets no variable that the listener sets itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from qmail_popup.listener.addresses import ipv4, is_ipv4, numeric
@@ -18,6 +19,7 @@ _NAME, _IDENT = b"=", b"@"
 _BITS4, _BITS6 = b"_", b"^"  # with what ucspi-tcp6 begins a prefix in bits
 _ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a bit that is 1, by its place
 _FIRST_ONE6 = 0x60  # a bit that is 1, by how many there are before it
+_MAX_VERDICTS = 4096  # that are kept: clients come again
 MAX_RULE = 1 << 15  # bytes of a rule's variables
 
 
@@ -51,9 +53,13 @@ class Rules:
             raise BrokenRulesError(str(error)) from error
         for key, value in self._cdb:
             self._note(key, value)
+        self._of = lru_cache(_MAX_VERDICTS)(self._look_up)
 
     def of(self, ip: bytes) -> Verdict:
         """Return what the rules say of a client's address."""
+        return self._of(ip)
+
+    def _look_up(self, ip: bytes) -> Verdict:
         for key in self._keys(ip):
             if (value := self._cdb.get(key)) is not None:
                 return _verdict(value)

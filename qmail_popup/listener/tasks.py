@@ -127,6 +127,7 @@ class Tasks:
         def task() -> None:
             privileges.name_process(b"popup-rules")
             reader = Reader(self._options.rules or b"", control, askers)
+            privileges.confine()
             announce(control)
             reader.run()
 

@@ -11,7 +11,8 @@ from typing import Self
 import pytest
 
 from tests.chain.conftest import Checker
-from tests.support import programs, rules
+from tests.support import documents, programs, rules
+from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import SERVED
 from tests.support.resident import HOST, Listener, read_all, read_line
 from tests.support.waiting import TIMEOUT, until
@@ -136,3 +137,16 @@ def test_its_checks(haproxy: HAProxy, listener: Listener) -> None:
     assert "PROXY header" not in listener.errors()
     assert SERVED[0] in haproxy.talk(_MAIL).replace(b"\r\n", b"\n")
     assert 1 == len(listener.wait_for_records(1))
+
+
+def test_the_page(tmp_path: Path) -> None:
+    """What it tells haproxy is what haproxy takes, and what the tests above try."""
+    (program,) = programs.need("haproxy")
+    (block,) = documents.commands(CHECKOUT / "deploy/tls/README.md", "Behind a balancer")
+    assert "send-proxy-v2 check" in block
+    file = tmp_path / "haproxy.cfg"
+    timeouts = "".join(f"    timeout {name} 1s\n" for name in ("connect", "server", "client"))
+    frontend = f"frontend in\n    bind {HOST}:1\n    mode tcp\n    default_backend pop3\n"
+    file.write_text(f"defaults\n{timeouts}{frontend}{block}\n")
+    checked = subprocess.run([program, "-c", "-f", file], capture_output=True, text=True, check=False)
+    assert 0 == checked.returncode, checked.stderr

@@ -21,6 +21,8 @@ import pytest
 
 from observability.event import build
 from observability.store import schema
+from qmail_popup.listener.addresses import read
+from qmail_popup.listener.rules import Rules
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
 from tests.support.keeper import COMMAND, Keeper
@@ -222,6 +224,24 @@ def test_what_waits_can_be_counted_and_given_up(host: Host) -> None:
     (host.keeper.spool / "spool").write_bytes(spooled(build(fields())))
     host.keeper.start()
     assert 1 == host.attempts()
+
+
+def test_who_may_connect(tmp_path: Path) -> None:
+    """The block makes a file of rules, by which one client is denied."""
+    need("tcprules", "tcprulescheck")
+    (tmp_path / "etc/qmail-popup").mkdir(parents=True)
+    (block,) = commands(PAGE, "Who may connect")
+    said = subprocess.run(
+        ["/bin/sh", "-ec", block.replace("/etc/", f"{tmp_path}/etc/")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ["rule 203.0.113.66:", "deny connection"] == said.stdout.splitlines()
+    rules = Rules((tmp_path / "etc/qmail-popup/pop3.cdb").read_bytes())
+    assert [True, False, False] == [
+        rules.of(read((ip, 0)).ip).is_denied for ip in ("203.0.113.66", "192.0.2.1", "::1")
+    ]
 
 
 def test_all_can_be_turned_off_by_the_servers_variables(host: Host) -> None:
