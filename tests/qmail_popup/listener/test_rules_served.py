@@ -268,6 +268,39 @@ def test_once_the_supervisor_has_ended(tmp_path: Path) -> None:
         until(lambda: not [pid for pid in family if name_of(pid)])
 
 
+def test_a_reload(tmp_path: Path) -> None:
+    """Who has connected before it logs in by the rule of then; who comes later by that of now."""
+    with (
+        ruled(tmp_path, ':allow,MARK="then"\n', subprogram=_ENV) as (listener, path),
+        listener.connect() as early,
+    ):
+        assert b"+OK\r\n" == read_line(early)
+        before = _reader(listener)
+        rules.compiled(path, ':allow,MARK="now"\n')
+        listener.process.send_signal(signal.SIGHUP)
+        until(lambda: "reloaded" in listener.errors())
+        assert "now" == variables(listener.talk(LOGIN))["MARK"]
+        early.sendall(LOGIN)
+        assert "then" == variables(b"+OK\r\n" + read_all(early))["MARK"]
+        until(lambda: "" == name_of(before))
+
+
+def test_a_reload_with_a_broken_file(tmp_path: Path) -> None:
+    """It is refused with the reason, and nobody is let in until the file is good again."""
+    with ruled(tmp_path, "\n") as (listener, path):
+        path.write_bytes(b"")
+        listener.process.send_signal(signal.SIGHUP)
+        why = f"{path}: nobody is let in: it is shorter than a header"
+        until(
+            lambda: (
+                f"not reloaded, everything stays as it was: qmail-popup-listener: {why}" in listener.errors()
+            )
+        )
+        assert b"" == listener.talk(LOGIN)
+        rules.compiled(path, "\n")
+        assert _SERVED == listener.talk(LOGIN)
+
+
 def test_a_file_system_that_hangs(tmp_path: Path) -> None:
     """Whoever is in is served on; who comes waits, as long as the time for a login is, or as it hangs."""
     env = {"QMAIL_POPUP_LOGIN_TIMEOUT": "3", "PYTHONPATH": str(CHECKOUT)}  # who enters is in / then
