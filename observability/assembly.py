@@ -37,6 +37,7 @@ from observability.pushgateway.thread import PushThread
 from observability.settings import Settings
 from observability.sidecar import TICK_SECONDS, Loop, Parts, Sink
 from observability.status import serving
+from observability.status.wrong import UNREADABLE
 from observability.store import schema
 from observability.store.clocks import clocks
 from observability.store.database import Store
@@ -86,7 +87,9 @@ def sidecar(
     log("info", f"popups connect to {intake.address}, metrics are on {endpoint.url}")
     for wake in (spool.wake, *(feed.wake for feed in feeds)):
         intake.watch(wake)
-    tasks.update({feed.name: feed.look for feed in feeds})
+    tasks.update(
+        {f"{UNREADABLE} {path}": feed.look for path, feed in zip(settings.read_log, feeds, strict=True)}
+    )
     loop = Loop(Parts(intake, spool, store, log, sinks, tasks, feeds), stopped(stop), time.monotonic)
     overview.errors += [loop.errors, reports.errors]
     return intake, loop

@@ -6,6 +6,7 @@ the loop commits the place with it; so a kill at any moment reads again what was
 else.
 """
 
+import errno
 import json
 import os
 import queue
@@ -26,6 +27,7 @@ from qmail_popup import record
 
 _MAX_WAITING = 32  # pieces, of 256 KiB each
 _LAST_SECONDS = 1.0
+_MAX_SECONDS = 1e10  # since 1970: what nineteen digits of nanoseconds reach
 _VERDICTS = {"accepted": b"Accept", "rejected": b"Reject"}
 
 
@@ -59,6 +61,11 @@ class Reader:
             yield self._reading(told, piece.overlong)
         if is_first or self._log.gaps:
             yield self._reading([], 0)
+
+    @property
+    def error(self) -> str:
+        """Why there was nothing to read at the last look, if there was nothing."""
+        return os.strerror(errno.ENOENT) if self._log.is_missing else ""
 
     def close(self) -> None:
         """Let go of its files."""
@@ -99,14 +106,18 @@ class LogThread:
         self._waiting: queue.Queue[Reading] = queue.Queue(_MAX_WAITING)
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._stopping = threading.Event()
+        self._stopping, self._has_looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"read {path}", daemon=True)
         self._thread.start()
 
-    def take(self, timeout: float = 0.0) -> Reading | None:
-        """Return the next piece, within `timeout` seconds; it is to be committed before the next one."""
+    def wait(self, timeout: float) -> None:
+        """Return once there is a piece, or an error, or `timeout` seconds have passed."""
+        self._has_looked.wait(timeout)
+
+    def take(self) -> Reading | None:
+        """Return the next piece; it is to be committed before the next one."""
         try:
-            return self._waiting.get(timeout=timeout) if timeout else self._waiting.get_nowait()
+            return self._waiting.get_nowait()
         except queue.Empty:
             return None
 
@@ -126,10 +137,12 @@ class LogThread:
         while not self._stopping.is_set():
             try:
                 for reading in self._reader.readings():
+                    self.error = ""
                     self._hand_over(reading)
-                self.error = ""
+                self.error = self._reader.error
             except OSError as error:
                 self.error = describe(error)
+            self._has_looked.set()
             watch.wait()
         watch.close()
         self._reader.close()
@@ -141,6 +154,7 @@ class LogThread:
             except queue.Full:
                 continue
             os.eventfd_write(self.wake, 1)
+            self._has_looked.set()
             return
 
 
@@ -151,11 +165,10 @@ def logins(reading: Reading) -> list[Event]:
 
 def sessions(reading: Reading) -> list[Event]:
     """Return an event for each session of which begin, end and record are known."""
-    return [
-        _event(session.record, session.begun, session.ended)
-        for session in reading.sessions
-        if session.record and session.seconds is not None
+    made = [
+        _event(session.record, session.begun, session.ended) for session in reading.sessions if session.record
     ]
+    return [what for what in made if what.duration is not None]
 
 
 def _event(found: Record, begun: float | None, ended: float | None) -> Event:
@@ -175,14 +188,19 @@ def _event(found: Record, begun: float | None, ended: float | None) -> Event:
         event.PID: found.pid,
         event.CLIENT_IP: found.ip,
         event.CLIENT_HOST: found.host,
-        event.T_START: None if begun is None else int(begun * 1e9),
-        event.T_ENDED: None if ended is None else int(max(ended, begun or 0) * 1e9),
+        event.T_START: _nanoseconds(begun),
+        event.T_ENDED: _nanoseconds(ended if ended is None or begun is None else max(begun, ended)),
         event.RECORD: line.removesuffix(b"\n"),
         event.ENDED: b"tls_required" if found.method == "Any" else found.result.encode(),
     }
     made = parse(event.build(facts).rstrip(b"\0"))
     assert isinstance(made, Event)  # noqa: S101  all of it is ours
     return made
+
+
+def _nanoseconds(seconds: float | None) -> int | None:
+    """Return a time as an event has it; None for one that an event cannot have: stamps may hold anything."""
+    return None if seconds is None or not 0 <= seconds < _MAX_SECONDS else int(seconds * 1e9)
 
 
 def _counts(line: Line, after: float | None) -> bool:

@@ -50,7 +50,7 @@ class File:
     """A file that is held open.
 
     is_new: no position of it is known yet; is_moved: it is not where it was; is_current: it is written to
-    is_behind: only what is later than the last line that counted is to be read
+    is_behind: only what has not counted yet is to be read; where that begins is not known yet
     """
 
     def __init__(self, path: Path, inode: int) -> None:
@@ -82,14 +82,16 @@ class File:
     def go_on_from(self, position: Position) -> None:
         """Take a position over."""
         self.position = position._replace(inode=self.position.inode)
-        self.is_new = False
+        self.is_new = self.is_behind = False
 
     def begin_at_end(self) -> None:
         """Leave out the lines that are there; a line that has not ended yet is not there."""
-        offset = os.fstat(self._fd).st_size
-        while offset and os.pread(self._fd, 1, offset - 1) != b"\n":
-            offset -= 1
-        self._move(offset)
+        size = os.fstat(self._fd).st_size
+        start = max(0, size - MAX_LINE - 1)
+        end = os.pread(self._fd, size - start, start).rfind(b"\n") + 1
+        is_too_long = not end and start > 0  # wherever that line began, it does not count
+        self._move(size if is_too_long else start + end)
+        self.position = self.position._replace(is_skipping=is_too_long)
         self.is_new = False
 
     def begin_behind(self, last: float | None) -> None:

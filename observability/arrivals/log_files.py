@@ -58,17 +58,21 @@ class Log:
         self.gaps: list[str] = []  # where lines may have been missed; whoever reads them takes them away
 
     def place(self) -> Place:
-        """Return how far everything has been read."""
-        return Place(
-            (*(file.position for file in self._files), *self._kept.values()), self._newest, self.last
-        )
+        """Return how far everything has been read, but for what nobody knows yet where to begin in."""
+        begun = (file.position for file in self._files if not file.is_behind)
+        return Place((*begun, *self._kept.values()), self._newest, self.last)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there was nothing at the last look, and nothing that it was renamed to."""
+        return not any(not file.is_moved for file in self._files) and _mode(self._path) is None
 
     def pieces(self) -> Iterator[Piece]:
         """Look for files, and yield what is new in them; `place` then is the one behind the piece."""
         self._look()
         for file in self._files[:]:
             if file.is_behind:
-                file.begin_behind(self.last)
+                self._begin(file)
             yield from file.pieces()
         if self._files:
             self._newest = self._files[-1].position.inode
@@ -180,18 +184,29 @@ class Log:
                 if inodes.index(file.position.inode) < inodes.index(self._newest):
                     file.begin_at_end()  # it was rotated before: counted, in whatever form it is here
         elif self._newest:
-            self._go_on_later(new, is_held=any(file.position.inode == self._newest for file in left))
+            self._go_on_later(left, new)
 
-    def _go_on_later(self, new: "Sequence[File]", *, is_held: bool) -> None:
+    def _go_on_later(self, left: "Sequence[File]", new: "Sequence[File]") -> None:
         """Go on where the last file is not here any more; held open, it is read to its end.
 
         Then one file between it and the current one is what a processor has made of it, and the current one
-        is as it was written. More of them are a gap: nobody knows what stood in those that are gone.
+        is as it was written, or a copy by somebody who edited it. More of them are a gap: nobody knows what
+        stood in those that are gone.
         """
+        is_held = any(file.position.inode == self._newest for file in left)
+        copies = [file for file in new if _copied(file, left)]
         for file in new:
-            file.is_behind = not (is_held and file.is_current)
-        if not is_held or sum(file.is_behind for file in new) > 1:
+            file.is_behind = file in copies or not (is_held and file.is_current)
+        if not is_held or sum(file.is_behind and file not in copies for file in new) > 1:
             self.gaps.append("the file that was read last is gone")
+
+    def _begin(self, file: File) -> None:
+        """Leave out what counted: what a file that is not here any more held, and else what is no later."""
+        left = [other for other in self._files if other.is_moved]
+        if copied := _copied(file, left):
+            file.go_on_from(copied)
+        else:
+            file.begin_behind(self.last)
 
     def _forget(self) -> None:
         """Close what was removed, all but the newest, and what was moved elsewhere, if that is much."""
@@ -200,6 +215,12 @@ class Log:
         self._files = [file for file in self._files if file not in ended]
         for file in ended:
             file.close()
+
+
+def _copied(file: File, left: Sequence[File]) -> Position | None:
+    """Return how far the file has been read of which this one is a copy; None where it is none."""
+    positions = (other.position for other in left if other.position.offset)
+    return next((position for position in positions if file.is_at(position)), None)
 
 
 def _in_directory(directory: Path) -> list[Path]:

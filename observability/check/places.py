@@ -17,6 +17,7 @@ _MAX_SOCKET = 107  # bytes of a path: unix(7), less the NUL
 _FOR_GROUP = 0o2070
 _FOR_OTHERS = 0o007
 _KEY_BYTES = 32
+_BESIDE = (".lock", "-wal", "-shm", ".failed")
 
 
 def is_running(settings: Settings) -> bool:
@@ -89,6 +90,7 @@ def check_state(settings: Settings, may: May) -> Iterator[Problem]:
         yield Problem(option, path, "that is a directory", "name a file in it")
     elif path.exists():
         yield from _store(settings, may)
+    yield from _beside(path, may)
     if settings.user_names == "hash" and (settings.json_log or settings.otlp_spans):
         yield from _key(Path(f"{path}.key"), may)
 
@@ -102,6 +104,13 @@ def _store(settings: Settings, may: May) -> Iterator[Problem]:
             reading.read(path)
         except UnusableError as error:
             yield Problem("--state", path, str(error), "put a copy back, or start over with --reset-state")
+
+
+def _beside(path: Path, may: May) -> Iterator[Problem]:
+    """Look at what belongs to the store: who started it once as root has left files of root's there."""
+    for file_path in (Path(f"{path}{suffix}") for suffix in _BESIDE):
+        if file_path.exists() and not may(file_path, os.R_OK | os.W_OK):
+            yield Problem("--state", file_path, "this user may not read and write it", f"chown USER {path}*")
 
 
 def _key(path: Path, may: May) -> Iterator[Problem]:
@@ -146,6 +155,8 @@ def check_logs(settings: Settings, may: May) -> Iterator[Problem]:
             yield Problem(
                 "--read-log", path, "this user may not look into it", f"chgrp and chmod g+rx {path}"
             )
+        elif (path / "current").exists():
+            yield from file("--read-log", path / "current", may)
 
 
 def _answers(path: Path) -> bool:

@@ -82,7 +82,7 @@ def gauges(sources: Sources) -> dict[Series, float]:
 
 def registry(sources: Sources) -> CollectorRegistry:
     """Return what /metrics shows: what sources have, and this process (process_*, python_info)."""
-    made = CollectorRegistry()
+    made = CollectorRegistry(auto_describe=True)  # so that name[] finds what is about this process, too
     made.register(SidecarCollector(sources))
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)

@@ -14,6 +14,8 @@ from observability.status.words import amount, size, span
 from observability.store import families
 
 WARNING, CRITICAL = "warning", "critical"
+UNREADABLE = "cannot read the log"
+"""What the name of such an error begins with; its path follows."""
 
 _QUARTER_MINUTES = 15
 _MIN_LOGINS = 20  # below that a share of them says little
@@ -38,6 +40,7 @@ _ERRORS = {
     "the exporter of spans": "Spans cannot be exported.",
     "certificates": "The certificates could not be read again; those read before are in use.",
     "credentials": "The credentials could not be read again; those read before are in use.",
+    UNREADABLE: "A log cannot be read.",
     "state": "The store was removed or replaced.",
     "socket": "The socket was removed or replaced.",
     "store_lock": "The lock of the store was removed or replaced.",
@@ -62,7 +65,13 @@ def find(snapshot: Snapshot) -> list[Wrong]:
 
 def errors(names: Iterable[str]) -> frozenset[str]:
     """Return those names of errors that are for everybody to see: no name holds a path then."""
-    return frozenset(name if name in _ERRORS else _OTHER for name in names if name not in _PASSING)
+    return frozenset(_shown(name) for name in names if name not in _PASSING)
+
+
+def _shown(name: str) -> str:
+    if name.startswith(UNREADABLE):
+        return UNREADABLE
+    return name if name in _ERRORS else _OTHER
 
 
 def _sidecar(snapshot: Snapshot) -> Iterator[Wrong]:

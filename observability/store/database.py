@@ -139,7 +139,7 @@ class Store:
             self._unsynced = False
 
     def move(self, path: Path) -> None:
-        """Copy everything to path, where nothing is, and go on there; OSError, sqlite3.Error.
+        """Copy everything to path, where nothing else is, and go on there; OSError, sqlite3.Error.
 
         UnusableError where the copy cannot be used, and neither can the file that was open.
         """

@@ -33,9 +33,10 @@ class Feed:
         """Commit where the thread begins, if that is known soon. shows: what each sink gets, by its name."""
         self._thread, self._store, self._log = thread, store, log
         self._refusal_seconds, self._shows = refusal_seconds, shows
-        self.name = f"cannot read the log {thread.path}"
+        self.name = f"cannot count the log {thread.path}"
         self.active: int | None = 0
-        self._pending = thread.take(_FIRST_SECONDS)
+        self._pending: Reading | None = None
+        thread.wait(_FIRST_SECONDS)
         self.take()
 
     @property

@@ -89,8 +89,13 @@ def set_aside(path: Path, suffix: str) -> Path:
     return aside
 
 
+def beside(path: Path) -> list[Path]:
+    """Return what SQLite keeps open beside the store at path, from its first transaction on."""
+    return [path.with_name(path.name + companion) for companion in ("-wal", "-shm")]
+
+
 def put(file: Path, path: Path) -> None:
-    """Rename a whole store to path, where nothing but what belonged to another one is."""
+    """Rename a whole store to path, where nothing is but an older file of the same store."""
     for companion in _COMPANIONS[1:]:
         path.with_name(path.name + companion).unlink(missing_ok=True)
     file.rename(path)

@@ -11,10 +11,11 @@ from typing import IO
 
 import pytest
 
+from observability.event import build
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import COMMAND
 from tests.support.programs import need
-from tests.support.sidecar import RunningSidecar
+from tests.support.sidecar import RunningSidecar, fields, spooled
 from tests.support.waiting import eventually, until
 
 REJECTED = {"result": "rejected", "method": "User", "protocol": "POP3"}
@@ -149,9 +150,24 @@ def test_a_log_that_cannot_be_read(tmp_path: Path, log: Path) -> None:
         log.symlink_to("log")
         assert sidecar.reaches(1, "telemetry_logs_unreadable")
         assert eventually(lambda: f"cannot read the log {log}: neither a" in sidecar.said)
+        for number in (1, 2, 3):  # the spool is looked at once in a tick
+            (sidecar.spool / "spool").write_bytes(spooled(build(fields())))
+            assert sidecar.reaches(number, "telemetry_events_total", source="spool")
+        assert 1 == sidecar.said.count("cannot read the log")
         log.unlink()
         moved.rename(log)
         write(stream, record())
+        assert sidecar.reaches(1, "auth_attempts_total", **REJECTED)
+        assert sidecar.reaches(0, "telemetry_logs_unreadable")
+
+
+def test_a_log_that_is_missing(tmp_path: Path, log: Path) -> None:
+    """It is told, for its name may be a mistake; what comes there later counts from its start."""
+    with reading(tmp_path, log) as sidecar:
+        assert sidecar.reaches(1, "telemetry_logs_unreadable")
+        assert eventually(lambda: f"cannot read the log {log}: No such file" in sidecar.said)
+        with multilog(log) as stream:
+            write(stream, record())
         assert sidecar.reaches(1, "auth_attempts_total", **REJECTED)
         assert sidecar.reaches(0, "telemetry_logs_unreadable")
 

@@ -1,10 +1,10 @@
-"""Mail clients that were not written here, as commands: curl and mpop."""
+"""Mail clients that were not written here, as commands."""
 
 import subprocess
 from pathlib import Path
 
 from tests.support.maildir import MESSAGES, Account
-from tests.support.programs import need
+from tests.support.programs import need, unavailable
 from tests.support.server import HOST, Server
 
 
@@ -33,3 +33,70 @@ def delivered(mbox: Path) -> bool:
     """Tell whether all messages are in `mbox` (none of their lines is one that mbox would quote)."""
     text = mbox.read_bytes()
     return all(message in text for message in MESSAGES)
+
+
+def fetchmail(
+    port: int, tls: str, owner: Account, directory: Path, ca: Path
+) -> subprocess.CompletedProcess[str]:
+    """Fetch all mail over TLS into `directory`/mbox; tls: how it begins, as fetchmailrc has it."""
+    (program,) = need("fetchmail")
+    mbox, settings = directory / "mbox", directory / "fetchmailrc"
+    user = f'user "{owner.name}" there with password "{owner.password}" is "root" here fetchall keep'
+    trust = f'sslcertck sslcertfile "{ca}" {tls} mda "cat >>{mbox}"'
+    settings.write_text(f"poll localhost service {port} protocol pop3\n {user} {trust}\n")
+    settings.chmod(0o600)
+    files = ["--fetchmailrc", str(settings), "--pidfile", str(directory / "pid")]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(directory), "LC_ALL": "C"}
+    argv = [program, "--nosyslog", "--timeout", "60", *files]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+
+
+def getmail(port: int, owner: Account, directory: Path, ca: Path) -> subprocess.CompletedProcess[str]:
+    """Fetch all mail over POP3S into `directory`/mbox; getmail6 knows no STLS."""
+    (program,) = need("getmail")
+    settings = directory / "getmailrc"
+    settings.write_text(_GETMAIL.format(port=port, owner=owner, ca=ca, mbox=directory / "mbox"))
+    argv = [program, f"--getmaildir={directory}", f"--rcfile={settings}"]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(directory)}
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+
+
+_GETMAIL = """[retriever]
+type=SimplePOP3SSLRetriever
+server=localhost
+port={port}
+username={owner.name}
+password={owner.password}
+ca_certs={ca}
+[destination]
+type=MDA_external
+path=/bin/sh
+arguments=("-c", "cat >>{mbox}")
+unixfrom=true
+allow_root_commands=true
+[options]
+delivered_to=false
+received=false
+"""
+_PERL = """
+use Net::POP3;
+my ($port, $ca, $name, $password, $tls) = @ARGV;
+my %trust = (SSL_ca_file => $ca, SSL_verifycn_name => 'localhost');
+my @tls = $tls eq 'pop3s' ? (SSL => 1, %trust) : ();
+my $pop = Net::POP3->new('127.0.0.1', Port => $port, Timeout => 60, @tls);
+die "cannot connect: $@" unless $pop;
+$tls eq 'pop3s' or $pop->starttls(%trust) or die "no STLS: " . $pop->message;
+my $count = $pop->login($name, $password);
+defined $count or die "no login: " . $pop->message;
+print @{$pop->get($_)} for 1 .. $count;
+$pop->quit or die "no end";
+"""
+
+
+def net_pop3(port: int, owner: Account, tls: str, ca: Path) -> subprocess.CompletedProcess[str]:
+    """Print all mail by Perl's Net::POP3; tls: "pop3s" or "stls"."""
+    (perl,) = need("perl")
+    if subprocess.run([perl, "-MIO::Socket::SSL", "-e", "1"], capture_output=True, check=False).returncode:
+        unavailable("not installed: Perl's IO::Socket::SSL")
+    argv = [perl, "-e", _PERL, str(port), str(ca), owner.name, owner.password, tls]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -116,6 +116,15 @@ def test_a_line_without_an_end_waits_for_it(log: Path) -> None:
         assert [b"begun"] == reader.read().lines
 
 
+def test_it_begins_in_a_line_that_is_too_long(log: Path) -> None:
+    """What was there before does not count, however long, and is not searched for a line's end."""
+    with log.open("w") as file:
+        file.truncate(1 << 40)
+    with closing(Reader(log)) as reader:
+        write(log, " its end", "short")
+        assert ([b"short"], 0) == (reader.read().lines, reader.overlong)
+
+
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_line_that_is_too_long_is_skipped(log: Path, kill: bool) -> None:  # noqa: FBT001  both ways
     """It counts as one, wherever the reading stops inside it, and the next line is read."""
@@ -206,6 +215,23 @@ def test_a_copy_of_what_was_read_is_not_read_again(log: Path) -> None:
         log.with_name("copy").rename(log)
         reader.killed().read()
         assert [*(b"%d" % number for number in range(100)), b"new"] == reader.lines
+        assert [] == reader.gaps
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_an_edited_log(log: Path, kill: bool) -> None:  # noqa: FBT001  both ways
+    """Whoever writes a copy and renames it, as `sed -i` does, has no line counted twice while we watch."""
+    with closing(Reader(log)) as reader:
+        write(log, "1", "2")
+        reader.read()
+        write(log, "3")
+        shutil.copy(log, log.with_name("copy"))
+        log.with_name("copy").rename(log)
+        write(log, "4")
+        reader.read(1)
+        if kill:
+            reader.killed()
+        assert [b"1", b"2", b"3", b"4"] == reader.read().lines
         assert [] == reader.gaps
 
 

@@ -206,6 +206,16 @@ TABLE = {
         "--read-log DIR/current: this user may not read it; chgrp and chmod g.r it for the service's user",
         forbidden="current",
     ),
+    "a log in a directory that is not ours": Broken(
+        written("current", "", "--read-log=DIR"),
+        "--read-log DIR/current: this user may not read it; chgrp and chmod g.r it for the service's user",
+        forbidden="current",
+    ),
+    "a lock that root left": Broken(
+        written("lib/state.sqlite.lock", ""),
+        f"{STATE}.lock: this user may not read and write it; chown USER DIR/lib/state.sqlite.*",
+        forbidden="lib/state.sqlite.lock",
+    ),
 }
 
 

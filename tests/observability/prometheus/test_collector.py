@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from observability.arrivals.parsing import SOCKET, Arrival, parse
 from observability.event import build
 from observability.prometheus.collector import SidecarCollector, Sources
+from observability.prometheus.collector import registry as registry_with_process
 from observability.store import families
 from observability.store.database import Committed
 from observability.store.identities import Batch
@@ -197,3 +198,11 @@ def test_every_family_can_be_asked_for_by_its_name(something: Committed) -> None
 
 def _samples_of(name: str, registry: CollectorRegistry) -> set[str]:
     return {sample.name for family in registry.collect() if family.name == name for sample in family.samples}
+
+
+def test_what_is_about_the_process_can_be_asked_for_by_name(nothing: Committed) -> None:
+    """A scrape with name[] gets process_* and python_info like all other families."""
+    made = registry_with_process(Sources(lambda: nothing, lambda: 7, lambda: 4096, 40, "1.2.3"))
+    wanted = ["process_open_fds", "python_info", "qmail_popup_sessions_limit"]
+    shown = generate_latest(made.restricted_registry(wanted)).decode()
+    assert wanted == sorted(family.name for family in text_string_to_metric_families(shown))

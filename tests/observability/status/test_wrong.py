@@ -105,9 +105,16 @@ def test_a_spool_that_is_nearly_full_is_worse_than_one_that_waits() -> None:
     )
 
 
+def test_a_log_that_cannot_be_read() -> None:
+    """It is told in words of its own, without its path."""
+    found = errors(["cannot read the log /var/log/secret", "cannot read the log /var/log/other"])
+    texts = [text for _, text in said(snapshot({}, errors=found))]
+    assert ["A log cannot be read. The sidecar's log says why."] == texts
+
+
 def test_a_name_that_nobody_foresaw_is_shown_to_nobody() -> None:
     """It may hold a path; that something is wrong is told all the same."""
-    found = errors(["push", "cannot read the log /var/log/secret", "events"])
+    found = errors(["push", "cannot read /var/log/secret", "events"])
     assert {"push", "other"} == found
     texts = " ".join(text for _, text in said(snapshot({}, errors=found)))
     assert "secret" not in texts

@@ -36,7 +36,20 @@ def _directory(path: Path) -> None:
     shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize("remove", [Path.unlink, _all_files, _directory])
+def _log(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+def _index(path: Path) -> None:
+    path.with_name(f"{path.name}-shm").unlink()
+
+
+def _other_log(path: Path) -> None:
+    _log(path)
+    path.with_name(f"{path.name}-wal").write_bytes(b"something else")
+
+
+@pytest.mark.parametrize("remove", [Path.unlink, _all_files, _directory, _log, _index, _other_log])
 def test_a_store_that_is_removed_is_put_there_again(
     path: Path, store: Store, remove: Callable[[Path], None]
 ) -> None:
