@@ -59,6 +59,7 @@ LISTENER = [
     "spooler",
     "session",
     "reader",
+    "looker",
     "output",
     "control",
     "rights",

@@ -1,6 +1,7 @@
 """The file of rules, as it is now: looked at before each connection, read again where it has changed.
 
-Reading may take as long as a file system likes, so only a process of its own does it (`reader`). Each content
+Reading may take as long as a file system likes, so only a process of its own does it (`reader`), and there a
+thread. Each content
 is an edition; the last few are kept, because who connected by one logs in by it. A file that is missing or
 broken is an edition, too, by which nobody is let in.
 """
@@ -18,6 +19,8 @@ _MAX_EDITIONS = 16
 _FRESH_SECONDS = 2.0  # a change so shortly after another may leave the times of a file as they are
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+Content = bytes | str
+"""What a file holds, or why it holds nothing."""
 _Seen = tuple[int, int, int, int, int]
 
 
@@ -30,7 +33,7 @@ class RulesFile:
         self._editions: OrderedDict[int, Rules | None] = OrderedDict()
         self._seen: _Seen | None = None
         self._is_fresh = False
-        self._content: bytes | str | None = None  # or why there is none
+        self._content: Content | None = None
         self.edition = 0
 
     def of(self, ip: bytes, edition: int) -> Verdict:
@@ -44,19 +47,27 @@ class RulesFile:
         return self._editions[self.edition] is not None
 
     def refresh(self) -> None:
-        """Read the file, unless it is the one that was read last."""
+        """Take what it is now."""
+        self.take(self.look())
+
+    def look(self) -> Content | None:
+        """Read the file; None where it is the one that was read last. May take long; begins nothing."""
         try:
             seen = _seen(os.stat(self._path))
             if seen == self._seen and not self._is_fresh:
-                return
-            content = self._read()
+                return None
+            return self._read()
         except OSError as error:
-            content, self._seen = error.strerror or "it cannot be read", None
-        if content != self._content:
+            self._seen = None
+            return error.strerror or "it cannot be read"
+
+    def take(self, content: Content | None) -> None:
+        """Begin an edition with what was found, if that is something new."""
+        if content is not None and content != self._content:
             self._content = content
             self._begin(content)
 
-    def _read(self) -> bytes | str:
+    def _read(self) -> Content:
         """Return what the file holds, or what is wrong with it; OSError."""
         fd = os.open(self._path, _FLAGS)
         try:
@@ -69,14 +80,14 @@ class RulesFile:
         finally:
             os.close(fd)
 
-    def _begin(self, content: bytes | str) -> None:
+    def _begin(self, content: Content) -> None:
         """Begin an edition, above those of any reader before this one, so that none has two meanings."""
         self.edition = max(self.edition + 1, time.monotonic_ns())
         self._editions[self.edition] = self._rules(content)
         if len(self._editions) > _MAX_EDITIONS:
             self._editions.popitem(last=False)
 
-    def _rules(self, content: bytes | str) -> Rules | None:
+    def _rules(self, content: Content) -> Rules | None:
         """Return what it says, if it says anything, and log what there is to be said of it."""
         try:
             rules = Rules(content) if isinstance(content, bytes) else None

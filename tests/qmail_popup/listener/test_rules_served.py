@@ -302,7 +302,7 @@ def test_a_reload_with_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_hangs(tmp_path: Path) -> None:
-    """Whoever is in is served on; who comes waits, as long as the time for a login is, or as it hangs."""
+    """Whoever is in is served on and logs in; who comes waits, no longer than a login may take."""
     env = {"QMAIL_POPUP_LOGIN_TIMEOUT": "3", "PYTHONPATH": str(CHECKOUT)}  # who enters is in / then
     with (
         mounted("true") as (enter, _),
@@ -313,6 +313,8 @@ def test_a_file_system_that_hangs(tmp_path: Path) -> None:
         with hanging(path.parent, enter), listener.connect() as late, listener.connect() as later:
             early.sendall(b"NOOP\r\n")
             assert b"+OK \r\n" == read_line(early)
+            early.sendall(LOGIN)
+            assert b"+OK \r\n" == read_all(early)
             assert b"" == read_all(late)
             assert b"" == read_all(later)
         until(lambda: _SERVED == listener.talk(LOGIN))
