@@ -34,6 +34,7 @@ MAINTAINER = "The qmail-popup authors <qmail-popup@example.org>"
 
 UNIT_NAMES = (
     "qmail-popup-listener.socket",
+    "qmail-popup-listener-pop3s.socket",
     "qmail-popup-listener.service",
     "qmail-popup-pop3.socket",
     "qmail-popup-pop3@.service",

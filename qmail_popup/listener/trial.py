@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 from qmail_popup.listener import handover
+from qmail_popup.listener.options import NAME
 
 CHECK = "--check"
 _SECONDS = 60.0
@@ -57,4 +58,4 @@ class Trial:
         """Return what it said last on descriptor 2."""
         with open(self._said, "rb", buffering=0) as said:
             lines = (said.read(_MAX_SAID) or b"").decode(errors="replace").strip().splitlines()
-        return "".join(filter(str.isprintable, lines[-1])) if lines else ""
+        return "".join(filter(str.isprintable, lines[-1].removeprefix(f"{NAME}: "))) if lines else ""

@@ -18,7 +18,11 @@ from tests.support.throwaway import ThrowAwayRoot
 
 DOC = "usr/share/doc/qmail-popup"
 
-LISTENER = ("qmail-popup-listener.socket", "qmail-popup-listener.service")
+LISTENER = (
+    "qmail-popup-listener.socket",
+    "qmail-popup-listener-pop3s.socket",
+    "qmail-popup-listener.service",
+)
 
 # What dpkg, systemd and man-db write down for themselves.
 NOTES = (

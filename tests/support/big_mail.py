@@ -1,9 +1,9 @@
 """A mail of 100 MB on its way: a client that reads it piece by piece, while other things happen."""
 
 import hashlib
-import socket
 from pathlib import Path
 
+from tests.support.load import Client
 from tests.support.maildir import Account
 from tests.support.resident import read_line
 
@@ -27,7 +27,7 @@ def deliver(owner: Account) -> str:
 class Reader:
     """A client that has logged in, and whose mail has begun to come."""
 
-    def __init__(self, peer: socket.socket) -> None:
+    def __init__(self, peer: Client) -> None:
         """Log in on a connection of which nothing was read yet."""
         self._peer = peer
         self._digest, self._size = hashlib.sha256(), 0

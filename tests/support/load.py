@@ -5,12 +5,29 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from tests.support.resident import HOST, read_all
 from tests.support.waiting import TIMEOUT, until
 
-Connect = Callable[[], socket.socket]
+
+class Client(Protocol):
+    """A socket, or TLS on one."""
+
+    def sendall(self, data: bytes, /) -> object:
+        """Say something."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come, nothing at the end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+Connect = Callable[[], Client]
 
 
 def dial(port: int) -> socket.socket:
