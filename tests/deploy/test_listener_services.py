@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support import big_mail
-from tests.support.load import Load
+from tests.support import authority, big_mail, load
 from tests.support.maildir import MESSAGES
 from tests.support.programs import need, need_root
 from tests.support.runit import Runit
+from tests.support.secure import Client
 from tests.support.server import HOST
 from tests.support.services import Host
 from tests.support.svscan import Svscan
@@ -86,14 +86,15 @@ def test_reloads_under_load(host: Host, kind: Kind) -> None:
     host.place_sidecar()
     host.start()
     port, pid = host.svscan.port(_LISTENER), host.svscan.pid(_LISTENER)
-    with Load(port, _LOGIN, clients=4) as load:
+    with load.Load(port, _LOGIN, clients=4) as clients:
         for _ in range(5):
-            load.wait_for_more(10)
+            clients.wait_for_more(10)
             reload(host, kind)
-        load.stop()
-    assert {True} == {answer.startswith(b"+OK\r\n+OK \r\n+OK ") for answer in load.answers}, load.answers
-    assert [_RECORD] * len(load.answers) == host.records(_LISTENER, len(load.answers))
-    assert host.counts_to(*["accepted"] * len(load.answers))
+        clients.stop()
+    answers = clients.answers
+    assert {True} == {answer.startswith(b"+OK\r\n+OK \r\n+OK ") for answer in answers}, answers
+    assert [_RECORD] * len(answers) == host.records(_LISTENER, len(answers))
+    assert host.counts_to(*["accepted"] * len(answers))
     assert (pid, port) == (host.svscan.pid(_LISTENER), host.svscan.port(_LISTENER))
 
 
@@ -102,12 +103,30 @@ def test_a_long_mail(host: Host, kind: Kind) -> None:
     sent = big_mail.deliver(host.bob)
     host.start()
     with connect(host) as peer:
-        reader = big_mail.Reader(peer)
-        for happen in (reload, restart, reload, restart):
-            reader.read(big_mail.SIZE // 10)
-            happen(host, kind)
-        assert sent == reader.rest()
+        assert sent == read_while_it_changes(peer, host, kind)
     assert [_RECORD] == host.records(_LISTENER, 1)
+
+
+def test_a_long_mail_over_tls(host: Host, kind: Kind, tmp_path: Path) -> None:
+    """The same, although it is a worker of before that carries it."""
+    sent = big_mail.deliver(host.bob)
+    certificates = authority.make(tmp_path)
+    pem = certificates.both(host.spool.with_name("both.pem"))
+    options = host.svscan.place_of(_LISTENER) / "env/OPTIONS"
+    options.write_text(f"--pop3s {HOST}:0 --workers 2 --tls-certificate {pem} --tls-key {pem}\n")
+    host.start()
+    with Client(connect(host), certificates.trusted()) as peer:
+        assert sent == read_while_it_changes(peer, host, kind)
+    assert [_RECORD.replace("POP3", "POP3S")] == host.records(_LISTENER, 1)
+
+
+def read_while_it_changes(peer: load.Client, host: Host, kind: Kind) -> str:
+    """Read the mail while the service reloads and restarts; the hash of what came."""
+    reader = big_mail.Reader(peer)
+    for happen in (reload, restart, reload, restart):
+        reader.read(big_mail.SIZE // 10)
+        happen(host, kind)
+    return reader.rest()
 
 
 def test_rules(host: Host, kind: Kind) -> None:

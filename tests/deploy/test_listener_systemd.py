@@ -1,15 +1,17 @@
 """deploy/systemd: the units of the listener on a real systemd: reloads, restarts, and real mail."""
 
 import re
+import shutil
 import socket
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support import big_mail, maildir, subprogram
+from tests.support import authority, big_mail, maildir, subprogram
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
 from tests.support.load import Load
@@ -18,6 +20,7 @@ from tests.support.manager import Systemd
 from tests.support.programs import need
 from tests.support.resident import read_all, read_line
 from tests.support.scraper import counts
+from tests.support.secure import Client
 from tests.support.waiting import until
 
 SOCKET, SERVICE = "qmail-popup-listener.socket", "qmail-popup-listener.service"
@@ -221,6 +224,60 @@ def logged_in(dial: Callable[[], socket.socket]) -> socket.socket:
 def states(host: Systemd) -> tuple[str, str]:
     """Return the states of the listener's socket, and of the one that starts a popup for each connection."""
     return host.property(SOCKET, "ActiveState"), host.property(POP3, "ActiveState")
+
+
+def test_pop3s(host: Systemd, bob: maildir.Account, tmp_path: Path) -> None:
+    """Turned on by the page's commands; a mail of 100 MB comes whole over reloads and restarts."""
+    sent = big_mail.deliver(bob)
+    made = authority.make(tmp_path)
+    host.boot().run("systemctl", "start", SOCKET, SERVICE)
+    turn_tls_on(host, made.both(tmp_path / "both.pem"))
+    with host.dialer(995) as dial, Client(dial(), made.trusted()) as peer:
+        reader = big_mail.Reader(peer)
+        for happen in (reload, restart, reload, restart):
+            reader.read(big_mail.SIZE // 10)
+            happen(host)
+        assert sent == reader.rest()
+    until(lambda: [_RECORD.replace("POP3", "POP3S")] == records(host))
+
+
+def turn_tls_on(host: Systemd, pem: Path) -> None:
+    """Put a certificate in place, and do what the page says of TLS."""
+    _, drop_in, start = commands(README, "The listener")
+    place = host.file(f"/etc/qmail-popup/tls/{host.run('hostname').strip()}.pem")
+    place.parent.mkdir(parents=True)
+    shutil.copy(pem, place)
+    host.file(f"/run/units/{SERVICE}.d/tls.conf").write_text(textwrap.dedent(drop_in))
+    host.run("systemctl", "daemon-reload")
+    host.run("sh", "-eu", "-c", start)
+
+
+def test_a_renewed_certificate(host: Systemd, tmp_path: Path) -> None:
+    """The hook, as OPERATIONS.md has certbot run it, puts it into force; a session of before goes on."""
+    old, new = (authority.make(made(tmp_path / name)) for name in ("old", "new"))
+    host.boot().run("systemctl", "start", SOCKET, SERVICE)
+    turn_tls_on(host, old.both(tmp_path / "both.pem"))
+    name = host.run("hostname").strip()
+    lineage = host.file(f"/etc/letsencrypt/live/{name}")
+    for directory in (lineage, host.file("/etc/letsencrypt/renewal-hooks/deploy")):
+        directory.mkdir(parents=True)
+    shutil.copy(new.key, lineage / "privkey.pem")
+    shutil.copy(new.certificate, lineage / "fullchain.pem")
+    (block,) = commands(OPERATIONS, "Renewed certificates")
+    with host.dialer(995) as dial, Client(dial(), old.trusted()) as before:
+        assert read_line(before).startswith(b"+OK")
+        host.run("sh", "-eu", "-c", f"cd {CHECKOUT}\n{block.replace('pop.example.org', name)}")
+        until(lambda: "reloaded" in messages(host))
+        with Client(dial(), new.trusted()) as after:
+            assert read_line(after).startswith(b"+OK")
+        before.sendall(b"USER bob\r\nPASS secret\r\nSTAT\r\n")
+        assert [True] * 3 == [read_line(before).startswith(b"+OK") for _ in range(3)]
+
+
+def made(directory: Path) -> Path:
+    """Make a directory."""
+    directory.mkdir()
+    return directory
 
 
 def test_a_stop(host: Systemd, bob: maildir.Account) -> None:

@@ -217,6 +217,18 @@ def test_stunnel_takes_a_renewed_certificate(place: Path, installed: Path, tmp_p
         _sees_the_new_one(port, old, new, lambda: renew(place, "pop.example.org", new))
 
 
+def test_the_listener_takes_a_renewed_certificate(host: Host, tmp_path: Path) -> None:
+    """The hook has it reload, and a session that is open goes on."""
+    place = host.spool.parent
+    old, new = (_made(tmp_path / name) for name in ("old", "new"))
+    renew(place, "pop.example.org", old)
+    pem = place / "etc/qmail-popup/tls/pop.example.org.pem"
+    (place / "etc/service").symlink_to(place / "service")
+    host.place_listener(f"--pop3s {HOST}:0 --tls-certificate {pem} --tls-key {pem}")
+    host.start()
+    _sees_the_new_one(host.svscan.port("listener"), old, new, lambda: renew(place, "pop.example.org", new))
+
+
 def _made(directory: Path) -> Authority:
     directory.mkdir()
     return authority.make(directory)
