@@ -3,8 +3,8 @@
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -29,8 +29,9 @@ class Client:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._taken = b""
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self._until_done(self.tls.do_handshake)
-        self._flush()
+        with _closed_on_error(bare):
+            self._until_done(self.tls.do_handshake)
+            self._flush()
 
     def sendall(self, data: bytes) -> None:
         """Say something."""
@@ -100,7 +101,8 @@ def bare(listener: Listener) -> socket.socket:
 def pop3s(listener: Listener, context: ssl.SSLContext) -> Client:
     """Speak TLS, and read the greeting."""
     client = Client(bare(listener), context)
-    assert read_line(client).startswith(b"+OK")
+    with _closed_on_error(client.bare):
+        assert read_line(client).startswith(b"+OK")
     return client
 
 
@@ -112,10 +114,20 @@ def stls(listener: Listener, context: ssl.SSLContext) -> Client:
 def asking(listener: Listener) -> socket.socket:
     """Read the greeting, and ask for TLS."""
     peer = listener.connect()
-    assert read_line(peer).startswith(b"+OK")
-    peer.sendall(b"STLS\r\n")
-    assert STARTING == read_line(peer)
+    with _closed_on_error(peer):
+        assert read_line(peer).startswith(b"+OK")
+        peer.sendall(b"STLS\r\n")
+        assert STARTING == read_line(peer)
     return peer
+
+
+@contextmanager
+def _closed_on_error(peer: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        peer.close()
+        raise
 
 
 def talk(client: Client, said: bytes) -> bytes:

@@ -1,12 +1,15 @@
 """The password is in the subprogram, and in no process of the listener's."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.qmail_popup.listener.conftest import Certified
+from tests.support import secure
 from tests.support.programs import need_root
 from tests.support.resident import Listener, read_line
 
@@ -82,3 +85,23 @@ def test_a_secret_that_waits_is_gone_with_its_login(tmp_path: Path) -> None:
         while read_line(second) != b"here\n":
             pass
         assert not any(_SECRET in region for region in memory(listener.spawner()))
+
+
+@pytest.mark.parametrize("connect", [secure.pop3s, secure.stls], ids=["pop3s", "stls"])
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_secret_that_came_over_tls(
+    connect: secure.Connect, newest: ssl.TLSVersion, tmp_path: Path, certified: Certified
+) -> None:
+    """OpenSSL wipes it once it has handed it over, though the worker goes on with the session."""
+    need_root()
+    context = certified.issuer.trusted()
+    context.maximum_version = newest
+    with (
+        Listener(tmp_path, *certified.options, "--workers", "1", subprogram=_WAITS) as listener,
+        connect(listener, context) as client,
+    ):
+        client.sendall(b"USER bob\r\nPASS " + _SECRET * 100 + b"\r\n")
+        while read_line(client) != b"here\n":
+            pass
+        for pid in (listener.spawner(), *listener.workers()):
+            assert not any(_SECRET[:-4] in region for region in memory(pid))
