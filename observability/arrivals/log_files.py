@@ -10,30 +10,22 @@ Where the place is lost, reading goes on with the first line that is later than 
 line may be missed, but none counts twice.
 """
 
-import errno
 import os
-import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from observability.arrivals.log_file import File, Piece, Position
+from observability.arrivals.log_names import CURRENT, paths
 
 _LOST = -1  # no inode
 _CUT = "a file was cut short in place"
-_MAX_FILES = 1000  # of one log; who keeps more gets the newest read
+_MAX_NEW = 100  # files that are opened at a look; the next look goes on behind them
+_MAX_BEHIND = 1000  # that are searched for what is later than the last line that counted
+_MAX_READ = 16  # before the newest file: still written to by who was not told of a rotation, or copies
 _MAX_LEFT = 16  # files that were moved elsewhere, and may still be written to
 _LOOKS = 20  # until two in turn see the same files; a rotation takes longer than a look
-
-_COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4")
-# In a directory of multilog, svlogd or s6-log: by label, then what is being rotated, then what is written to.
-_LABELLED = re.compile(r"@[0-9a-f]{16,}.*|\d{4}-?\d\d-?\d\d.*").fullmatch
-_CURRENT = "current"
-_RANKS = {"previous": 1, _CURRENT: 2}
-# Beside a file that logrotate renames: log.1, log.2, or log-20261127.
-_ROTATED = re.compile(r"[.-]\d+(?:[.-]\d+)*").fullmatch
 
 
 class Place(NamedTuple):
@@ -55,20 +47,27 @@ class Log:
         self.last = place.last if place else None  # whoever counts lines keeps it up to date
         self._begins_at_end = place is None and not from_start
         self._files: list[File] = []  # in order
+        self._has_more = False  # files that were not opened at the last look
         self.gaps: list[str] = []  # where lines may have been missed; whoever reads them takes them away
 
     def place(self) -> Place:
-        """Return how far everything has been read, but for what nobody knows yet where to begin in."""
-        begun = (file.position for file in self._files if not file.is_behind)
+        """Return how far everything has been read; what comes behind the newest is read from its start."""
+        positions = [file.position for file in self._files if not file.is_behind]
+        begun = [each for each in positions if each.offset or each.after or each.inode == self._newest]
         return Place((*begun, *self._kept.values()), self._newest, self.last)
 
     @property
     def is_missing(self) -> bool:
         """Whether there was nothing at the last look, and nothing that it was renamed to."""
-        return not any(not file.is_moved for file in self._files) and _mode(self._path) is None
+        return not any(not file.is_moved for file in self._files) and not os.path.lexists(self._path)
 
     def pieces(self) -> Iterator[Piece]:
         """Look for files, and yield what is new in them; `place` then is the one behind the piece."""
+        yield from self._pieces()
+        while self._has_more:
+            yield from self._pieces()
+
+    def _pieces(self) -> Iterator[Piece]:
         self._look()
         for file in self._files[:]:
             if file.is_behind:
@@ -107,14 +106,25 @@ class Log:
     def _found(self) -> "list[File] | None":
         """Return the files that are there, the oldest first; None where they change too fast to be listed."""
         seen: dict[int, Path] = {}
+        self._has_more = False
         for _ in range(_LOOKS):
             try:
-                before, seen = seen, {path.lstat().st_ino: path for path in self._paths()}
+                before, seen = seen, {path.lstat().st_ino: path for path in paths(self._path)}
                 if [*seen.items()] == [*before.items()]:
-                    return self._opened(seen)
+                    return self._opened(self._unread(seen))
             except FileNotFoundError:  # rotated meanwhile
                 seen = {}
         return None
+
+    def _unread(self, seen: Mapping[int, Path]) -> Mapping[int, Path]:
+        """Leave out what was read long ago, and what the next look will find."""
+        inodes, first, number = [*seen], 0, _MAX_READ + _MAX_NEW
+        if self._newest in seen:
+            first = max(0, inodes.index(self._newest) - _MAX_READ)
+        elif self._newest or self._begins_at_end:
+            first, number = max(0, len(inodes) - _MAX_BEHIND), _MAX_BEHIND
+        self._has_more = first + number < len(inodes)
+        return {inode: seen[inode] for inode in inodes[first : first + number]}
 
     def _opened(self, seen: Mapping[int, Path]) -> "list[File]":
         """Open those that are new; FileNotFoundError where a name means another file by now."""
@@ -124,18 +134,9 @@ class Log:
                 if inode not in known:
                     known[inode] = File(path, inode)
                     new.callback(known[inode].close)
-                known[inode].is_current = path.name in (_CURRENT, self._path.name)
+                known[inode].is_current = path.name in (CURRENT, self._path.name)
             new.pop_all()
         return [known[inode] for inode in seen]
-
-    def _paths(self) -> list[Path]:
-        """List the log's files, the oldest first."""
-        mode = _mode(self._path)
-        if mode is None or stat.S_ISREG(mode):
-            return _beside(self._path)
-        if stat.S_ISDIR(mode):
-            return _in_directory(self._path)
-        raise OSError(errno.EINVAL, "neither a directory nor a file")
 
     def _restore(self, found: "Sequence[File]") -> None:
         """Give each new file the position that was kept of it, or of what it is a copy of."""
@@ -221,31 +222,3 @@ def _copied(file: File, left: Sequence[File]) -> Position | None:
     """Return how far the file has been read of which this one is a copy; None where it is none."""
     positions = (other.position for other in left if other.position.offset)
     return next((position for position in positions if file.is_at(position)), None)
-
-
-def _in_directory(directory: Path) -> list[Path]:
-    names = [name for name in os.listdir(directory) if name in _RANKS or _LABELLED(name)]
-    names.sort(key=lambda name: (_RANKS.get(name, 0), name))
-    return [path for path in (directory / name for name in names[-_MAX_FILES:]) if _is_file(path)]
-
-
-def _beside(path: Path) -> list[Path]:
-    """List what was once named path, and path itself; by when each was written to last."""
-    here = len(path.name)
-    others = os.listdir(path.parent) if path.parent.is_dir() else []
-    names = [name for name in others if name.startswith(path.name) and _ROTATED(name[here:])]
-    rotated = [other for other in (path.with_name(name) for name in names) if _is_file(other)]
-    rotated.sort(key=lambda other: (other.stat().st_mtime_ns, other.name))
-    return [*rotated[-_MAX_FILES:], *([path] if _is_file(path) else [])]
-
-
-def _is_file(path: Path) -> bool:
-    mode = _mode(path)
-    return mode is not None and stat.S_ISREG(mode) and path.suffix not in _COMPRESSED
-
-
-def _mode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:  # renamed meanwhile
-        return None

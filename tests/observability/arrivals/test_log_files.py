@@ -179,6 +179,26 @@ def test_rotated_twice_between_two_looks(log: Path, kill: bool) -> None:  # noqa
         assert [] == reader.gaps
 
 
+@pytest.mark.parametrize("from_start", [False, True])
+def test_more_files_than_are_opened_at_once(log: Path, from_start: bool) -> None:  # noqa: FBT001  both ways
+    """What was rotated while nobody looked is read in order, however many files that is; few stay open."""
+    count = 2100
+    log.mkdir()
+    if not from_start:
+        (log / "current").touch()
+    with closing(Reader(log, from_start=from_start)) as reader:
+        for number in range(count):
+            write(log / "current", f"n{number}")
+            (log / "current").rename(log / f"@{number:024x}.s")
+        for _ in range(3):
+            reader.killed().read()
+        assert (numbered(count), []) == (reader.lines, reader.gaps)
+        write(log / "current", "more")
+        reader.read()
+        assert b"more" == reader.read().lines[-1]
+        assert 50 > len(reader.place.positions)
+
+
 def test_a_file_that_was_removed_is_read_to_its_end(log: Path) -> None:
     """It is held open, so nothing that was written to it is missed."""
     with closing(Reader(log)) as reader:
