@@ -142,9 +142,12 @@ def _user(name: str | None) -> pwd.struct_passwd | None:
         complain("not started as root: workers run as the same user, so nothing separates them")
         return None
     try:
-        return pwd.getpwnam(name or _DEFAULT_USER)
+        user = pwd.getpwnam(_DEFAULT_USER if name is None else name)
     except KeyError:
-        fail(f"no such user: {name or _DEFAULT_USER}", BAD_USAGE)
+        fail(f"no such user: {_DEFAULT_USER if name is None else name}", BAD_USAGE)
+    if not user.pw_uid:
+        fail(f"workers must not be root: {name}", BAD_USAGE)
+    return user
 
 
 def _reserve_descriptors(options: Options) -> int | None:

@@ -21,7 +21,6 @@ from qmail_popup.listener.suites import CLEAR
 from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
-_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_NAME = ("", b"")  # of a Unix socket
 
@@ -108,9 +107,13 @@ class Channel:
             if not size and not descriptors:
                 self._drop()
                 return
-            if flags & _CUT:
+            if flags & socket.MSG_TRUNC or (flags & socket.MSG_CTRUNC and descriptors):
                 raise BrokenFrameError("more than a frame can hold")
-            self._take(parse(self._view[:size], self.slot, time.monotonic_ns()), descriptors)
+            frame = parse(self._view[:size], self.slot, time.monotonic_ns())
+            if flags & socket.MSG_CTRUNC:
+                self._lose(frame)
+            else:
+                self._take(frame, descriptors)
         finally:
             wipe(self._view[:size])
             for fd in descriptors:
@@ -130,6 +133,13 @@ class Channel:
             self._spawner.login(session, _peer(descriptors, session, self._balancers))
         else:
             self._spawner.end(session)
+
+    def _lose(self, frame: Frame) -> None:
+        """Give up a login whose client came when no descriptor was left here, which is no worker's fault."""
+        wipe(frame.secret)
+        self._log("no descriptor is left, and a login is given up: see ulimit -Hn")
+        session = self._open.pop(frame.number, None) or Session(frame)
+        self._spawner.cut_off(session)
 
     def _begin(self, frame: Frame) -> None:
         if frame.number in self._open:

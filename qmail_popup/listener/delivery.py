@@ -5,11 +5,16 @@ does for one session in the popup is done here for all at once, with its limits:
 250 ms, then it is the spool's.
 """
 
+import resource
 import socket
+from contextlib import ExitStack, suppress
 
 from observability.mirror import ANSWER_SECONDS
 from qmail_popup.listener.loop import Deadlines, Loop
+from qmail_popup.listener.options import Options
 from qmail_popup.listener.spooler import Spooler
+
+_SPARE = 100  # descriptors that are neither a client's nor a connection to the sidecar
 
 
 class _Event:
@@ -28,9 +33,9 @@ class _Event:
 class Deliveries:
     """All events that are under way."""
 
-    def __init__(self, loop: Loop, sidecar: bytes, spooler: Spooler) -> None:
-        """sidecar: the path of its socket, or empty."""
-        self._loop, self._sidecar, self._spooler = loop, sidecar, spooler
+    def __init__(self, loop: Loop, sidecar: bytes, spooler: Spooler, *, max_link: int) -> None:
+        """sidecar: the path of its socket, or empty; max_link: the highest descriptor of a link to it."""
+        self._loop, self._sidecar, self._spooler, self._max_link = loop, sidecar, spooler, max_link
         self._pending: Deadlines[_Event] = Deadlines(ANSWER_SECONDS, self._give_up)
         loop.timers.append(self._pending)
 
@@ -38,17 +43,21 @@ class Deliveries:
         return len(self._pending) + len(self._spooler)
 
     def hello(self, block: bytes) -> socket.socket | None:
-        """Tell the sidecar that a session has begun; the connection, if any, is the session's to keep."""
+        """Tell the sidecar that a session has begun; the connection, if any, is the session's to keep.
+
+        Where descriptors run short there is none: what is left is for logins.
+        """
         if not self._sidecar:
             return None
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
+        with suppress(OSError), ExitStack() as stack:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            stack.enter_context(link)
+            if link.fileno() > self._max_link:
+                return None
             link.connect(self._sidecar)
             if link.send(block) == len(block):
+                stack.pop_all()
                 return link
-        except OSError:
-            pass
-        link.close()
         return None
 
     def event(self, block: bytes, link: socket.socket | None) -> None:
@@ -104,3 +113,12 @@ class Deliveries:
             return link.send(block) == len(block)
         except OSError:
             return False
+
+
+def max_link(options: Options) -> int:
+    """Return the highest descriptor of a connection to the sidecar that leaves enough of them for logins.
+
+    Records that wait for a reader of descriptor 5 keep theirs, and there may be as many as 10,000 of them.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit - min(options.connections, limit // 4) - 3 * options.sessions - _SPARE

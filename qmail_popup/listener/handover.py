@@ -65,8 +65,8 @@ def execute(handover: Handover, *, ignore_hangup: bool) -> OSError:
 
 
 def release_signals() -> None:
-    """Let come what was held back; call it once there are handlers."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+    """Let come what was held back, and the end of a child; call it once there are handlers."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_HELD, signal.SIGCHLD))
 
 
 def command(*options: str) -> list[str]:

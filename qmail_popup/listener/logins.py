@@ -6,6 +6,7 @@ subprogram nor for a client that takes no reply.
 
 import os
 import resource
+import signal
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -67,6 +68,7 @@ class Logins:
         self._waiting: deque[tuple[Session, socket.socket]] = deque()
         self.waiting: Counter[int] = Counter()  # by the slot of their worker
         self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
+        self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as it was inherited
         loop.timers.append(self._replies)
 
     def __len__(self) -> int:
@@ -112,6 +114,7 @@ class Logins:
             settings.subprogram,
             {**self._environ, **for_subprogram(session.rules), **session.variables(settings)},
             network=peer.fileno(),
+            sigmask=self._sigmask,
             keep_stderr=settings.keep_stderr,
             clock=session.clock,
         )
@@ -142,7 +145,11 @@ class Logins:
             self._await(reply)
 
     def _await(self, reply: _Reply) -> None:
+        """Wait for a client to take its reply; there are as many of them as there may be subprograms."""
         self._replies.set(reply, self._settings_of(reply.session.rules).idle_timeout)
+        if len(self._replies) > self._limit and (longest := self._replies.longest()):
+            self._replies.drop(longest[0])
+            self._hang_up(longest[0])
 
     def _verdict(self, session: Session) -> bytes:
         """Decide how the session ended; what is to be said to the client."""

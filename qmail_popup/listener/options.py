@@ -7,18 +7,20 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 from qmail_popup import VERSION
 from qmail_popup.listener.addresses import Network, read_network
 from qmail_popup.listener.frames import SLOTS
+from qmail_popup.listener.output import write_if_room
 
 NAME = "qmail-popup-listener"
 BAD_USAGE = 2
 LOG = 5  # the descriptor of the log
 _MAX_HOSTNAME = 255  # bytes: RFC 1035 section 2.3.4
 _MAX_PORT = 65535
-_MAX_COUNT = 1_000_000
+_MAX_COUNT, _MAX_DIGITS = 1_000_000, 9
 
 TLS_MINIMUMS = ("TLSv1.2", "TLSv1.3")
 
@@ -185,7 +187,7 @@ def _tls_minimum(text: str) -> str:
 
 def _count(text: str) -> int:
     """Read a number above 0."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text[-9:]) and int(text[:7]) <= _MAX_COUNT):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and 0 < int(text) <= _MAX_COUNT):
         raise argparse.ArgumentTypeError(f"no number from 1 to {_MAX_COUNT}: {text!r}")
     return int(text)
 
@@ -221,15 +223,17 @@ def _endpoint(text: str) -> Endpoint:
     bare = host.removeprefix("[").removesuffix("]")
     if ":" in bare and host != f"[{bare}]":
         raise argparse.ArgumentTypeError(f"an IPv6 address stands in brackets: {text!r}")
+    try:
+        bare.encode("idna")  # as getaddrinfo does
+    except UnicodeError as error:
+        raise argparse.ArgumentTypeError(f"no host name: {bare!r}") from error
     return bare, int(port)
 
 
 def complain(text: str) -> None:
-    """Write one line to descriptor 2, if that takes it."""
-    try:
-        os.write(2, f"{NAME}: {text}\n".encode(errors="backslashreplace"))
-    except OSError:
-        pass
+    """Write one line to descriptor 2, if that takes it at once: a reader that has stopped stops nobody."""
+    with suppress(OSError):
+        write_if_room(2, f"{NAME}: {text}\n".encode(errors="backslashreplace"))
 
 
 def fail(text: str, status: int) -> NoReturn:

@@ -100,11 +100,11 @@ def _writer(fd: int) -> tuple[int, Write, Close]:
     with contextlib.suppress(OSError):
         own = os.open(f"{_DESCRIPTORS}/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
         return own, lambda line: os.write(own, line), lambda: os.close(own)
-    return fd, lambda line: _interrupted(fd, line), lambda: None
+    return fd, lambda line: write_if_room(fd, line), lambda: None
 
 
-def _interrupted(fd: int, line: bytes) -> None:
-    """Write where there seems to be room, and let a timer end the write if there is none after all."""
+def write_if_room(fd: int, line: bytes) -> None:
+    """Write where there seems to be room, and let a timer end the write if there is none; OSError."""
     room = select.poll()
     room.register(fd, select.POLLOUT)
     if not room.poll(0):

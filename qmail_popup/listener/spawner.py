@@ -18,7 +18,7 @@ from qmail_popup.listener.addresses import numeric
 from qmail_popup.listener.census import Column
 from qmail_popup.listener.channel import Channel
 from qmail_popup.listener.control import Control
-from qmail_popup.listener.delivery import Deliveries
+from qmail_popup.listener.delivery import Deliveries, max_link
 from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, ERROR, QUIT, REFUSED, TLS_REQUIRED, Frame
 from qmail_popup.listener.logins import Logins
 from qmail_popup.listener.loop import Deadlines, Loop
@@ -176,6 +176,7 @@ class Spawner:
             self._loop,
             self._settings.sidecar,
             Spooler(self._loop, lambda: spooler.start(self._settings, program)),
+            max_link=max_link(self._options),
         )
 
     def _connect(self, slot: int, descriptors: list[int]) -> None:

@@ -12,6 +12,7 @@ from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.spooler import Spooler
 
 _SOON = 0.05
+_ANY = 1 << 20
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def test_a_copy_of_its_connection_keeps_the_loop_quiet(sidecar: socket.socket) -
     """A subprogram has copies of all descriptors until its exec: none of them may wake the spawner."""
     loop, (spooler, other) = Loop(), socket.socketpair()
     with spooler, other:
-        deliveries = Deliveries(loop, os.fsencode(sidecar.getsockname()), Spooler(loop, lambda: spooler))
+        path = os.fsencode(sidecar.getsockname())
+        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=_ANY)
         link = deliveries.hello(b"hello")
     assert link is not None
     with socket.socket(fileno=os.dup(link.fileno())):
@@ -41,6 +43,17 @@ def test_a_copy_of_its_connection_keeps_the_loop_quiet(sidecar: socket.socket) -
         loop.timers.append(timer)
         loop.turn()  # which would come back before its time if a descriptor were ready
     assert ["quiet"] == expired
+
+
+def test_few_descriptors(sidecar: socket.socket) -> None:
+    """Where they run short nobody connects to the sidecar, and the event is the spool's."""
+    loop, (spooler, other) = Loop(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with spooler, other:
+        path = os.fsencode(sidecar.getsockname())
+        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=spooler.fileno())
+        assert deliveries.hello(b"hello") is None
+        deliveries.event(b"event", None)
+        assert b"event" == other.recv(9)
 
 
 def _acknowledge(sidecar: socket.socket) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line
+from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, kill, read_all, read_line
 from tests.support.waiting import TIMEOUT, until
 
 _PREAMBLE = "import os, sys; w = lambda text: os.write(1, text.encode('latin-1') + b'\\n'); "
@@ -124,6 +125,20 @@ def test_descriptors_and_signals(tmp_path: Path) -> None:
         *_, seen, masks = listener.talk(LOGIN).splitlines()
         assert b"[0, 1, 2, 3, 5] 1 True 512" == seen
         assert [0, 0] == [int(mask, 16) & 0x7FFFFFFF & ~(1 << 24 | 1 << 12) for mask in masks.split()]
+
+
+def test_signals_that_were_blocked(tmp_path: Path) -> None:
+    """They are blocked for it as under tcpserver, which lets SIGCHLD come, and without which nothing ends."""
+    program = python("import signal; w(repr(sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))))")
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGCHLD, signal.SIGTERM))
+
+    with Listener(tmp_path, "--workers", "2", subprogram=program, prepare=prepare) as listener:
+        assert f"[{signal.SIGUSR2:d}]".encode() == listener.talk(LOGIN).splitlines()[-1]
+        worker, _ = listener.workers()
+        kill(worker)
+        until(lambda: worker not in listener.workers() and len(listener.workers()) == 2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""Where something runs short: descriptors, and room at a client that takes no reply."""
+
+import os
+import resource
+import select
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, closing, suppress
+from functools import partial
+from pathlib import Path
+
+from tests.support import descriptors
+from tests.support.listener import Listener as SidecarSocket
+from tests.support.resident import LOGIN, Listener
+from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
+from tests.support.waiting import TIMEOUT, until
+
+_STANDARD = 6  # descriptors that every process of ours has
+
+
+def test_records_that_wait_leave_descriptors_for_logins(tmp_path: Path) -> None:
+    """However many records a stopped reader holds up, each with its connection to the sidecar, all log in."""
+    reader, writer = os.pipe()
+    descriptors.fill(writer)
+    options = ("--connections", "10", "--sessions", "2", "--workers", "1")
+    env = {"QMAIL_POPUP_SIDECAR": str(tmp_path / "socket"), "QMAIL_POPUP_SPOOL": str(tmp_path)}
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+
+    with (
+        SidecarSocket(tmp_path / "socket"),
+        Listener(tmp_path, *options, env=env, log=writer, prepare=prepare) as listener,
+    ):
+        assert "may be needed" not in listener.errors()
+        assert {b"+OK\r\n+OK \r\n"} == {listener.talk(LOGIN) for _ in range(150)}
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
+    """It is let go, its worker is not ended, and the next client is served."""
+    with StandIn(tmp_path, ["/bin/true"]) as stand_in:
+        _is_served(stand_in, FIRST + SLOT)
+        _, hard = resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (_STANDARD, hard))
+        near, far = client()
+        with closing(near):
+            stand_in.send(login(FIRST + SLOT + 256), far.fileno())
+            far.close()
+            assert b"" == near.recv(1)
+        until(lambda: any("no descriptor is left" in line for line in stand_in.lines()))
+        resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        _is_served(stand_in, FIRST + SLOT + 512)
+        assert not stand_in.is_ended()
+
+
+def _is_served(stand_in: StandIn, number: int) -> None:
+    near, far = client()
+    with closing(near), closing(far):
+        stand_in.send(login(number), far.fileno())
+        until(lambda: any(f" pid {number} " in record for record in stand_in.records()))
+
+
+def test_clients_that_take_no_reply(tmp_path: Path) -> None:
+    """There are as many as there may be subprograms; of one more, who has waited longest is let go."""
+    with StandIn(tmp_path, ["/bin/false"], "--sessions", "2") as stand_in, ExitStack() as stack:
+        for number in range(3):
+            near, far = client()
+            stack.enter_context(near)
+            _fill(far)
+            stand_in.send(login(FIRST + SLOT + number * 256), far.fileno())
+            far.close()
+            until(partial(_have_run, stand_in, number + 1))
+        until(lambda: 1 == len(stand_in.records()))
+        (record,) = stand_in.records()
+        assert f" pid {FIRST + SLOT} " in record
+
+
+def _have_run(stand_in: StandIn, count: int) -> bool:
+    return count == sum("status: 0/2" in line for line in stand_in.lines())
+
+
+def _fill(peer: socket.socket) -> None:
+    """Send until not one byte more is taken, when all that was under way has arrived, too."""
+    poll = select.poll()
+    while _has_sent(peer, 65536) or _has_sent(peer, 1):
+        poll.poll(100)
+
+
+def _has_sent(peer: socket.socket, size: int) -> bool:
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            count += peer.send(bytes(size), socket.MSG_DONTWAIT)
+    return count > 0
+
+
+def test_a_reader_of_descriptor_2_that_has_stopped() -> None:
+    """What the first process has to say is lost: nobody is started or ended later for it."""
+    reader, writer = os.pipe()
+    descriptors.fill(writer)
+    statement = "from qmail_popup.listener.options import complain; complain('lost')"
+    subprocess.run([sys.executable, "-c", statement], stderr=writer, timeout=TIMEOUT, check=True)
+    os.close(writer)
+    with open(reader, "rb") as said:
+        assert b"lost" not in said.read()
