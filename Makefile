@@ -9,6 +9,9 @@ WORKERS ?= $(shell nproc)
 
 VENV := .venv
 
+# Some thousand processes would each compile all its modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A file at a time: what its tests share is made once.
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
@@ -27,10 +30,8 @@ check: lint ## for who has just changed a line: lint, types and the tests that s
 	$(pytest) -n $(WORKERS) -q -m 'not server'
 
 test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=cores)
-# Many tests wait for servers, so two workers share a core. What fails beside three others is judged by itself.
-	@$(pytest) -n $$(( 2 * $(WORKERS) )) || { \
-	  echo 'Some failed beside others. These run once more, one at a time:'; \
-	  $(pytest) --last-failed --last-failed-no-failures none; }
+# Many tests wait for servers, so two workers share a core.
+	$(pytest) -n $$(( 2 * $(WORKERS) ))
 
 lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
 	$(VENV)/bin/ruff check

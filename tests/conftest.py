@@ -13,13 +13,25 @@ from tests.support.supervised import supervise
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# What takes a minute or more, and mostly waits: begun first, it keeps no worker when all others are done.
+# What takes longest is begun first, so that no worker is kept when all others are done. A worker that gets a
+# file with one or two tests gets the next file as well, which then waits: there stands a short one.
 _FIRST = (
     "fleet/test_fleet.py",
+    "dashboards/test_rules_fleet.py",
     "fleet/test_alerts.py",
-    "deploy/test_packaging.py",
+    "dashboards/test_rules.py",
+    "fleet/test_fleet_figures.py",
+    "conformance/test_vectors.py",
     "deploy/test_debian.py",
+    "deploy/test_packaging.py",
+    "deploy/test_install_again.py",
+    "dashboards/",
+    "observability/test_mirror_vectors.py",
+    "deploy/",
     "chaos/",
+    "chain/",
+    "hostile/",
+    "fuzz/",
 )
 
 

@@ -50,6 +50,12 @@ class Crowd:
             for number, name in enumerate(self.names)
         ]
 
+    def attack_first(self, guesses: float) -> None:
+        """Have somebody guess at passwords on the first one, so often a second."""
+        assert self._process
+        assert self._process.stdin
+        print(guesses, file=self._process.stdin, flush=True)
+
     def fall_silent(self) -> None:
         """Let nobody log in any more; scrapes go on."""
         assert self._process

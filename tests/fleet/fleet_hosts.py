@@ -3,8 +3,9 @@
     python -m tests.fleet.fleet_hosts COUNT SECONDS DIRECTORY
 
 Prints its port; host N is on /metrics/N. A host has a login every SECONDS in the mean, until descriptor 0
-ends. As with a popup, the line of descriptor 5 comes first, in DIRECTORY/N.log, and the count then; pages are
-the product's own, so they have all its families and its size.
+ends. A line there is a number: so often a second somebody guesses at a password on host 0 from then on. As
+with a popup, the line of descriptor 5 comes first, in DIRECTORY/N.log, and the count then; pages are the
+product's own, so they have all its families and its size.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -62,10 +63,15 @@ class People:
         self.chance = random.Random(seed)  # noqa: S311 - who logs in when, and how it goes
         self._logins = [_login(changes) for _, changes in _KINDS]
         self._weights = [weight for weight, _ in _KINDS]
+        self._guess = _login(REJECTED)
 
     def log_in(self, host: "Host") -> None:
         """Have one session, of any kind."""
         host.count(self.chance.choices(self._logins, self._weights)[0])
+
+    def guess(self, host: "Host") -> None:
+        """Have one session with a wrong password."""
+        host.count(self._guess)
 
 
 def _login(changes: Mapping[str, bytes]) -> Login:
@@ -123,14 +129,26 @@ class Scrape(asyncio.Protocol):
             self._line.write(head % len(page) + page)
 
 
-async def _log_in(hosts: Sequence[Host], seconds: float) -> None:
-    people, due = People(), 0.0
+async def _steadily(rate: float, visit: Callable[[], None]) -> None:
+    """Have visits, so many a second."""
+    due = 0.0
     while True:
         await asyncio.sleep(_TICK_SECONDS)
-        due += _TICK_SECONDS * len(hosts) / seconds
+        due += _TICK_SECONDS * rate
         while due >= 1:
-            people.log_in(people.chance.choice(hosts))
+            visit()
             due -= 1
+
+
+async def _visit(hosts: Sequence[Host], seconds: float) -> None:
+    """Have people come until descriptor 0 ends, and guessers from when it says so."""
+    loop, people = asyncio.get_running_loop(), People()
+    rate = len(hosts) / seconds
+    visits = [asyncio.create_task(_steadily(rate, lambda: people.log_in(people.chance.choice(hosts))))]
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        visits.append(asyncio.create_task(_steadily(float(line), lambda: people.guess(hosts[0]))))
+    for visit in visits:
+        visit.cancel()
 
 
 async def _serve(count: int, seconds: float, directory: Path) -> None:
@@ -138,9 +156,7 @@ async def _serve(count: int, seconds: float, directory: Path) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(partial(Scrape, hosts), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
-    logins = asyncio.create_task(_log_in(hosts, seconds))
-    await loop.run_in_executor(None, sys.stdin.read)
-    logins.cancel()
+    await _visit(hosts, seconds)
     await server.serve_forever()
 
 

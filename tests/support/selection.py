@@ -22,6 +22,7 @@ _STARTERS = {
         "alertmanager",
         "banning",
         "collector",
+        "crowdsec",
         "daemon",
         "gateway",
         "host",
