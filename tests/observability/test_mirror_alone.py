@@ -192,8 +192,8 @@ def test_a_directory_that_is_missing_starts_nothing(tmp_path: Path) -> None:
 def test_it_costs_the_popup_no_import_but_its_own(checkout: Path) -> None:
     """Besides the event it loads nothing that the popup itself does not need."""
     script = (
-        f"import sys; sys.path.insert(0, {str(checkout)!r}); before = {{*sys.modules, 'time', 'select'}};"
-        "import observability.mirror; print(*sorted(set(sys.modules) - before))"
+        f"import sys; sys.path.insert(0, {str(checkout)!r}); import qmail_popup.__main__;"
+        "before = {*sys.modules}; import observability.mirror; print(*sorted(set(sys.modules) - before))"
     )
     loaded = subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, check=True)
     assert ["observability", "observability.event", "observability.mirror"] == loaded.stdout.split()
