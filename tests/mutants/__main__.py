@@ -38,11 +38,38 @@ TESTS = {
     "qmail_popup/login.py": "tests/qmail_popup/test_session*.py",
     "qmail_popup/record.py": "tests/qmail_popup/test_record*.py",
     "qmail_popup/wire.py": "tests/qmail_popup/test_wire*.py",
+    "qmail_popup/stderr.py": "tests/qmail_popup/test_stderr.py",
+    "qmail_popup/executable.py": "tests/qmail_popup/test_subprogram*.py tests/qmail_popup/test_stderr.py",
+    "qmail_popup/check.py": "tests/qmail_popup/test_check.py",
+    "qmail_popup/listener/cdb.py": "tests/qmail_popup/listener/test_cdb.py",
+    "qmail_popup/listener/rules.py": "tests/qmail_popup/listener/test_rules.py",
+    "qmail_popup/listener/frames.py": "tests/qmail_popup/listener/test_frames.py",
+    "qmail_popup/listener/options.py": "tests/qmail_popup/listener/test_options.py",
+    "qmail_popup/listener/census.py": "tests/qmail_popup/listener/test_census.py",
+    "qmail_popup/listener/addresses.py": "tests/qmail_popup/listener/test_census.py",
+    "qmail_popup/listener/outbox.py": "tests/qmail_popup/listener/test_outbox.py",
+    "qmail_popup/listener/output.py": "tests/qmail_popup/listener/test_output.py",
+    "qmail_popup/listener/proxy.py": "tests/qmail_popup/listener/test_proxy.py",
+    "qmail_popup/listener/lookups.py": "tests/qmail_popup/listener/test_lookups.py",
+    "qmail_popup/listener/certificates.py": "tests/qmail_popup/listener/test_certificates.py",
+    "qmail_popup/listener/suites.py": "tests/qmail_popup/listener/test_suites.py",
+    "qmail_popup/listener/relays.py": "tests/qmail_popup/listener/test_relays.py",
+    "qmail_popup/listener/delivery.py": "tests/qmail_popup/listener/test_delivery.py",
+    "qmail_popup/listener/reload.py": "tests/qmail_popup/listener/test_reload.py",
+    "qmail_popup/listener/worker.py": "tests/qmail_popup/listener/test_limits.py"
+    " tests/qmail_popup/listener/test_login.py",
+    "qmail_popup/listener/spawner.py": "tests/qmail_popup/listener/test_login.py"
+    " tests/qmail_popup/listener/test_hostile_worker.py",
+    "qmail_popup/listener/session.py": "tests/qmail_popup/listener/test_login.py"
+    " tests/qmail_popup/listener/test_conformance.py",
+    "qmail_popup/listener/supervisor.py": "tests/qmail_popup/listener/test_processes.py",
     "observability/event.py": "tests/observability/arrivals/test_parsing*.py",
     "observability/arrivals/parsing.py": "tests/observability/arrivals/test_parsing*.py",
     "observability/store/database.py": "tests/observability/store/test_database*.py",
     "observability/store/identities.py": "tests/observability/store/test_database*.py",
     "observability/store/families.py": "tests/observability/store/test_families.py"
+    " tests/observability/store/test_database*.py",
+    "observability/store/increments.py": "tests/observability/store/test_families.py"
     " tests/observability/store/test_database*.py",
     "observability/arrivals/connections.py": "tests/observability/arrivals/test_connections*.py",
     "observability/arrivals/spool.py": "tests/observability/arrivals/test_spool*.py",
@@ -56,6 +83,8 @@ TESTS = {
 
 AT_LAST = {
     "qmail_popup": "tests/test_layout.py tests/conformance",
+    "qmail_popup/listener": "tests/qmail_popup/listener/test_conformance.py"
+    " tests/qmail_popup/listener/test_counted.py",
     "observability": "tests/test_layout.py tests/observability/store tests/observability/prometheus"
     " tests/observability/test_sidecar.py",
 }
@@ -143,7 +172,8 @@ def _command(module: str) -> list[str]:
 
 
 def _package(module: str) -> str:
-    return module.partition("/")[0]
+    folder = module.rpartition("/")[0]
+    return folder if folder in AT_LAST else module.partition("/")[0]
 
 
 def _try(module: str, free: SimpleQueue[Path]) -> list[Mutant]:
