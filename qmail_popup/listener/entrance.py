@@ -65,7 +65,7 @@ class Entrance:
 
     def begin(self, connection: Connection) -> None:
         """Take a client that has connected."""
-        if not addresses.is_in(connection.client.ip, self._balancers):
+        if not self._balancers or not addresses.is_in(connection.client.ip, self._balancers):
             self._admit(connection)
             return
         connection.local = addresses.read(connection.peer.getsockname())

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
 GONE = select.EPOLLHUP | select.EPOLLERR  # told of whatever is waited for
 ALONE = select.EPOLLEXCLUSIVE  # of several processes that wait, wake one
+_MANY = 16  # queues
 _AT_ONCE = 256  # descriptors in one turn
 
 _Item = TypeVar("_Item")
@@ -57,6 +58,12 @@ class Deadlines(Generic[_Item]):
         """Wait for an item no more."""
         self._due.pop(item, None)
 
+    def longest(self) -> tuple[_Item, float] | None:
+        """Return the item that was set longest ago, and when."""
+        for item, due in self._due.items():
+            return item, due - self._seconds
+        return None
+
     def due(self) -> float | None:
         """Return when the first item falls due."""
         return next(iter(self._due.values())) if self._due else None
@@ -70,13 +77,14 @@ class Deadlines(Generic[_Item]):
 
 
 class Timeouts(Generic[_Item]):
-    """Items of which each has its own time; few times, so that each has its queue."""
+    """Items of which each has its own time; few times, so that each has its queue, mostly one."""
 
     def __init__(self, expired: Callable[[_Item], None]) -> None:
         """Call `expired` with each item that is neither set again nor dropped in its time."""
         self._expired = expired
         self._seconds: dict[_Item, float] = {}
         self._queues: dict[float, Deadlines[_Item]] = {}
+        self._only: Deadlines[_Item] | None = None  # where there is one queue
 
     def __len__(self) -> int:
         return len(self._seconds)
@@ -90,33 +98,38 @@ class Timeouts(Generic[_Item]):
             self.drop(item)
             self._seconds[item] = seconds
         if seconds not in self._queues:
-            self._queues[seconds] = Deadlines(seconds, self._expire)
+            self._open(seconds)
         self._queues[seconds].set(item, since)
 
     def drop(self, item: _Item) -> None:
         """Wait for an item no more."""
         if (seconds := self._seconds.pop(item, None)) is not None:
-            queue = self._queues[seconds]
-            queue.drop(item)
-            if not queue:
-                del self._queues[seconds]
+            self._queues[seconds].drop(item)
 
     def longest(self) -> tuple[_Item, float] | None:
         """Return the item that was set longest ago, and when."""
-        found = [(due - seconds, queue) for seconds, queue in self._queues.items() if (due := queue.due())]
-        if not found:
-            return None
-        since, queue = min(found, key=lambda pair: pair[0])
-        return next(iter(queue)), since
+        if self._only is not None:
+            return self._only.longest()
+        found = [longest for queue in self._queues.values() if (longest := queue.longest())]
+        return min(found, key=lambda pair: pair[1]) if found else None
 
     def due(self) -> float | None:
         """Return when the first item falls due."""
+        if self._only is not None:
+            return self._only.due()
         return min(filter(None, (queue.due() for queue in self._queues.values())), default=None)
 
     def expire(self, now: float) -> None:
         """Call for each item that is due."""
         for queue in [*self._queues.values()]:
             queue.expire(now)
+
+    def _open(self, seconds: float) -> None:
+        """Begin a queue, and end those that are empty if there are many."""
+        if len(self._queues) >= _MANY:
+            self._queues = {time: queue for time, queue in self._queues.items() if queue}
+        self._queues[seconds] = queue = Deadlines(seconds, self._expire)
+        self._only = queue if len(self._queues) == 1 else None
 
     def _expire(self, item: _Item) -> None:
         self.drop(item)

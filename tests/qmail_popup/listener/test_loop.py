@@ -87,6 +87,21 @@ def test_who_was_set_longest_ago() -> None:
     assert timeouts.longest() is None
 
 
+def test_many_times() -> None:
+    """However many different times there are in turn, only those that are waited for are kept."""
+    ended: list[int] = []
+    timeouts: Timeouts[int] = Timeouts(ended.append)
+    now = time.monotonic()
+    timeouts.set(-1, 5.0)
+    for seconds in range(1000, 2000):
+        timeouts.set(seconds, seconds)
+        if seconds % 100:
+            timeouts.drop(seconds)
+    assert 11 == len(timeouts)
+    timeouts.expire(now + 5000)
+    assert [-1, *range(1000, 2000, 100)] == ended
+
+
 def test_one_time_for_all() -> None:
     """Who is set again has its time again."""
     ended: list[str] = []
