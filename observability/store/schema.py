@@ -4,6 +4,7 @@ Owns what stands in the file before anything is counted. A file that is corrupt,
 not ours is only ever read, so that whoever comes to look finds what was there.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -68,15 +69,23 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         version = _version(path, timeout)
         database = sqlite3.connect(path, timeout=timeout, isolation_level=None)
-        for setting in _SETTINGS:
-            database.execute(setting).fetchall()
-        if not version:
-            database.executescript(_TABLES)
-        elif version < VERSION:
-            _migrate(database, version)
+        with contextlib.ExitStack() as stack:
+            stack.callback(database.close)
+            _prepare(database, version)
+            stack.pop_all()
     except (sqlite3.Error, OSError) as error:
         raise UnusableError(f"cannot use the store {path}: {reason(error)}") from error
     return database
+
+
+def _prepare(database: sqlite3.Connection, version: int) -> None:
+    """Bring it to today's version; version: what it has, 0 for nothing."""
+    for setting in _SETTINGS:
+        database.execute(setting).fetchall()
+    if not version:
+        database.executescript(_TABLES)
+    elif version < VERSION:
+        _migrate(database, version)
 
 
 def set_aside(path: Path, suffix: str) -> Path:

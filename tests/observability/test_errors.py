@@ -41,5 +41,6 @@ def test_a_certificate_that_only_a_newer_python_refuses(tmp_path: Path) -> None:
 def test_a_certificate_of_nobody_who_is_known(tmp_path: Path) -> None:
     """Nothing is said of strictness where that is not the matter."""
     made = authority.make(tmp_path)
-    error = refusal(made, ssl.create_default_context(cafile=str(made.certificate)))
+    (tmp_path / "other").mkdir()
+    error = refusal(made, authority.make(tmp_path / "other").trusted())
     assert "its certificate is refused: unable to get local issuer certificate" == describe(error)

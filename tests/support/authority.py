@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,16 @@ def expire(made: Authority) -> None:
     """Put a certificate in place that ran out a day ago, with the same key and signed by itself."""
     (openssl,) = need("openssl")
     again = ("-x509toreq", "-in", str(made.certificate), "-signkey", str(made.key))
+    yesterday = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() - 86400))
     request = subprocess.run([openssl, "x509", *again], check=True, capture_output=True).stdout
-    sign = ("-req", "-days", "-1", "-signkey", str(made.key), "-out", str(made.certificate))
+    known = subprocess.run([openssl, "x509", "-help"], check=True, capture_output=True, text=True).stderr
+    # From OpenSSL 3.4 on there may be no negative number of days, but there are dates.
+    dates = (
+        ("-not_before", "20200101000000Z", "-not_after", yesterday)
+        if "-not_after" in known
+        else ("-days", "-1")
+    )
+    sign = ("-req", *dates, "-signkey", str(made.key), "-out", str(made.certificate))
     subprocess.run([openssl, "x509", *sign], input=request, check=True, capture_output=True)
 
 

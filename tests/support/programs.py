@@ -7,6 +7,7 @@ of them: a test that quietly does not run there proves nothing, so it fails.
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,13 @@ def need_root() -> None:
     """Skip the test, or fail in CI, unless it runs as root."""
     if os.geteuid() != 0:
         unavailable("needs root")
+
+
+def need_shared(path: Path) -> None:
+    """Skip the test where other users cannot get at a file: a checkout may be in root's own home."""
+    closed = [place for place in (path, *path.parents) if not place.stat().st_mode & 0o001]
+    if closed:
+        pytest.skip(f"other users may not enter {closed[-1]}")
 
 
 def environ_without_make() -> dict[str, str]:

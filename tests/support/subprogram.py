@@ -3,6 +3,11 @@
 Debian 12 has both packages and Debian 13 neither, so there the chains of the tests end in deploy/demo/.
 """
 
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from tests.support.descriptors import CHECKOUT
@@ -11,7 +16,6 @@ from tests.support.programs import find, need
 PYTHON = ("/usr/bin/python3", "-IS")
 """Debian's, which another user may run, too."""
 
-_DEMO = CHECKOUT / "deploy/demo"
 _CVM = ("cvm-checkpassword", "cvm-pwfile")
 _MAILFRONT = "pop3front-maildir"
 
@@ -26,14 +30,25 @@ def checker(passwords: Path) -> tuple[list[str], dict[str, str]]:
     """Return what checks passwords against a file of `maildir.pwfile`, and the environment that it wants."""
     if HAS_CVM:
         return [*need(*_CVM)], {"CVM_PWFILE_PATH": str(passwords), "CVM_ACCOUNT_SPLIT_CHARS": ""}
-    return [*PYTHON, str(_DEMO / "checkpassword.py"), str(passwords)], {}
+    return [*PYTHON, demo_program("checkpassword.py"), str(passwords)], {}
 
 
 def pop3_server() -> list[str]:
     """Return what serves the Maildir of the directory that it is started in."""
     if HAS_MAILFRONT:  # it logs to descriptor 2, which is the network
         return ["/bin/sh", "-c", 'exec "$0" Maildir 2>/dev/null', *need(_MAILFRONT)]
-    return [*PYTHON, str(_DEMO / "pop3.py"), "Maildir"]
+    return [*PYTHON, demo_program("pop3.py"), "Maildir"]
+
+
+@cache
+def demo_program(name: str) -> str:
+    """Return a copy of a program of the demo that every user may read: the checkout may be in root's home."""
+    directory = tempfile.mkdtemp(prefix="demo-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.chmod(directory, 0o755)  # noqa: S103  there is nothing in it but this
+    copied = shutil.copy(CHECKOUT / "deploy/demo" / name, directory)
+    os.chmod(copied, 0o644)
+    return copied
 
 
 def pop3_server_line() -> str:

@@ -105,8 +105,9 @@ def arrives(collector: Collector, number: int) -> bool:
 
 
 def child() -> int:
-    """Return the process number of the exporter, our only child."""
-    (pid,) = Path("/proc/thread-self/children").read_text().split()
+    """Return the process number of the exporter: what ran before may have left other children."""
+    children = Path("/proc/thread-self/children").read_text().split()
+    (pid,) = (pid for pid in children if b"otlp.process" in Path(f"/proc/{pid}/cmdline").read_bytes())
     return int(pid)
 
 

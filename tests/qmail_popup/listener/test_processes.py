@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
-from tests.support.programs import need_root
+from tests.support.descriptors import CHECKOUT
+from tests.support.programs import need_root, need_shared
 from tests.support.resident import LOGIN, Listener, kill, read_all, read_line, refused
 from tests.support.waiting import TIMEOUT, until
 
@@ -63,6 +64,7 @@ def test_what_a_worker_has_open(tmp_path: Path) -> None:
 def test_an_ordinary_user(tmp_path: Path) -> None:
     """Started without root, workers stay who they are, one line says so, and the limits are the same."""
     need_root()
+    need_shared(CHECKOUT)
 
     def become() -> None:
         os.setgroups([])
