@@ -12,7 +12,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +21,6 @@ import pytest
 
 from tests.support import authority
 from tests.support.authority import Authority
-from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import MESSAGES
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
@@ -33,17 +31,6 @@ from tests.support.waiting import TIMEOUT, until
 
 ACCEPTED = "Accept::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
 REJECTED = "Reject::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
-
-_STAND_IN = """\
-#!/bin/sh
-# The options of sslserver's manual. Of them this stand-in knows what decides who begins TLS.
-while getopts 1346dDvVqQhHrRUXx:t:T:u:g:l:b:B:c:pPoOI:EeSsw:nNzZm option; do
-  case $option in n) wait=yes ;; '?') exit 100 ;; esac
-done
-shift $((OPTIND - 1))
-if [ "$wait" ]; then export UCSPITLS="${{UCSPITLS-}}"; else unset UCSPITLS; fi
-PYTHONPATH={checkout} exec {python} -m tests.support.ucspi_tls "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +190,7 @@ def test_memory_is_limited_to_what_an_interpreter_needs(host: Host) -> None:
 def place_tls(host: Host, certificates: Authority, **env: str) -> None:
     """Place pop3s, with a stand-in for sslserver."""
     need("svscan")
-    host.svscan.program("sslserver", _STAND_IN.format(checkout=CHECKOUT, python=sys.executable))
+    host.place_sslserver()
     host.place_server("pop3s", **certificates.environment, **env)
     host.start()
 

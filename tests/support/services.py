@@ -1,8 +1,10 @@
 """A mail host under daemontools: our service directories, an account with mail, and what comes of logins."""
 
+import sys
 from pathlib import Path
 
 from tests.support import maildir, subprogram
+from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import Account
 from tests.support.scraper import Numbers, counts, read
 from tests.support.server import HOST
@@ -11,6 +13,17 @@ from tests.support.waiting import until
 
 # Accounts that every Debian has: one whose group popups can be in, one for logs.
 SIDECAR, LOGGER = "daemon", "bin"
+
+_STAND_IN = """\
+#!/bin/sh
+# The options of sslserver's manual. Of them this stand-in knows what decides who begins TLS.
+while getopts 1346dDvVqQhHrRUXx:t:T:u:g:l:b:B:c:pPoOI:EeSsw:nNzZm option; do
+  case $option in n) wait=yes ;; '?') exit 100 ;; esac
+done
+shift $((OPTIND - 1))
+if [ "$wait" ]; then export UCSPITLS="${{UCSPITLS-}}"; else unset UCSPITLS; fi
+PYTHONPATH={checkout} exec {python} -m tests.support.ucspi_tls "$@"
+"""
 
 
 class Host:
@@ -39,6 +52,10 @@ class Host:
         """Place pop3 or pop3s on a port that the kernel picks; env: what else differs."""
         where = {"ADDRESS": HOST, "PORT": "0"}
         self.svscan.place(name, {**self._common, **where, **self._checker, **env}, logger=LOGGER, rules=rules)
+
+    def place_sslserver(self) -> None:
+        """Put a stand-in for sslserver into PATH."""
+        self.svscan.program("sslserver", _STAND_IN.format(checkout=CHECKOUT, python=sys.executable))
 
     def place_listener(self, options: str, **env: str) -> None:
         """Place the listener. env: what else differs."""
