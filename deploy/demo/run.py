@@ -1,7 +1,8 @@
 """What `make run` starts: the whole chain with a demo account, for one person to try, gone again at the end.
 
-tcpserver → qmail-popup → checkpassword.py → pop3.py on 127.0.0.1, and the sidecar beside them. Checker and
-POP3 server are those beside this file, so a demo needs ucspi-tcp and no mail software. All that it writes is
+qmail-popup-listener → checkpassword.py → pop3.py on 127.0.0.1, and the sidecar beside them. The listener is
+qmail-popup with its own server, which speaks TLS too, with a certificate made for this one run. Checker and
+POP3 server are those beside this file, so a demo needs openssl and no mail software. All that it writes is
 in one private directory, which goes with it. Every server leads a process group of its own: Ctrl-C at the
 terminal reaches this program alone, which then ends the groups with all that runs in them.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"  # a demo with a well-known password is nobody else's business
 USER, PASSWORD = "demo", "demo"
-SERVER = "tcpserver"
+OPENSSL = "openssl"
 CHECKER, POP3_SERVER = (str(Path(__file__).with_name(name)) for name in ("checkpassword.py", "pop3.py"))
 PYTHON = (sys.executable, "-IS")
 
@@ -35,8 +36,14 @@ LOOK_SECONDS = 0.5  # between two looks at whether all is still as it should be
 START_SECONDS = 20  # for a server to listen; on an idle machine it takes less than one
 STOP_SECONDS = 5  # from SIGTERM to SIGKILL; the sidecar's own limit is shorter
 
-# tcpserver's descriptor 1 tells us that it listens, so the records take its descriptor 2 to reach our output.
+# The records take descriptor 2 to reach our output.
 TO_OUTPUT = ("sh", "-c", 'exec "$@" 5>&2', "sh")
+
+# For a name and an address, because clients ask for either.
+CERTIFICATE = (
+    *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"),
+    *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+)
 
 MESSAGE = "From: postmaster@localhost\nTo: demo@localhost\nSubject: {}\n\n{}\n"
 MESSAGES = (
@@ -48,9 +55,11 @@ READY = """\
 A POP3 server is on {host}:{port}, with two messages for {user}. In another terminal:
 
   curl --silent --user {user}:{password} pop3://{host}:{port}/1
+  curl --silent --ssl-reqd --cacert {certificate} --user {user}:{password} pop3://{host}:{port}/2
   curl --silent http://{host}:{metrics_port}/metrics | grep auth_attempts
 
-Any other mail client does as well: user {user}, password {password}, no encryption.
+The second line starts TLS (STLS) with a certificate that this demo has made for itself.
+Any other mail client does as well: user {user}, password {password}, with STLS or without encryption.
 Each login leaves its record below. Ctrl-C ends it all.
 """
 
@@ -86,16 +95,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def start(running: ExitStack, port: int, metrics_port: int) -> list[Server]:
     """Start all servers on `running`, which ends them in reverse order, and say how to use them."""
     environ = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
-    check_program(environ["PATH"])
+    openssl = find_program(environ["PATH"])
     check_free(port, "PORT")
     check_free(metrics_port, "METRICS_PORT")
     scratch = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="qmail-popup-demo-")))
     environ |= make_spool(scratch)
     servers = [
         running.enter_context(sidecar(scratch, metrics_port, environ)),
-        running.enter_context(pop3_server(port, make_account(scratch), environ)),
+        running.enter_context(pop3_server(port, scratch, make_certificate(openssl, scratch), environ)),
     ]
-    ready = READY.format(host=HOST, port=port, metrics_port=metrics_port, user=USER, password=PASSWORD)
+    ready = READY.format(
+        host=HOST,
+        port=port,
+        metrics_port=metrics_port,
+        user=USER,
+        password=PASSWORD,
+        certificate=scratch / "certificate.pem",
+    )
     print(ready, flush=True)
     return servers
 
@@ -119,10 +135,12 @@ def nobody_watches() -> bool:
     return bool(output.poll(0))
 
 
-def check_program(path: str) -> None:
-    """Fail where the one program that is not ours is not in `path`."""
-    if shutil.which(SERVER, path=path) is None:
-        raise DemoError(f"not installed: {SERVER}; `make run` installs it")
+def find_program(path: str) -> str:
+    """Return the one program that is not ours; fail where it is not in `path`."""
+    found = shutil.which(OPENSSL, path=path)
+    if found is None:
+        raise DemoError(f"not installed: {OPENSSL}; `make run` installs it")
+    return found
 
 
 def check_free(port: int, variable: str) -> None:
@@ -148,6 +166,21 @@ def make_account(scratch: Path) -> Path:
     return passwd
 
 
+def make_certificate(openssl: str, scratch: Path) -> list[str]:
+    """Make a certificate for this run; return the options that name it and its key."""
+    certificate, key = scratch / "certificate.pem", scratch / "key.pem"
+    done = subprocess.run(
+        [openssl, *CERTIFICATE, "-out", str(certificate), "-keyout", str(key)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DemoError(f"openssl makes no certificate: {done.stderr.strip()}")
+    return ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+
+
 def make_spool(scratch: Path) -> dict[str, str]:
     """Make the directory for events that no sidecar takes; return what tells the popup about both."""
     spool = scratch / "spool"
@@ -163,12 +196,17 @@ def sidecar(scratch: Path, port: int, environ: dict[str, str]) -> Iterator[Serve
     command += ["--socket", environ["QMAIL_POPUP_SIDECAR"], "--spool", environ["QMAIL_POPUP_SPOOL"]]
     command += ["--state", str(scratch / "state.sqlite")]
     with group(command, environ) as process:
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoError("the sidecar does not come up")
-            time.sleep(0.05)
+        wait_until_it_answers(port, process, "the sidecar")
         yield process
+
+
+def wait_until_it_answers(port: int, process: Server, name: str) -> None:
+    """Wait until a server is there; fail where it ends first, or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DemoError(f"{name} does not come up")
+        time.sleep(0.05)
 
 
 def answers(port: int) -> bool:
@@ -178,14 +216,12 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def pop3_server(port: int, passwd: Path, environ: dict[str, str]) -> Iterator[Server]:
-    """Run tcpserver with the chain behind it; it is there once it listens."""
-    listen = [*TO_OUTPUT, SERVER, "-1", "-RHl", "localhost", HOST, str(port)]
-    popup = [sys.executable, "-m", "qmail_popup", "localhost"]
-    subprogram = [*PYTHON, CHECKER, str(passwd), *PYTHON, POP3_SERVER, "Maildir"]
-    with group([*listen, *popup, *subprogram], environ) as process:
-        if not process.stdout or not process.stdout.readline():
-            raise DemoError("tcpserver does not come up")
+def pop3_server(port: int, scratch: Path, pair: list[str], environ: dict[str, str]) -> Iterator[Server]:
+    """Run the listener with the chain behind it; it is there once it answers."""
+    listener = [*TO_OUTPUT, sys.executable, "-m", "qmail_popup.listener", "--pop3", f"{HOST}:{port}", *pair]
+    subprogram = [*PYTHON, CHECKER, str(make_account(scratch)), *PYTHON, POP3_SERVER, "Maildir"]
+    with group([*listener, "localhost", *subprogram], environ) as process:
+        wait_until_it_answers(port, process, "the listener")
         yield process
 
 

@@ -30,7 +30,7 @@ class Terminal:
     """A pseudo-terminal with `make run` in its foreground, and what has appeared on it."""
 
     def __init__(self, checkout: Path, scratch: Path) -> None:
-        need("tcpserver", "curl")
+        need("openssl", "curl")
         self.scratch, self.shown = scratch, ""
         self.port, self.metrics_port = free_port(), free_port()
         self.screen, inside = os.openpty()
@@ -122,12 +122,17 @@ def typed(line: str) -> str:
 
 
 def test_a_login_as_the_screen_tells_is_shown_and_counted(terminal: Terminal) -> None:
-    """Both curl lines work as they are: a message, its record on the screen, and its count."""
-    login, metrics = re.findall(r"^ +(curl .*)$", terminal.shown, re.MULTILINE)
-    assert "Subject: Welcome" in typed(login)
-    terminal.wait_for(r"qmail-popup: pid \d+ Accept::AUTH::User P:POP3 S:127\.0\.0\.1:\S+ \?~ 'demo'\n")
-    counted = 'qmail_popup_auth_attempts_total{method="User",protocol="POP3",result="accepted"} 1.0\n'
-    until(lambda: counted in typed(metrics))
+    """All curl lines work as they are: a message in clear, one over TLS, their records, and their counts."""
+    clear, secure, metrics = re.findall(r"^ +(curl .*)$", terminal.shown, re.MULTILINE)
+    for line, subject, protocol in ((clear, "Welcome", "POP3"), (secure, "What to try next", "POP3S")):
+        assert f"Subject: {subject}" in typed(line)
+        terminal.wait_for(rf"pid \d+ Accept::AUTH::User P:{protocol} S:127\.0\.0\.1:\S+ \?~ 'demo'\n")
+    until(lambda: {"POP3", "POP3S"} == set(_COUNTED.findall(typed(metrics))))
+
+
+_COUNTED = re.compile(
+    r'qmail_popup_auth_attempts_total{method="User",protocol="(\w+)",result="accepted"} 1.0'
+)
 
 
 @pytest.mark.parametrize("end", [type_ctrl_c, kill_make, Terminal.hang_up])
@@ -135,7 +140,7 @@ def test_a_login_as_the_screen_tells_is_shown_and_counted(terminal: Terminal) ->
 def test_nothing_is_left(terminal: Terminal, end: Callable[[Terminal], None]) -> None:
     """However it ends, with a session under way: no process, no file, and both ports are free."""
     commands = " ".join(terminal.processes().values())
-    assert all(word in commands for word in ("tcpserver", "qmail_popup", "pop3.py", "observability"))
+    assert all(word in commands for word in ("qmail_popup.listener", "pop3.py", "observability"))
     end(terminal)
     terminal.make.wait(TIMEOUT)
     until(lambda: not terminal.processes())
@@ -201,4 +206,4 @@ def test_a_missing_program_is_said_in_one_line(checkout: Path) -> None:
     status, output, errors = run_demo(checkout, PATH="/nonexistent")
     assert (1, "") == (status, output)
     assert 1 == errors.count("\n")
-    assert "tcpserver" in errors
+    assert "openssl" in errors
