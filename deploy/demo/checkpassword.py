@@ -1,9 +1,10 @@
 """A checker to try qmail-popup with, and for nothing else: `checkpassword.py FILE PROGRAM [ARGUMENT...]`.
 
 It speaks the checkpassword interface: name, password and timestamp come on descriptor 3, each with a NUL
-behind it. If they are right, it becomes the user, in the user's home, and executes PROGRAM; a refusal is
-status 1, misuse 2, and anything that may be better later 111. FILE has passwd(5)'s seven fields a line, with
-the password in clear: that is why no mail host should run it.
+behind it. If they are right, it becomes the user, in the user's home, and executes PROGRAM. A refusal is
+status 1, also if they are longer than the interface allows; misuse is 2, and anything that may be better
+later 111. FILE has passwd(5)'s seven fields a line, with the password in clear: that is why no mail host
+should run it.
 """
 
 import os
@@ -13,6 +14,10 @@ from typing import NamedTuple
 
 MAX_CREDENTIALS = 512  # what the interface allows on descriptor 3
 REFUSED, MISUSE, TEMPORARY = 1, 2, 111
+
+
+class TooLongError(Exception):
+    """A client sent a name or a password that is longer than the interface allows."""
 
 
 class Account(NamedTuple):
@@ -35,6 +40,8 @@ def main(arguments: list[str]) -> int:
     try:
         name, password = read_credentials()
         account = find(file, name)
+    except TooLongError:
+        return REFUSED
     except ValueError:
         return MISUSE
     except OSError:
@@ -45,11 +52,11 @@ def main(arguments: list[str]) -> int:
 
 
 def read_credentials() -> tuple[str, bytes]:
-    """Return name and password; ValueError where descriptor 3 does not hold them."""
+    """Return name and password; ValueError where descriptor 3 does not hold them, TooLongError."""
     with open(3, "rb") as pipe:
         fields = pipe.read(MAX_CREDENTIALS + 1)
     if len(fields) > MAX_CREDENTIALS:
-        raise ValueError("too much on descriptor 3")
+        raise TooLongError
     name, password, *_timestamp = fields.split(b"\0")
     return name.decode("utf-8", "surrogateescape"), password
 

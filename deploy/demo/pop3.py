@@ -1,8 +1,9 @@
 """A POP3 server to try qmail-popup with, and for nothing else: `pop3.py MAILDIR`.
 
 The checker executes it once the client is in (RFC 1939, TRANSACTION state), on descriptors 0 and 1. It exits
-with 0 after QUIT, and with 1 if the client leaves without it; then nothing is deleted. It reads each
-message as a whole and locks nothing, which is why no mail host should run it.
+with 0 after QUIT. If the client leaves without it, nothing is deleted, and the status is none that a checker
+has: 1 would look like a wrong password. It reads each message as a whole and locks nothing, which is why no
+mail host should run it.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import BinaryIO
 
 IDLE_SECONDS = 1200
 MAX_LINE = 512  # octets of a command; RFC 2449, 4 allows 255
+CLIENT_GONE = 128 + signal.SIGPIPE  # a shell's word for a program that SIGPIPE ended
 NO_COMMAND = b"-ERR unimplemented\r\n"
 NO_MESSAGE = b"-ERR no such message\r\n"
 OK = b"+OK \r\n"
@@ -160,17 +162,25 @@ COMMANDS: dict[bytes, Callable[[Session, list[int]], bytes]] = {
 
 
 def serve(session: Session, client: BinaryIO, network: BinaryIO) -> int:
-    """Serve commands until QUIT, status 0, or until the client is gone, status 1."""
+    """Serve commands until QUIT, status 0, or until the client is gone."""
     network.write(OK)
     while not session.over:
         network.flush()
         signal.alarm(IDLE_SECONDS)
-        line = client.readline(MAX_LINE)
+        line = command(client)
         if not line.endswith(b"\n"):
-            return 1
+            return CLIENT_GONE
         network.write(session.reply(line) if line.strip() else NO_COMMAND)
     network.flush()
     return 0
+
+
+def command(client: BinaryIO) -> bytes:
+    """Read a command; without its end if it is too long, or the client is gone."""
+    try:
+        return client.readline(MAX_LINE)
+    except ConnectionResetError:
+        return b""
 
 
 def main(arguments: list[str]) -> int:

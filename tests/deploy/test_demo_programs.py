@@ -1,12 +1,14 @@
 """deploy/demo: its checker by the checkpassword interface, and its POP3 server by RFC 1939."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from qmail_popup import reasons
 from tests.support import maildir
 from tests.support.descriptors import CHECKOUT
 from tests.support.maildir import MESSAGES, Account
@@ -60,9 +62,15 @@ def test_a_refusal_is_status_1(passwords: Path, credentials: bytes) -> None:
     assert (1, b"") == check(credentials, passwords, "echo", "started")
 
 
-@pytest.mark.parametrize("credentials", [b"", b"bob", b"bob\0secret\0" + b"x" * 502])
+@pytest.mark.parametrize("credentials", [b"n" * 600 + b"\0x\0<1>\0", b"bob\0secret\0" + b"x" * 502])
+def test_what_is_too_long_is_a_refusal(passwords: Path, credentials: bytes) -> None:
+    """More than the interface's 512 bytes is the client's doing, and nobody's misuse."""
+    assert (1, b"") == check(credentials, passwords, "echo", "started")
+
+
+@pytest.mark.parametrize("credentials", [b"", b"bob"])
 def test_what_is_no_credentials_is_misuse(passwords: Path, credentials: bytes) -> None:
-    """Too little on descriptor 3, or more than the interface's 512 bytes."""
+    """Too little on descriptor 3."""
     assert (2, b"") == check(credentials, passwords, "echo", "started")
 
 
@@ -145,6 +153,20 @@ def test_marks_can_be_taken_back(bob: Account) -> None:
 
 @pytest.mark.parametrize("last", [b"", b"QUIT", b"X" * 600 + b"\r\nQUIT\r\n"])
 def test_without_quit_nothing_goes(bob: Account, last: bytes) -> None:
-    """A client that is gone, in the middle of a line or not, or sends more than a line: status 1."""
+    """A client that is gone, in the middle of a line or not, or sends more than a line: no wrong password."""
     status, lines = talk(bob.home, b"DELE 1\r\n" + last)
-    assert (1, [b"+OK ", b"+OK "], NEW) == (status, lines, left(bob))
+    assert ([b"+OK ", b"+OK "], NEW) == (lines, left(bob))
+    assert reasons.SESSION == reasons.reason(status, None, late=False)
+
+
+def test_a_client_that_resets_is_no_wrong_password(bob: Account) -> None:
+    """Its connection cannot be read any more, and that ends the server like any other way to leave."""
+    near, far = socket.socketpair()
+    with near, far:
+        command, end = [*PYTHON, str(DEMO / "pop3.py"), "Maildir"], far.fileno()
+        with subprocess.Popen(command, cwd=bob.home, stdin=end, stdout=end, stderr=subprocess.PIPE) as server:
+            assert b"+OK \r\n" == near.recv(99)
+            far.send(b"unread")  # closing with that still unread resets
+            near.close()
+            assert b"" == server.communicate()[1]
+    assert reasons.SESSION == reasons.reason(server.returncode, None, late=False)
