@@ -9,14 +9,14 @@ import sys
 import time
 
 from qmail_popup import VERSION
-from qmail_popup.descriptors import is_open
+from qmail_popup.descriptors import close, is_open
 from qmail_popup.session import EXIT_STATUS, Session
 from qmail_popup.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from observability.mirror import Mirror
 else:
@@ -138,7 +138,7 @@ class _Observer:
         if not self._mirror:
             return
         stderr = _kept(self._settings) if self._settings.pusher else None
-        self._mirror.finish(session, lambda: _close(session.descriptors() | {STDERR, LOG}))
+        self._mirror.finish(session, lambda: close(session.descriptors() | {STDERR, LOG}))
         if self._settings.pusher:
             self._mirror.ensure_pusher(sys.argv[0], self._settings.pusher, stderr)
 
@@ -150,15 +150,6 @@ def _kept(settings: Settings) -> int | None:
     except (ImportError, OSError):  # no descriptor is left
         return None
     return None if STDERR in settings.tls_descriptors else stderr.kept()
-
-
-def _close(descriptors: "Iterable[int]") -> None:
-    """Let everybody go who waits for the end of one of these."""
-    for fd in descriptors:
-        try:
-            posix.close(fd)
-        except OSError:
-            pass
 
 
 def _clock() -> "Callable[[], int]":

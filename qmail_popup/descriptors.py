@@ -1,10 +1,10 @@
-"""Descriptors as numbers: which are open, and which is the next that is not."""
+"""Descriptors as numbers: which are open, which is the next that is not, and how to let go of some."""
 
 import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 
 def is_open(fd: int) -> bool:
@@ -14,6 +14,15 @@ def is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def close(numbers: "Iterable[int]") -> None:
+    """Close those that are open."""
+    for fd in numbers:
+        try:
+            posix.close(fd)
+        except OSError:
+            pass
 
 
 def first_free(number: int, barred: "Collection[int]" = ()) -> int:

@@ -8,6 +8,7 @@ and the record are imported when they are used: a session without a login has no
 """
 
 from qmail_popup import protocol
+from qmail_popup.descriptors import close
 from qmail_popup.settings import TLS_DESCRIPTORS
 from qmail_popup.wire import IN, OUT, Wire, wipe
 
@@ -67,6 +68,7 @@ class Session:
         self._handshake: tls.Handshake | None = None
         self._sigterm: tls.Sigterm | None = None
         self._inherited_mask: set[int] | None = None
+        self._has_hung_up = False
         self._state = protocol.Authorization(
             timestamp,
             apop=settings.apop,
@@ -104,7 +106,14 @@ class Session:
 
     def descriptors(self) -> "set[int]":
         """Return those that the client and the TLS server wait for the end of."""
+        if self._has_hung_up:  # the server's numbers may be somebody else's by now
+            return {IN, OUT}
         return {IN, OUT, *([self._handshake.control] if self._handshake else self._claimed)}
+
+    def _hang_up(self) -> None:
+        """Let the client go: while the control socket is open, the server keeps the client's socket open."""
+        close(self.descriptors())
+        self._has_hung_up = True
 
     def _watch(self) -> None:
         """Have SIGTERM say that nothing more will come, where a server speaks TLS."""
@@ -216,7 +225,7 @@ class Session:
         )
         if self._log_fd is not None:
             timeout = min(record.TIMEOUT_SECONDS, settings.idle_timeout)
-            record.append(self._log_fd, self.record, timeout, self._wire.close)
+            record.append(self._log_fd, self.record, timeout, self._hang_up)
 
     _actions: "ClassVar[dict[str, Callable[[Session, str | None], str | None]]]" = {  # noqa: RUF012
         protocol.GO_ON: _go_on,

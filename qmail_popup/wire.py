@@ -102,14 +102,6 @@ class Wire:
         self.watch.disconnected()
         return True
 
-    def close(self) -> None:
-        """Close both, if they are not yet."""
-        for fd in (IN, OUT):
-            try:
-                posix.close(fd)
-            except OSError:
-                pass
-
     def wipe(self) -> None:
         """Overwrite what is left of an unfinished line."""
         wipe(self._view)

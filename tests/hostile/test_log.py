@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import descriptors
 from tests.support.popup import LOGIN, REFUSES, Popup
+from tests.support.waiting import TIMEOUT
 
 _SHORT = {"PATH": "/bin", "QMAIL_POPUP_TIMEOUT": "1"}
 _TLS = {"PATH": "/bin", "UCSPITLS": "", "SSLCTLFD": "10", "SSLREADFD": "11", "SSLWRITEFD": "12"}
@@ -71,6 +72,28 @@ def test_a_full_pipe_holds_up_no_tls_server(popup: list[str]) -> None:
             assert b"+OK \r\n-ERR authorization failed\r\n" == secure.receive_all()
             assert running.process.poll() is None
             assert running.record("Reject", protocol="POP3S") == _empty(reader)
+    secure.close()
+
+
+@pytest.mark.parametrize("env", [_TLS, {**_TLS, "UCSPITLS": "!"}], ids=["a login in clear", "none allowed"])
+def test_a_full_pipe_holds_up_no_client_in_clear_of_a_tls_server(
+    popup: list[str], env: dict[str, str]
+) -> None:
+    """The server keeps the client's socket until the last copy of its control socket is closed."""
+    control, far_control = socket.socketpair()
+    secure, *pipes = descriptors.pipe_line()
+    with control, far_control, _full_pipe(blocking=True) as (reader, writer):
+        fds = {10: far_control.fileno(), 11: pipes[0], 12: pipes[1], 5: writer}
+        with Popup(popup, REFUSES, env=env, fds=fds) as running:
+            far_control.close()
+            descriptors.close(pipes)
+            control.settimeout(TIMEOUT)
+            running.talk(LOGIN)
+            assert (b"", b"") == (control.recv(1), secure.receive_all())
+            os.close(writer)
+            with open(reader, "rb", closefd=False) as log:
+                assert b"Reject" in log.read()  # so it was still waiting
+            assert 1 == running.status()
     secure.close()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from qmail_popup.descriptors import is_open
 from qmail_popup.session import Session
 from qmail_popup.settings import Settings
 from qmail_popup.tls import Handshake
@@ -161,6 +162,22 @@ def test_descriptors_to_let_go(client: Client, server: tuple[Line, Line]) -> Non
         before, inodes = child.result()
     assert {0, 1, 10, 11, 12} == before
     assert nodes == inodes
+
+
+def test_what_was_let_go_is_not_let_go_again(client: Client, server: tuple[Line, Line]) -> None:
+    """Where the log was waited for: by the end the server's numbers may be somebody else's."""
+    control, _ = server
+
+    def task() -> tuple[set[int], list[int]]:
+        environ = {name.encode(): value.encode() for name, value in (TLS_NUMBERS | {"UCSPITLS": ""}).items()}
+        live = Session(Settings([b"h", b"/bin/true"], environ), environ, pid=7, clock=lambda: 0, log=5)
+        live._hang_up()  # noqa: SLF001  from outside it takes a log that is full
+        return live.descriptors(), [fd for fd in (0, 1, 10, 11, 12) if is_open(fd)]
+
+    with Child(task, client.fds) as child:
+        client.hand_over()
+        assert b"" == control.receive()
+        assert ({0, 1}, []) == child.result()
 
 
 def test_numbers_that_name_nothing_are_not_let_go(client: Client) -> None:

@@ -318,19 +318,3 @@ def test_a_client_that_never_reads_is_timed_out() -> None:
     reader, writer = small_pipe()
     assert TIMEOUT == run(reply(b"x" * 9999, idle=1), {1: writer})
     descriptors.close({reader, writer})
-
-
-@pytest.mark.parametrize("fds", [[0, 1], [0], [1], []], ids=str)
-def test_closing(fds: list[int]) -> None:
-    """Closing closes both, whichever were open, and may be done twice."""
-    spare = os.open(os.devnull, os.O_RDWR)
-
-    def task() -> list[str]:
-        wire = Wire(IDLE, MOST)
-        wire.close()
-        wire.close()
-        return sorted(name for name in os.listdir("/proc/self/fd") if int(name) < 3)
-
-    # Listing takes the lowest free number for itself.
-    assert ["0", "2"] == run(task, dict.fromkeys([*fds, 2], spare))
-    os.close(spare)

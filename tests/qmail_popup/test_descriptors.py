@@ -1,0 +1,23 @@
+"""Numbers of descriptors."""
+
+import os
+
+import pytest
+
+from qmail_popup.descriptors import close
+from tests.support.child import run
+
+
+@pytest.mark.parametrize("fds", [[0, 1], [0], [1], []], ids=str)
+def test_closing(fds: list[int]) -> None:
+    """Closing closes all, whichever were open, and may be done twice."""
+    spare = os.open(os.devnull, os.O_RDWR)
+
+    def task() -> list[str]:
+        close([0, 1])
+        close([0, 1])
+        return sorted(name for name in os.listdir("/proc/self/fd") if int(name) < 3)
+
+    # Listing takes the lowest free number for itself.
+    assert ["0", "2"] == run(task, dict.fromkeys([*fds, 2], spare))
+    os.close(spare)
