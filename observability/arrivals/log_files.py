@@ -195,10 +195,9 @@ class Log:
         stood in those that are gone.
         """
         is_held = any(file.position.inode == self._newest for file in left)
-        copies = [file for file in new if _copied(file, left)]
         for file in new:
-            file.is_behind = file in copies or not (is_held and file.is_current)
-        if not is_held or sum(file.is_behind and file not in copies for file in new) > 1:
+            file.is_behind = not (is_held and file.is_current) or _copied(file, left) is not None
+        if not is_held or sum(file.is_behind for file in new) > 1:
             self.gaps.append("the file that was read last is gone")
 
     def _begin(self, file: File) -> None:
