@@ -2,8 +2,8 @@
 
 A trial comes first, so whatever could not start changes nothing and is one line. The next generation begins
 with what `handover` carries over; the one before ends when its control sockets do, which is once all children
-of the next one serve. A SIGHUP that comes during a trial asks for another one: files may
-have changed behind the first.
+of the next one serve. A SIGHUP that comes during a trial asks for another one: files may have changed behind
+the first.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Reload:
     def turn(self) -> None:
         """Begin a trial that is asked for; end one that takes too long."""
         if self._trial:
-            if self._trial.due <= time.monotonic():
+            if self._trial.due is not None and self._trial.due <= time.monotonic():
                 self._trial.kill()
         elif self._is_asked:
             self._is_asked = False

@@ -21,9 +21,9 @@ class Trial:
     """One child."""
 
     def __init__(self) -> None:
-        """Start it; OSError."""
+        """Start it; OSError. due: when it is to be killed; None once it was."""
         self._said, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.due = time.monotonic() + _SECONDS
+        self.due: float | None = time.monotonic() + _SECONDS
         try:
             argv = handover.command(CHECK)
             self.pid = os.posix_spawn(
@@ -41,7 +41,7 @@ class Trial:
 
     def kill(self) -> None:
         """End it, because it takes too long or nobody wants to know any more."""
-        self.due = float("inf")
+        self.due = None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
@@ -50,7 +50,7 @@ class Trial:
         said = self._last_line()
         if not status:
             return ""
-        if status == -signal.SIGKILL and self.due == float("inf"):
+        if status == -signal.SIGKILL and self.due is None:
             return f"it was not checked within {_SECONDS:.0f} s"
         return said or f"the check ended with {status}"
 

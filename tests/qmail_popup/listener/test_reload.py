@@ -200,6 +200,17 @@ def test_an_interpreter_that_is_gone(tmp_path: Path) -> None:
         assert (family, _SERVED) == (listener.children(), listener.talk(LOGIN))
 
 
+def test_a_check_that_hangs(program: Program, tmp_path: Path) -> None:
+    """It is killed after a while, which is one line, and all goes on."""
+    program.change("import qmail_popup.listener.trial; qmail_popup.listener.trial._SECONDS = 1.0")
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        program.change("import time; time.sleep(1000)")
+        assert listener.refuses_to_reload().endswith(": it was not checked within 1 s\n")
+        assert _SERVED == listener.talk(LOGIN)
+        assert listener.refuses_to_reload().endswith(": it was not checked within 1 s\n")
+        assert 2 == len(listener.children())
+
+
 def test_workers_that_do_not_serve(program: Program, tmp_path: Path) -> None:
     """Where a check finds nothing and workers end at their start, those of before serve on."""
     with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
