@@ -1,4 +1,4 @@
-"""The listener's measurements, in clear, with what it is held against in the same run.
+"""The listener's measurements, with what it is held against in the same run.
 
 CPU is that of a server's whole process tree for one connection, so that what else the machine does matters
 little; the sidecar is not part of it. Each figure is followed by what it is a ratio of, and by the goal.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.bench import listener_costs as costs
 from tests.bench import listener_servers as servers
+from tests.bench import listener_tls
 from tests.bench.listener_servers import Running
 from tests.support.resident import HOST
 from tests.support.sidecar import RunningSidecar
@@ -34,6 +35,7 @@ def run(prefix: Path) -> list[str]:
             *_without_login(prefix, directory),
             *_greetings(prefix, directory),
             *_idle(prefix, directory),
+            *listener_tls.run(prefix, directory),
         ]
 
 

@@ -19,9 +19,9 @@ def login(port: int) -> None:
     """Log in, and wait for the end of the connection."""
     with socket.create_connection((HOST, port)) as peer:
         peer.recv(512)
-        _ask(peer, b"USER bob\r\n")
+        ask(peer, b"USER bob\r\n")
         peer.sendall(b"PASS secret\r\n")
-        _end(peer)
+        end(peer)
 
 
 def mailbox(port: int) -> None:
@@ -29,9 +29,9 @@ def mailbox(port: int) -> None:
     with socket.create_connection((HOST, port)) as peer:
         peer.recv(512)
         for line in (b"USER bob\r\n", b"PASS secret\r\n", b"STAT\r\n"):
-            _ask(peer, line)
+            ask(peer, line)
         peer.sendall(b"QUIT\r\n")
-        _end(peer)
+        end(peer)
 
 
 def leave(port: int) -> None:
@@ -39,22 +39,24 @@ def leave(port: int) -> None:
     with socket.create_connection((HOST, port)) as peer:
         peer.recv(512)
         peer.sendall(b"QUIT\r\n")
-        _end(peer)
+        end(peer)
 
 
 def come(port: int) -> None:
     """Connect, and wait for the end of the connection."""
     with socket.create_connection((HOST, port)) as peer:
-        _end(peer)
+        end(peer)
 
 
-def _ask(peer: socket.socket, line: bytes) -> None:
+def ask(peer: socket.socket, line: bytes) -> None:
+    """Say a line, and take its good answer."""
     peer.sendall(line)
     if not (reply := peer.recv(512)).startswith(b"+OK"):
         raise RuntimeError(f"not +OK: {reply!r}")
 
 
-def _end(peer: socket.socket) -> None:
+def end(peer: socket.socket) -> None:
+    """Wait for the end of the connection."""
     try:
         while peer.recv(512):
             pass
@@ -67,20 +69,22 @@ def costs(servers: Mapping[str, tuple[Running, Visit]], rounds: int, each: int) 
     for running, visit in servers.values():
         _visit(visit, running.port, each)
     time.sleep(_SETTLED_SECONDS)
-    before = {name: _cpu(running.pid) for name, (running, _) in servers.items()}
+    before = {name: _spent(running) for name, (running, _) in servers.items()}
     for _ in range(rounds):
         for running, visit in servers.values():
             _visit(visit, running.port, each)
     time.sleep(_SETTLED_SECONDS)
     number = rounds * each
-    return {
-        name: (_cpu(running.pid) - before[name]) / number * 1000 for name, (running, _) in servers.items()
-    }
+    return {name: (_spent(running) - before[name]) / number * 1000 for name, (running, _) in servers.items()}
 
 
 def _visit(visit: Visit, port: int, times: int) -> None:
     for _ in range(times):
         visit(port)
+
+
+def _spent(running: Running) -> float:
+    return sum(map(_cpu, (running.pid, *running.others)))
 
 
 def _cpu(root: int) -> float:

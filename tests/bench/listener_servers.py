@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support import maildir, processes
+from tests.support.authority import Authority
 from tests.support.programs import need
 from tests.support.resident import HOST, HOSTNAME, Listener
 from tests.support.server import serving, tcpserver
@@ -20,10 +21,11 @@ _USER_ID = 1000  # Dovecot serves nobody as root
 
 
 class Running(NamedTuple):
-    """A server that runs: the first of its processes, and where it listens."""
+    """A server that runs: the first of its processes, where it listens, and servers behind it."""
 
     pid: int
     port: int
+    others: tuple[int, ...] = ()
 
 
 class Mail(NamedTuple):
@@ -81,8 +83,11 @@ def popup(prefix: Path, *subprogram: str) -> list[str]:
 
 
 @contextmanager
-def dovecot(directory: Path, *, reuse: bool) -> Iterator[Running]:
-    """Run Dovecot as it comes, with a login process a connection, or with processes that serve many."""
+def dovecot(directory: Path, *, reuse: bool, secure: Authority | None = None) -> Iterator[Running]:
+    """Run Dovecot as it comes, with a login process a connection, or with processes that serve many.
+
+    secure: it speaks POP3S, with this certificate
+    """
     (program,) = need("dovecot")
     directory.mkdir()
     directory.chmod(0o755)
@@ -91,11 +96,16 @@ def dovecot(directory: Path, *, reuse: bool) -> Iterator[Running]:
         os.chown(path, _USER_ID, _USER_ID)
     (directory / "passwd").write_text(f"bob:{{plain}}secret:{_USER_ID}:{_USER_ID}::{account.home}::\n")
     port = _free_port()
+    names = (
+        {"port": 0, "secure_port": port, "tls": _TLS.format(made=secure)}
+        if secure
+        else _CLEAR | {"port": port}
+    )
     many = _MANY if reuse else ""
-    (directory / "conf").write_text(_CONFIGURATION.format(directory=directory, port=port, many=many))
+    (directory / "conf").write_text(_CONFIGURATION.format(directory=directory, many=many, **names))
     with subprocess.Popen([program, "-F", "-c", directory / "conf"], stderr=subprocess.DEVNULL) as child:
         try:
-            until(lambda: _answers(port))
+            until(lambda: _answers(port, secure))
             yield Running(child.pid, port)
         finally:
             for pid in (child.pid, *processes.children(child.pid)):
@@ -108,10 +118,10 @@ def _free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, secure: Authority | None) -> bool:
     try:
         with socket.create_connection((HOST, port)) as peer:
-            return peer.recv(512).startswith(b"+OK")
+            return secure is not None or peer.recv(512).startswith(b"+OK")
     except ConnectionError:
         time.sleep(0.1)
         return False
@@ -121,7 +131,7 @@ _CONFIGURATION = """protocols = pop3
 listen = 127.0.0.1
 base_dir = {directory}/run
 log_path = {directory}/log
-ssl = no
+{tls}
 disable_plaintext_auth = no
 mail_location = maildir:~/Maildir
 mail_max_userip_connections = 1000
@@ -138,7 +148,8 @@ service pop3-login {{
     port = {port}
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {secure_port}
+    ssl = yes
   }}
   {many}
 }}
@@ -147,3 +158,5 @@ service pop3 {{
 }}
 """
 _MANY = "service_count = 0"
+_CLEAR: dict[str, object] = {"secure_port": 0, "tls": "ssl = no"}
+_TLS = "ssl = yes\nssl_cert = <{made.certificate}\nssl_key = <{made.key}"
