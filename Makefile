@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PORT ?= 1110
 METRICS_PORT ?= 9110
+RULES ?= /etc/prometheus/rules
+RUNBOOKS ?=
 WORKERS ?= $(shell nproc)
 
 VENV := .venv
@@ -16,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall packages-build packages-deb packages-run packages-test packages-browser packages-bench
+.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall rules packages-build packages-deb packages-run packages-test packages-browser packages-bench
 # In the order as written: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -58,6 +60,9 @@ install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTD
 
 uninstall: ## take it away from there again
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' --uninstall
+
+rules: ## put the alerts where Prometheus reads them (RULES=/etc/prometheus/rules RUNBOOKS=https://...)
+	@$(PYTHON) deploy/rules.py --rules '$(RULES)' --runbooks '$(RUNBOOKS)'
 
 deb: packages-deb ## build a Debian package into dist/
 	$(PYTHON) deploy/debian/build.py --output dist

@@ -81,8 +81,7 @@ def test_the_alert_fires_for_both_ports(exporter: Daemon, tmp_path: Path) -> Non
 
 def jobs(exporter: Daemon, addresses: list[str]) -> list[dict[str, Any]]:
     """Return the jobs for certificates, at another pace and with these servers, one each."""
-    shipped = yaml.safe_load((DEPLOY / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
-    ours = [job for job in shipped if job["job_name"].startswith("pop3-certificate")]
+    ours = _shipped()
     for job, address in zip(ours, addresses, strict=True):
         del job["file_sd_configs"]
         *_, last = job["relabel_configs"]
@@ -93,3 +92,35 @@ def jobs(exporter: Daemon, addresses: list[str]) -> list[dict[str, Any]]:
             "relabel_configs": [*job["relabel_configs"][:-1], {**last, "replacement": exporter.address}],
         }
     return ours
+
+
+FLEETS = {"prometheus/fleet.yml": [{"action": "hashmod"}, {"action": "keep"}], "fleet/scrape.yml": []}
+"""Where a fleet's scrapers are told what to scrape, and by which steps each gets its share."""
+
+
+@pytest.mark.parametrize("config", FLEETS)
+def test_a_fleet_looks_at_certificates_as_one_server_does(config: str) -> None:
+    """By the same jobs; only the shares are said there, if the scraper does not know them by itself."""
+    text = (DEPLOY.parent / config).read_text(encoding="utf-8")
+    asked = yaml.safe_load(text.replace("%{INTERVAL}", "15s"))["scrape_configs"]
+    ours = [job for job in asked if job["job_name"].startswith("pop3-certificate")]
+    shares = FLEETS[config]
+    for job in ours:
+        steps = job["relabel_configs"]
+        assert shares == [{"action": step["action"]} for step in steps[: len(shares)]]
+        job["relabel_configs"] = steps[len(shares) :]
+    assert _said(_shipped()) == _said(ours)
+
+
+def _shipped() -> list[dict[str, Any]]:
+    text = (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")
+    return [
+        job
+        for job in yaml.safe_load(text)["scrape_configs"]
+        if job["job_name"].startswith("pop3-certificate")
+    ]
+
+
+def _said(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the jobs without the files that name the servers."""
+    return [{key: job[key] for key in job if key != "file_sd_configs"} for job in jobs]
