@@ -50,7 +50,10 @@ class Terminal:
         while not re.search(pattern, self.shown):
             if not select.select([self.screen], [], [], TIMEOUT)[0]:
                 pytest.fail(f"no {pattern!r} in:\n{self.shown}")
-            self.shown += os.read(self.screen, 4096).decode().replace("\r\n", "\n")
+            try:
+                self.shown += os.read(self.screen, 4096).decode().replace("\r\n", "\n")
+            except OSError:  # all have ended who had it open
+                pytest.fail(f"no {pattern!r}, and the end, in:\n{self.shown}")
         return self.shown
 
     def type(self, keys: bytes) -> None:
