@@ -26,7 +26,7 @@ def _run(directory: Path, then: str, *, ignore: tuple[signal.Signals, ...] = ())
     (directory / "pytest.ini").write_text("[pytest]\n")
     test = directory / "test_it.py"
     test.write_text(_TEST.format(started=directory / "started", then=then))
-    plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-n", "1"]
+    plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-n", "1", f"--basetemp={directory}/temp"]
 
     def ignoring() -> None:
         for number in ignore:

@@ -58,8 +58,16 @@ def _otlp(environ: Mapping[str, str], settings: Settings, may: May) -> Iterator[
     return network.check_otlp(settings, environ, may)
 
 
+def user_name() -> str:
+    """Return who this process runs as; in a container that may be nobody who has a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
+
+
 def _summary(settings: Settings) -> str:
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    user = user_name()
     state = "a sidecar is running with this store" if places.is_running(settings) else "no sidecar is running"
     lines = [f"{PROGRAM}: nothing is wrong, as far as {user} can see; {state}."]
     if not os.geteuid():

@@ -163,7 +163,8 @@ def test_another_socket_takes_over(intake: Intake, path: Path) -> None:
 @given(st.lists(st.one_of(st.binary(max_size=200), st.just(b"\0\0"), st.just(build(fields()))), max_size=6))
 def test_whatever_is_sent_the_next_one_is_served(tmp_path: Path, sent: list[bytes]) -> None:
     """Bytes of any kind, then the end: nothing raises, and nothing is left behind."""
-    path = tmp_path / f"{time.monotonic_ns()}.sock"
+    path = tmp_path / "socket"
+    path.unlink(missing_ok=True)  # of the example before
     with serving(listening(path), Clock()) as intake:
         with connect(path) as hostile:
             hostile.sendall(b"".join(sent))

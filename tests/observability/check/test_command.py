@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from observability.check.command import problems
+from observability.check.command import problems, user_name
 from observability.check.problem import may
 from observability.settings import parse
+from tests.support import child
 from tests.support.descriptors import CHECKOUT
+from tests.support.programs import need_root
 from tests.support.setups import given, good, written
 from tests.support.sidecar import RunningSidecar, command
 from tests.support.waiting import TIMEOUT
+
+_NOBODY_S = 64_027
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -151,3 +155,14 @@ def test_a_limit_of_open_files_is_looked_at(tmp_path: Path) -> None:
     )
     assert 1 == found.returncode
     assert "--sessions-limit 400: the limit of open files is 256; raise it to " in found.stdout
+
+
+def test_a_user_without_a_name_is_told_by_its_number() -> None:
+    """As in a container that is started with a number."""
+    need_root()
+
+    def name() -> str:
+        os.setuid(_NOBODY_S)
+        return user_name()
+
+    assert f"user {_NOBODY_S}" == child.run(name)
