@@ -6,6 +6,7 @@ Alertmanager. It knows nothing of what the hosts do.
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -151,6 +152,13 @@ class Engine:
         rules = [rule for group in groups for rule in group["rules"]]
         assert rules
         return [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule["lastError"]]
+
+    def failed_evaluations(self, number: int) -> int:
+        """Return how often rules over a store could not be evaluated since they were started."""
+        with urllib.request.urlopen(f"{self.rules[number].url}/metrics", timeout=TIMEOUT) as answer:  # noqa: S310
+            found = re.search(rb"^vmalert_execution_errors_total (\d+)$", answer.read(), re.MULTILINE)
+        assert found
+        return int(found[1])
 
     def _scraper(self, number: int) -> Program:
         told = {
