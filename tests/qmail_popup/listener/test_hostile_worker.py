@@ -2,17 +2,14 @@
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from qmail_popup.listener.addresses import Address, read
 from qmail_popup.listener.frames import BEGIN, END, Frame, head
-from qmail_popup.listener.lookups import MAX_MESSAGE, read_answer
-from tests.support import rules
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
 
@@ -54,67 +51,6 @@ def test_an_address_that_it_tells(tmp_path: Path, network: str, address: str) ->
     with StandIn(tmp_path, ["/usr/bin/env"], "--proxy-protocol", network) as stand_in:
         said = served(stand_in, login(client=read(("192.0.2.9", 7))))
         assert f"TCPREMOTEIP={address}" in said.splitlines()
-
-
-_OTHER = "192.0.2.9"
-
-
-@pytest.fixture
-def ruled(tmp_path: Path) -> Iterator[StandIn]:
-    """Return a stand-in for a worker where there are rules: of its clients one may log in."""
-    text = f'{_OTHER}:allow,MARK="other"\n127.0.0.1:allow,MARK="own",POP3AUTH="apop"\n127.0.0.2:deny\n'
-    rules.compiled(tmp_path / "rules.cdb", text)
-    options = ("--rules", str(tmp_path / "rules.cdb"))
-    with StandIn(tmp_path, ["/bin/sh", "-c", "echo $MARK"], *options) as running:
-        yield running
-
-
-def test_an_address_whose_rule_it_wants(ruled: StandIn) -> None:
-    """The rule is that of the descriptor's address."""
-    assert "own\n" == served(ruled, login(client=read((_OTHER, 7))))
-
-
-def test_who_is_denied(ruled: StandIn) -> None:
-    """Whoever the rules deny does not log in, whatever a worker lets in."""
-    assert "" == served(ruled, login(), "127.0.0.2")
-    until(lambda: any(line.partition(": ")[2].startswith("deny ") for line in ruled.lines()))
-    assert [] == ruled.records()
-    assert "own\n" == served(ruled, login(FIRST + SLOT + 256))
-
-
-@pytest.mark.parametrize("message", [b"x", bytes(23), bytes(25), bytes(64), bytes(100_000)])
-def test_a_question_that_is_none(ruled: StandIn, message: bytes) -> None:
-    """It has no answer, and the next has."""
-    asker = ruled.lines_to_rules[1].asker
-    again = asker.recv(MAX_MESSAGE)
-    asker.send(message)
-    asker.send(_QUESTION)
-    assert _answers(again) < _answers(asker.recv(MAX_MESSAGE))
-    assert "own\n" == served(ruled, login())
-
-
-_QUESTION = struct.pack("!Q16sQ", 5, read(("127.0.0.1", 0)).ip, 0)
-
-
-def _answers(message: bytes) -> int:
-    return read_answer(message).number
-
-
-def test_what_a_worker_learns_of_a_rule(ruled: StandIn) -> None:
-    """It learns what it needs before a login, and nothing that is the subprogram's alone."""
-    asker = ruled.lines_to_rules[1].asker
-    asker.recv(MAX_MESSAGE)
-    asker.send(_QUESTION)
-    assert {b"POP3AUTH": b"apop"} == read_answer(asker.recv(MAX_MESSAGE)).verdict.variables
-
-
-def test_questions_without_end(ruled: StandIn) -> None:
-    """Who takes no answer has none, and others are answered."""
-    asker = ruled.lines_to_rules[1].asker
-    with suppress(BlockingIOError):
-        while True:
-            asker.send(_QUESTION, socket.MSG_DONTWAIT)
-    assert "own\n" == served(ruled, login())
 
 
 def test_nothing_in_the_environment_is_the_workers(stand_in: StandIn) -> None:

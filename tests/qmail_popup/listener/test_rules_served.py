@@ -1,9 +1,7 @@
-"""Rules in a listener that runs: who is let in, with which variables, and whichever file there is by then."""
+"""Rules in a listener that runs: who is let in, and with which variables."""
 
-import os
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,22 +9,19 @@ import pytest
 
 from tests.qmail_popup.listener.test_balancers import _SERVED, talk, text, variables
 from tests.qmail_popup.listener.test_counted import environment, sessions
-from tests.support import rules
-from tests.support.descriptors import CHECKOUT
+from tests.support import programs, rules
 from tests.support.listener import Listener as SidecarSocket
-from tests.support.mounts import hanging, mounted
 from tests.support.resident import (
     CHECKOUT_COMMAND,
     HOST,
     LOGIN,
     Listener,
-    name_of,
     read_all,
     read_line,
-    refused,
 )
+from tests.support.server import serving
 from tests.support.sidecar import RunningSidecar
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT, until
 
 _ENV = ("/bin/sh", "-c", "env | sort")
 _OTHER = "127.0.0.2"
@@ -65,6 +60,50 @@ def test_who_is_let_in(tmp_path: Path) -> None:
             assert _SERVED == listener.talk(LOGIN, source)
         assert 3 == len(listener.wait_for_records(3))
         assert [] == complaints(listener, path)
+
+
+_AS_TCPSERVER = """\
+127.0.0.2:deny
+127.0.0.3:allow,A="x",B=/y=z/,A="last",EMPTY=""
+127.0.0.:allow,A="net",TERM="changed"
+127.0.1.5-9:deny
+127.0.2-3.:allow,A="range, with a comma"
+127.0.3.4:allow
+=localhost:deny
+joe@127.0.0.1:deny
+127.:deny
+:allow,A="default"
+"""
+_SOURCES = [
+    f"127.0.{net}" for net in ("0.1", "0.2", "0.3", "0.4", "1.4", "1.5", "1.9", "1.10", "2.1", "3.3", "3.4")
+]
+
+
+def test_as_tcpserver_has_it(tmp_path: Path) -> None:
+    """Who is denied, and which variables the others have, is what a real `tcpserver -H -R -x` makes of it."""
+    with ruled(tmp_path, _AS_TCPSERVER, subprogram=_ENV) as (listener, path):
+        (tcpserver,) = programs.need("tcpserver")
+        command = [tcpserver, "-1", "-H", "-R", "-l", "pop.example.org", "-x", str(path), HOST, "0", *_ENV]
+        with serving(command, {}) as server:
+            theirs = {source: _told(_ask(server.port, source)) for source in _SOURCES}
+        ours = {source: _told(listener.talk(LOGIN, source).removeprefix(_SERVED)) for source in _SOURCES}
+    assert theirs == ours
+    assert {"127.0.0.2", "127.0.1.4", "127.0.1.5", "127.0.1.9", "127.0.1.10"} == {
+        source for source, told in ours.items() if not told
+    }
+
+
+def _ask(port: int, source: str) -> bytes:
+    with socket.create_connection((HOST, port), TIMEOUT, (source, 0)) as peer:
+        return read_all(peer)
+
+
+def _told(said: bytes) -> list[str]:
+    """Return the variables that a rule may have set, and who the client is."""
+    lines = said.decode().splitlines()
+    return [
+        line for line in lines if line.startswith(("A=", "B=", "EMPTY=", "TERM=", "PROTO=", "TCPREMOTEIP="))
+    ]
 
 
 def test_deny_all_but(tmp_path: Path) -> None:
@@ -129,195 +168,6 @@ def test_times_for_some(tmp_path: Path, name: str) -> None:
             assert b"+OK\r\n" == read_all(hurried)
         patient.sendall(b"NOOP\r\n")
         assert b"+OK \r\n" == read_line(patient)
-
-
-def test_a_new_file(tmp_path: Path) -> None:
-    """It counts from the next connection on, however quickly one follows another."""
-    with ruled(tmp_path, "\n", "--workers", "3") as (listener, path):
-        for number in range(20):
-            rules.compiled(path, f"{HOST}:{('deny', 'allow')[number % 2]}\n")
-            assert (b"", _SERVED)[number % 2] == listener.talk(LOGIN)
-
-
-def test_a_file_that_is_copied_over(tmp_path: Path) -> None:
-    """It counts, too, though it is the same file, of the same size."""
-    with ruled(tmp_path, "\n") as (listener, path):
-        for number in range(20):
-            rules.compiled(tmp_path / "other", f"127.0.0.{number % 2 + 1}:deny\n")
-            shutil.copyfile(tmp_path / "other", path)
-            assert (b"", _SERVED)[number % 2] == listener.talk(LOGIN)
-
-
-def test_who_is_in_already(tmp_path: Path) -> None:
-    """Who has connected goes by the rules of then: those that came later neither deny nor change it."""
-    with (
-        ruled(tmp_path, ':allow,MARK="then"\n', subprogram=_ENV) as (listener, path),
-        listener.connect() as early,
-    ):
-        assert b"+OK\r\n" == read_line(early)
-        rules.compiled(path, ":deny\n")
-        assert b"" == listener.talk(LOGIN)
-        rules.compiled(path, ':allow,MARK="now"\n')
-        assert "now" == variables(listener.talk(LOGIN))["MARK"]
-        early.sendall(LOGIN)
-        assert "then" == variables(b"+OK\r\n" + read_all(early))["MARK"]
-
-
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-3])
-
-
-def _zeros(path: Path) -> None:
-    path.write_bytes(bytes(4096))
-
-
-def _directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def _fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-_BREAK = {
-    "gone": (Path.unlink, "No such file or directory"),
-    "cut short": (_truncate, "it does not end where its hash tables do"),
-    "zeros": (_zeros, "its hash tables are not where they belong"),
-    "a directory": (_directory, "it is not a regular file"),
-    "a FIFO": (_fifo, "it is not a regular file"),
-    "empty": (lambda path: path.write_bytes(b""), "it is shorter than a header"),
-}
-
-
-@pytest.mark.parametrize(("spoil", "why"), _BREAK.values(), ids=_BREAK)
-def test_a_broken_file(tmp_path: Path, spoil: Callable[[Path], object], why: str) -> None:
-    """Nobody is let in, with one line; once it is good again, all are."""
-    with ruled(tmp_path, f"{_OTHER}:deny\n") as (listener, path):
-        spoil(path)
-        for source in (HOST, _OTHER, HOST):
-            assert b"" == listener.talk(LOGIN, source)
-        assert [f"nobody is let in: {why}"] == complaints(listener, path)
-        if path.is_dir():
-            path.rmdir()
-        rules.compiled(path, "\n")
-        assert _SERVED == listener.talk(LOGIN)
-
-
-def test_rules_for_names(tmp_path: Path) -> None:
-    """They are one line at the start, and are not followed."""
-    text = f"=localhost:deny\n=:deny\njoe@{HOST}:deny\n"
-    with ruled(tmp_path, text) as (listener, path):
-        assert ["3 rules for names of hosts or users are never followed"] == complaints(listener, path)
-        assert _SERVED == listener.talk(LOGIN)
-
-
-def test_no_file_at_the_start(tmp_path: Path) -> None:
-    """The listener starts, says so, and lets nobody in before there is one."""
-    path = tmp_path / "cdb"
-    with Listener(tmp_path, "--rules", str(path)) as listener:
-        assert ["nobody is let in: No such file or directory"] == complaints(listener, path)
-        assert b"" == listener.talk(LOGIN)
-        rules.compiled(path, "\n")
-        assert _SERVED == listener.talk(LOGIN)
-
-
-def test_a_check(tmp_path: Path) -> None:
-    """A file that lets nobody in is found before the start."""
-    path = tmp_path / "cdb"
-    arguments = ("--check", "--rules", str(path), "pop.example.org", "/bin/true")
-    ended = refused(*arguments)
-    assert 111 == ended.returncode
-    assert f"{path}: nobody is let in: No such file or directory" in ended.stderr
-    rules.compiled(path, "\n")
-    assert 0 == refused(*arguments).returncode
-
-
-def _reader(listener: Listener) -> int:
-    (pid,) = [pid for pid in listener.children() if name_of(pid) == "popup-rules"]
-    return pid
-
-
-def test_a_reader_that_is_killed(tmp_path: Path) -> None:
-    """Who connects meanwhile waits for the next, and so does who logs in."""
-    with (
-        ruled(tmp_path, f'{HOST}:allow,MARK="x"\n:deny\n', subprogram=_ENV) as (listener, _path),
-        listener.connect() as early,
-    ):
-        assert b"+OK\r\n" == read_line(early)
-        os.kill(_reader(listener), signal.SIGKILL)
-        early.sendall(LOGIN)
-        assert "x" == variables(b"+OK\r\n" + read_all(early))["MARK"]
-        assert "x" == variables(listener.talk(LOGIN))["MARK"]
-        assert b"" == listener.talk(LOGIN, _OTHER)
-
-
-def test_once_the_supervisor_has_ended(tmp_path: Path) -> None:
-    """Who is in can still log in by its rule, and then the reader ends, too."""
-    with (
-        ruled(tmp_path, ':allow,MARK="x"\n', subprogram=_ENV) as (listener, _path),
-        listener.connect() as early,
-    ):
-        assert b"+OK\r\n" == read_line(early)
-        family = listener.children()
-        listener.process.terminate()
-        listener.process.wait()
-        early.sendall(LOGIN)
-        assert "x" == variables(b"+OK\r\n" + read_all(early))["MARK"]
-        until(lambda: not [pid for pid in family if name_of(pid)])
-
-
-def test_a_reload(tmp_path: Path) -> None:
-    """Who has connected before it logs in by the rule of then; who comes later by that of now."""
-    with (
-        ruled(tmp_path, ':allow,MARK="then"\n', subprogram=_ENV) as (listener, path),
-        listener.connect() as early,
-    ):
-        assert b"+OK\r\n" == read_line(early)
-        before = _reader(listener)
-        rules.compiled(path, ':allow,MARK="now"\n')
-        listener.process.send_signal(signal.SIGHUP)
-        until(lambda: "reloaded" in listener.errors())
-        assert "now" == variables(listener.talk(LOGIN))["MARK"]
-        early.sendall(LOGIN)
-        assert "then" == variables(b"+OK\r\n" + read_all(early))["MARK"]
-        until(lambda: "" == name_of(before))
-
-
-def test_a_reload_with_a_broken_file(tmp_path: Path) -> None:
-    """It is refused with the reason, and nobody is let in until the file is good again."""
-    with ruled(tmp_path, "\n") as (listener, path):
-        path.write_bytes(b"")
-        listener.process.send_signal(signal.SIGHUP)
-        why = f"{path}: nobody is let in: it is shorter than a header"
-        until(
-            lambda: (
-                f"not reloaded, everything stays as it was: qmail-popup-listener: {why}" in listener.errors()
-            )
-        )
-        assert b"" == listener.talk(LOGIN)
-        rules.compiled(path, "\n")
-        assert _SERVED == listener.talk(LOGIN)
-
-
-def test_a_file_system_that_hangs(tmp_path: Path) -> None:
-    """Whoever is in is served on and logs in; who comes waits, no longer than a login may take."""
-    env = {"QMAIL_POPUP_LOGIN_TIMEOUT": "3", "PYTHONPATH": str(CHECKOUT)}  # who enters is in / then
-    with (
-        mounted("true") as (enter, _),
-        ruled(tmp_path, "\n", env=env, prefix=enter) as (listener, path),
-        listener.connect() as early,
-    ):
-        assert b"+OK\r\n" == read_line(early)
-        with hanging(path.parent, enter), listener.connect() as late, listener.connect() as later:
-            early.sendall(b"NOOP\r\n")
-            assert b"+OK \r\n" == read_line(early)
-            early.sendall(LOGIN)
-            assert b"+OK \r\n" == read_all(early)
-            assert b"" == read_all(late)
-            assert b"" == read_all(later)
-        until(lambda: _SERVED == listener.talk(LOGIN))
 
 
 def test_the_client_of_a_balancer(tmp_path: Path) -> None:
