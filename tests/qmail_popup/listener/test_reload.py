@@ -5,6 +5,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,28 @@ def test_under_load(tmp_path: Path) -> None:
         assert sidecar.reaches(len(load.answers), "auth_attempts_total", **_ACCEPTED)
         numbers = [record.split()[2] for record in listener.records()]
         assert len(numbers) == len(set(numbers))
+
+
+def test_kills_of_workers(tmp_path: Path) -> None:
+    """Whichever generation's are killed, and when: each record counts once, and no number comes twice."""
+    with (
+        RunningSidecar(tmp_path) as sidecar,
+        Listener(tmp_path, "--workers", "2", env=environment(tmp_path)) as listener,
+        Load(listener.port, LOGIN, clients=4) as load,
+    ):
+        for number in range(6):
+            if number % 2:
+                listener.process.send_signal(signal.SIGHUP)
+            victim = listener.workers()[number % 2]
+            with suppress(ProcessLookupError):  # it may have ended with its last session
+                os.kill(victim, signal.SIGKILL)
+            load.wait_for_more(5)
+            listener.reload()
+        load.stop()
+        assert sidecar.reaches(0, "sessions_active")
+        until(lambda: sidecar.value("auth_attempts_total", **_ACCEPTED) == len(listener.records()))
+        numbers = [record.split()[2] for record in listener.records()]
+        assert len(numbers) == len(set(numbers)) >= 30
 
 
 def test_signals_in_a_burst(tmp_path: Path) -> None:
