@@ -188,11 +188,7 @@ def test_a_reload_with_a_broken_file(tmp_path: Path) -> None:
         path.write_bytes(b"")
         listener.process.send_signal(signal.SIGHUP)
         why = f"{path}: nobody is let in: it is shorter than a header"
-        until(
-            lambda: (
-                f"not reloaded, everything stays as it was: qmail-popup-listener: {why}" in listener.errors()
-            )
-        )
+        until(lambda: f"not reloaded, everything stays as it was: {why}\n" in listener.errors())
         assert b"" == listener.talk(LOGIN)
         rules.compiled(path, "\n")
         assert _SERVED == listener.talk(LOGIN)
