@@ -154,9 +154,9 @@ class Worker:
             self, peer, self._number, client, self._settings, origin=time.time_ns() - now, start=now
         )
         connection.tls = tls
+        connection.local = addresses.read(peer.getsockname())  # over TLS the subprogram is told what we tell
         if self._reports.is_tracked:
             connection.identity = os.urandom(24)
-            connection.local = addresses.read(peer.getsockname())
         self._slow.set(connection, self._settings.login_timeout)
         self._entrance.begin(connection)
 
