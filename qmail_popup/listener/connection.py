@@ -82,14 +82,15 @@ class Connection:
         client: Address,
         settings: Settings,
         *,
+        local: Address,
         origin: int,
         start: int,
     ) -> None:
         """Begin with nothing read."""
         self._server = server
-        self.peer, self.number, self.client, self.settings = peer, number, client, settings
+        self.peer, self.number, self.settings = peer, number, settings
+        self.client, self.local = client, local
         self.origin, self.start, self.greeted = origin, start, 0
-        self.local = client
         self.edition = 0
         self.identity = _NO_IDENTITY
         self.is_told = False

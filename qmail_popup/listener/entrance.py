@@ -68,7 +68,6 @@ class Entrance:
         if not self._balancers or not addresses.is_in(connection.client.ip, self._balancers):
             self._admit(connection)
             return
-        connection.local = addresses.read(connection.peer.getsockname())
         self._room.hold(connection)
         self._headers.set(connection)
         self._loop.watch(connection.peer.fileno(), _Header(self, connection))

@@ -151,10 +151,16 @@ class Worker:
         now = time.monotonic_ns()
         self._number += SLOTS
         connection = Connection(
-            self, peer, self._number, client, self._settings, origin=time.time_ns() - now, start=now
+            self,
+            peer,
+            self._number,
+            client,
+            self._settings,
+            local=addresses.read(peer.getsockname()),
+            origin=time.time_ns() - now,
+            start=now,
         )
         connection.tls = tls
-        connection.local = addresses.read(peer.getsockname())  # over TLS the subprogram is told what we tell
         if self._reports.is_tracked:
             connection.identity = os.urandom(24)
         self._slow.set(connection, self._settings.login_timeout)

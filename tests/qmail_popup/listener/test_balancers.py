@@ -187,13 +187,14 @@ def test_thirty_seconds_of_it() -> None:
         ended.append(word)
 
     bells = [os.eventfd(0)]
-    column = Census(1).column(0)
-    room = Room(loop, told, column, bells=bells, slot=0, timed_out=end, refused=end, rung=lambda: None)
+    room = Room(
+        loop, told, Census(1).column(0), bells=bells, slot=0, timed_out=end, refused=end, rung=lambda: None
+    )
     entrance = Entrance(loop, told, room, Buffer(), settings_of=settings_of, rules=None, greet=end, ended=end)
     with near, far:
-        now = time.monotonic()
+        now, address = time.monotonic(), read(far.getpeername())
         connection = Connection(
-            _Nobody(), far, 1, read(far.getpeername()), settings_of.default, origin=0, start=0
+            _Nobody(), far, 1, address, settings_of.default, local=address, origin=0, start=0
         )
         entrance.begin(connection)
         for timer in loop.timers:

@@ -13,13 +13,13 @@ from tests.qmail_popup.listener.conftest import Certified
 from tests.qmail_popup.listener.test_login import python
 from tests.support import secure
 from tests.support.programs import need
-from tests.support.resident import HOST, LOGIN, Listener, read_all, read_line
+from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line
 from tests.support.secure import Client, Connect, talk
 from tests.support.waiting import TIMEOUT, until
 
 _TALK = (
     "w(os.read(3, 9999).decode('latin-1').replace('\\0', '|')); w(os.read(0, 99).decode('latin-1')); "
-    "told = {k: v for k, v in os.environ.items() if k.startswith(('SSL', 'PROTO', 'UCSPI'))}; "
+    "told = {k: v for k, v in os.environ.items() if k.startswith(('SSL', 'PROTO', 'UCSPI', 'TCP'))}; "
     "w(' '.join(sorted(k + '=' + v for k, v in told.items())))"
 )
 _SECURE = "Accept::AUTH::User P:POP3S S:127.0.0.1:unknown ?~ 'bob'"
@@ -43,6 +43,7 @@ def test_a_login(talkative: Listener, certified: Certified, connect: Connect) ->
     count = len(talkative.records())
     client = connect(talkative, certified.issuer.trusted())
     version, cipher = client.tls.version(), client.tls.cipher()
+    (client_ip, client_port), (ip, port) = client.bare.getsockname(), client.bare.getpeername()
     _user, given, rest, variables = talk(client, LOGIN + b"STAT").splitlines()
     assert given.startswith(b"bob|x|<")
     assert b"STAT" == rest
@@ -50,7 +51,8 @@ def test_a_login(talkative: Listener, certified: Certified, connect: Connect) ->
     name, _, bits = cipher
     assert variables.decode() == (
         f"PROTO=TCP SSL_CIPHER={name} SSL_CIPHER_ALGKEYSIZE={bits} SSL_CIPHER_USEKEYSIZE={bits}"
-        f" SSL_PROTOCOL={version}"
+        f" SSL_PROTOCOL={version} TCPLOCALHOST={HOSTNAME} TCPLOCALIP={ip} TCPLOCALPORT={port}"
+        f" TCPREMOTEIP={client_ip} TCPREMOTEPORT={client_port}"
     )
     assert talkative.wait_for_records(count + 1)[count].endswith(_SECURE)
 
