@@ -49,8 +49,8 @@ mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code 
 dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json from the program beside them
 	$(VENV)/bin/python -m dashboards.build
 
-pictures: packages-test $(VENV)/with-dev ## draw the README's pictures, from real servers
-	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/fleet/test_alerts.py tests/observability/status/test_browser.py
+pictures: packages-test $(VENV)/with-dev ## draw the README's picture, from a real sidecar
+	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/observability/status/test_browser.py
 
 manuals: packages-build ## write the manual pages as Markdown too, for those who read them in a browser
 	$(PYTHON) deploy/manuals.py

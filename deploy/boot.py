@@ -53,7 +53,5 @@ def _execute(module: "ModuleType", code: "CodeType") -> None:
     name = module.__name__
     sys.modules[name] = module
     if "." not in name:
-        module.__path__ = [
-            f"{root}/{name}"
-        ]  # what makes it a package, so that importing from it looks for modules
+        module.__path__ = [f"{root}/{name}"]  # which makes it a package
     exec(code, module.__dict__)  # noqa: S102  it is what importlib does

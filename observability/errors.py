@@ -6,8 +6,8 @@ from collections.abc import Callable
 # What OpenSSL finds wrong only where it is strict, as Python's default is from 3.13 on (VERIFY_X509_STRICT).
 _STRICT = ("key usage extension", "Key Identifier", "Basic Constraints")
 _REMEDY = (
-    "Python 3.13 and newer require what RFC 5280 does of an authority and of what it signs: "
-    "make them again, the authority with openssl req -x509 -addext keyUsage=critical,keyCertSign"
+    "Python 3.13 and newer enforce RFC 5280: make the authority with "
+    "openssl req -x509 -addext keyUsage=critical,keyCertSign, and sign the server's certificate again"
 )
 
 Log = Callable[[str, str], None]  # level (info, warning or error) and message

@@ -1,9 +1,8 @@
 """The file of rules, as it is now: looked at before each connection, read again where it has changed.
 
-Reading may take as long as a file system likes, so only a process of its own does it (`reader`), and there a
-thread. Each content
-is an edition; the last few are kept, because who connected by one logs in by it. A file that is missing or
-broken is an edition, too, by which nobody is let in.
+Reading may take as long as a file system likes, so only a thread of a process of its own does it (`reader`).
+Each content is an edition; the last few are kept, because who connected by one logs in by it. A file that is
+missing or broken is an edition, too, by which nobody is let in.
 """
 
 import os

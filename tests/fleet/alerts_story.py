@@ -4,7 +4,6 @@ Each fault lasts until what must be told of it has been told: a slow machine tak
 """
 
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -62,25 +61,21 @@ def fleet(directory: Path, installed: Path) -> Iterator[Fleet]:
         yield Fleet(attacked, broken, pushing, watch)
 
 
-def play(fleet: Fleet, linger: float = 0.0) -> None:
-    """Have it all happen, to the end of every alert. linger: seconds that each part lasts beyond that.
+def play(fleet: Fleet) -> None:
+    """Have it all happen, to the end of every alert.
 
     An alert that is not told in time holds nothing up for ever: to complain of it is the test's business.
     """
     fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
-    time.sleep(linger)
     with ExitStack() as attack:
         for _ in range(_GUESSERS):
             attack.enter_context(users(fleet.attacked, _GUESSES))
         _await_firing(fleet, fleet.attacked, ATTACKED)
-        time.sleep(linger)
     fleet.broken.break_checker()
     _await_firing(fleet, fleet.broken, BROKEN)
-    time.sleep(linger)
     fleet.broken.mend_checker()
     with suppress(TimeoutError):
         until(lambda: _last_told(fleet) == {"resolved"})
-    time.sleep(linger)
 
 
 def _trusting(certificates: Authority) -> ssl.SSLContext:

@@ -1,11 +1,10 @@
 """Alerts that were seen to fire: real hosts, Prometheus with the rules, Alertmanager, a webhook.
 
 Three hosts have people who log in. One is attacked, then the checker breaks on another; ten minutes take ten
-seconds. KEEP_PICTURES=DIR draws the README's picture from that into DIR, with more time for each part.
+seconds.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from math import isnan
@@ -18,8 +17,6 @@ from tests.support.asking import Source, Stretch
 from tests.support.descriptors import CHECKOUT
 from tests.support.panels import INSTANT, LOKI, Query, queries
 
-_PICTURES = os.environ.get("KEEP_PICTURES")
-_LINGER_SECONDS = 25.0 if _PICTURES else 0.0
 _STORY_SECONDS = 600.0  # and more: it all happened in less
 _RATE_SECONDS = 4  # what Grafana makes of a scrape each second
 
@@ -36,18 +33,8 @@ _DASHBOARDS = sorted(path.name for path in (CHECKOUT / "dashboards").glob("*.jso
 def played(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Iterator[Fleet]:
     """Return the three hosts after all that happened to them; people still log in."""
     with fleet(tmp_path_factory.mktemp("fleet"), installed) as running:
-        began = time.time()
-        play(running, _LINGER_SECONDS)
-        if _PICTURES:
-            _draw(running.watch.prometheus.url, Path(_PICTURES), time.time() - began)
+        play(running)
         yield running
-
-
-def _draw(url: str, directory: Path, seconds: float) -> None:
-    from tests.support.picture import draw  # only here: it takes a while to import
-
-    directory.mkdir(parents=True, exist_ok=True)
-    draw(Source(url, _last(seconds)), directory / "attack.png")
 
 
 def _last(seconds: float) -> Stretch:

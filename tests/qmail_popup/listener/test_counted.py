@@ -36,6 +36,13 @@ def sidecar(tmp_path: Path) -> Iterator[RunningSidecar]:
         yield running
 
 
+def kill_workers(listener: Listener, client: threading.Thread) -> None:
+    """Kill one after the other, with a client at work in between."""
+    for pid in listener.workers():
+        os.kill(pid, signal.SIGKILL)
+        client.join(0.2)
+
+
 def attempts(sidecar: RunningSidecar) -> float:
     """Return the sum of all attempts that it has counted."""
     return sum(
@@ -269,9 +276,7 @@ def test_a_storm(tmp_path: Path) -> None:
         for client in clients:
             client.start()
         for _ in range(3):  # of each: who ends too often is started after a pause that grows
-            for pid in listener.workers():
-                os.kill(pid, signal.SIGKILL)
-                clients[0].join(0.2)
+            kill_workers(listener, clients[0])
             sidecar.kill()
             sidecar = stack.enter_context(RunningSidecar(tmp_path))
         for client in clients:

@@ -14,7 +14,7 @@ import pytest
 
 from qmail_popup.listener import handshakes
 from tests.qmail_popup.listener.conftest import Certified
-from tests.qmail_popup.listener.test_counted import attempts, environment, sessions
+from tests.qmail_popup.listener.test_counted import attempts, environment, kill_workers, sessions
 from tests.support import secure
 from tests.support.resident import HOST, LOGIN, Listener, read_all, read_line
 from tests.support.secure import Client, talk
@@ -141,9 +141,7 @@ def test_a_storm(tmp_path: Path, certified: Certified) -> None:
         for client in clients:
             client.start()
         for _ in range(3):
-            for pid in listener.workers():
-                os.kill(pid, signal.SIGKILL)
-                clients[0].join(0.2)
+            kill_workers(listener, clients[0])
             sidecar.kill()
             sidecar = stack.enter_context(RunningSidecar(tmp_path))
         for client in clients:
