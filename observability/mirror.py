@@ -3,7 +3,7 @@
 Imported only where the operator has set it up. It owns what is told of a session, one identity, one
 connection and a deadline. Nothing that it does may delay, change or fail a login. So its public methods
 swallow every fault there is, and say so. Nothing is waited for until the client and all others are let go,
-and from there on an alarm ends a popup whose file system hangs: open(2) may then wait for ever, and write(2).
+and from there on an alarm ends a popup whose file system hangs: open(2) may then wait forever, and write(2).
 
 Descriptors that it keeps beside the session's mean nothing to anybody: none from 0 to 5, and none that the
 server has named. Once those are closed, any number will do.
@@ -192,7 +192,7 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 
 
 def _set_alarm(seconds: float) -> None:
-    """Have the kernel end this process then: a file system may hang for ever.
+    """Have the kernel end this process then: a file system may hang forever.
 
     The time in which it was ready to run and did not comes on top, or a busy host would lose the event.
     """

@@ -1,7 +1,7 @@
 """What each option of the command line means, read strictly.
 
 Owns one reader for each kind of value, URLs among them: text in, a value out, or ValueError, which says what
-is wrong and never repeats a password. Pure, but for --state, whose links are followed. settings.py has the
+is wrong and never repeats a password. Pure, except for --state, whose links are followed. settings.py has the
 names of the options.
 """
 

@@ -128,7 +128,7 @@ def _listen(options: Options) -> Sequence[Listening]:
 
 
 def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
-    """Say that clients are served, and where; or that they are served anew."""
+    """Say that clients are served, and where; or that they are served again."""
     if former:
         complain("reloaded")
         return

@@ -72,7 +72,7 @@ class Output(Generic[_Token]):
             self._give_up()
 
     def _give_up(self) -> None:
-        """Wait no longer with the oldest line; it is done all the same."""
+        """Wait no longer with the oldest line; it is done anyway."""
         if not self._given_up:
             self._complain(f"descriptor {self._fd} takes nothing: the oldest lines are given up")
         self._given_up += 1

@@ -46,7 +46,7 @@ def _read_all(client: poplib.POP3, bob: Account) -> None:
 
 @_on(OFFERED, REQUIRED)
 def test_poplib_starts_tls(tls_server: Server, bob: Account, certificates: Authority) -> None:
-    """STLS, the capabilities anew, a login and the mail."""
+    """STLS, the capabilities again, a login and the mail."""
     with closing(poplib.POP3(HOST, tls_server.port, timeout=TIMEOUT)) as client:
         assert "STLS" in client.capa()
         client.stls(certificates.trusted())

@@ -55,7 +55,7 @@ class Storm(NamedTuple):
 
 
 def weather(storm: Storm, keeper: Keeper) -> Outcome:
-    """Let it loose on the keeper's sidecar; at the end that is started anew, and the spool drained."""
+    """Let it loose on the keeper's sidecar; at the end that is started again, and the spool drained."""
     keeper.start()
     with ExitStack() as stack:
         servers = [stack.enter_context(_server(storm, keeper, env)) for env in clients.SERVERS.values()]

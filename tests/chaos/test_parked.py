@@ -69,7 +69,7 @@ def _is_acknowledged(peer: socket.socket) -> bool:
 
 @pytest.mark.parametrize("happens", [_end, _hide], ids=["told to end", "socket removed"])
 def test_what_is_acknowledged_is_counted(tmp_path: Path, happens: Callable[[Keeper], None]) -> None:
-    """A sidecar that is told to end, or has to listen anew, acknowledges nothing that it then forgets."""
+    """A sidecar that is told to end, or has to listen again, acknowledges nothing that it then forgets."""
     with Keeper(tmp_path) as keeper, ExitStack() as stack:
         keeper.start().hold()
         popups = [stack.enter_context(connect(keeper.socket, build(fields()))) for _ in range(_PARKED)]

@@ -38,7 +38,7 @@ def _make_newer(state: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [_corrupt, _make_newer])
 def test_a_store_that_cannot_be_used_is_left_alone(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
-    """One line and status 1; popups use the spool, and once it is moved aside all of that counts, anew."""
+    """One line and status 1; popups use the spool, and once it is moved aside all of that counts again."""
     with Stand(tmp_path) as stand:
         keeper = stand.keeper.start()
         with stand.session() as popup:

@@ -146,7 +146,7 @@ def test_panel_units_rule(dashboard: Json) -> None:
 
 
 def test_panel_no_targets_rule(dashboard: Json) -> None:
-    """Every panel asks something, but for the list of alerts, which Grafana itself fills."""
+    """Every panel asks something, except for the list of alerts, which Grafana itself fills."""
     assert {"alertlist"} == {panel["type"] for panel in every_panel(dashboard) if not panel.get("targets")}
 
 

@@ -52,7 +52,7 @@ def test_the_program_writes_all_files(tmp_path: Path) -> None:
 
 
 def test_addresses_stay() -> None:
-    """Bookmarks and links in alerts lead to these for ever."""
+    """Bookmarks and links in alerts lead to these forever."""
     assert ["qmail-popup-fleet", "qmail-popup-auth-failures", "qmail-popup-telemetry"] == [
         load(name)["uid"] for name in DASHBOARDS
     ]

@@ -244,7 +244,7 @@ def test_an_upgrade(empty: ThrowAwayRoot, unpacked: Path, package: Path, tmp_pat
 
 
 def left(root: ThrowAwayRoot) -> set[str]:
-    """Return what is there that was not there before, but for what others write down for themselves."""
+    """Return what is there that was not there before, except for what others write down for themselves."""
     return {path for path in root.new() if not path.startswith(NOTES)}
 
 

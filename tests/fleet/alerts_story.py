@@ -64,7 +64,7 @@ def fleet(directory: Path, installed: Path) -> Iterator[Fleet]:
 def play(fleet: Fleet) -> None:
     """Have it all happen, to the end of every alert.
 
-    An alert that is not told in time holds nothing up for ever: to complain of it is the test's business.
+    An alert that is not told in time holds nothing up forever: to complain of it is the test's business.
     """
     fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
     with ExitStack() as attack:

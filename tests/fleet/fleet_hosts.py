@@ -101,7 +101,7 @@ class Host:
         self._page = b""
 
     def page(self) -> bytes:
-        """Return what a scrape gets; made anew only where something happened since."""
+        """Return what a scrape gets; made again only where something happened since."""
         if not self._page:
             shown = Committed(MappingProxyType(dict(self._values)), {}, time.time())
             self._page = metrics.exposition(metrics.Sources(lambda: shown, lambda: 3, lambda: 0, 200, "0"))

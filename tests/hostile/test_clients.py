@@ -58,7 +58,7 @@ def test_a_client_that_never_reads_its_pipe_is_dropped(popup: list[str]) -> None
 
 
 def test_a_client_that_never_reads_still_gets_its_record(popup: list[str]) -> None:
-    """The refusal finds no room; who was refused is known all the same, within the timeout."""
+    """The refusal finds no room; who was refused is known anyway, within the timeout."""
     line, reader, writer = pipe_line()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     fill = shell("dd if=/dev/zero bs=4096 count=1 2>/dev/null; exit 1")
@@ -185,7 +185,7 @@ def test_a_client_that_is_gone_while_it_is_refused_leaves_a_record(popup: list[s
 
 
 def test_a_slow_client_is_not_an_idle_one(popup: list[str]) -> None:
-    """Each byte starts the timeout anew: a login that takes longer than it is served."""
+    """Each byte starts the timeout again: a login that takes longer than it is served."""
     with Popup(popup, REFUSES, env={"PATH": "/bin", "QMAIL_POPUP_TIMEOUT": "3"}) as running:
         for byte in b"NOOP\r\n":
             running.line.send(bytes([byte]))

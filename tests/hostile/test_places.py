@@ -93,7 +93,7 @@ def test_it_is_started_through_a_link(installed: Path, tmp_path: Path) -> None:
 
 
 def test_a_session_writes_nothing_below_its_prefix(installed: Path, tmp_path: Path) -> None:
-    """So that a prefix that cannot be written to costs nothing: no byte code is made anew at each start."""
+    """So that a prefix that cannot be written to costs nothing: no byte code is made again at each start."""
     copy = tmp_path / "prefix"
     shutil.copytree(installed, copy, symlinks=True)
     before = _state(copy)

@@ -59,7 +59,7 @@ def test_sigint_at_any_moment_of_a_session_ends_it_without_a_word(popup: list[st
 
 
 def test_sigterm_right_behind_the_start_command_is_always_a_failed_handshake(popup: list[str]) -> None:
-    """However the moment falls, before a poll or in it: status 1, not a death, and no wait for ever."""
+    """However the moment falls, before a poll or in it: status 1, not a death, and no wait forever."""
     steps = over_tls(["signal", "SIGTERM"], start="tls-silent")
     vector = Vector(name="term", env={"UCSPITLS": ""}, tls=True, steps=steps, out=OK + STARTING, exit=1)
     for _ in range(_MOMENTS):

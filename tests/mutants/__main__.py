@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPLAINED = Path(__file__).with_name("explained")
 WORKERS = 2
 SECONDS_MOST = 300  # for one mutant; all its tests take a fifth of that
-LOOP_SECONDS = 60  # for the tests of its own module, which take ten at most: it may loop for ever
+LOOP_SECONDS = 60  # for the tests of its own module, which take ten at most: it may loop forever
 SCRIPTS = Path(sys.executable).parent
 
 TESTS = {

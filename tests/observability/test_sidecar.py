@@ -77,7 +77,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 
 def test_a_stopped_sidecar_takes_an_event_once(sidecar: RunningSidecar) -> None:
-    """The popup gave up waiting and used the spool; what it had sent is read later all the same."""
+    """The popup gave up waiting and used the spool; what it had sent is read later anyway."""
     told = fields()
     sidecar.signal(signal.SIGSTOP)
     with connect(sidecar.socket, hello_of(told), build(told)):

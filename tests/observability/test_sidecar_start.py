@@ -90,7 +90,7 @@ def test_what_it_makes_is_for_root_and_its_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 2000])
 def test_a_state_that_is_corrupt_is_left_untouched(tmp_path: Path, held: bytes) -> None:
-    """One line, status 1; --reset-state moves it aside and says where, and the next start begins anew."""
+    """One line, status 1; --reset-state moves it aside and says where, and the next start begins again."""
     state = tmp_path / "state.sqlite"
     state.write_bytes(held)
     ended = refused(tmp_path)

@@ -96,7 +96,7 @@ def test_descriptor_2(client: Client, keep: str, shown: bool) -> None:  # noqa: 
 
 
 def test_without_a_log(client: Client) -> None:
-    """Where descriptor 5 is none, there is a record all the same, and it is written nowhere."""
+    """Where descriptor 5 is none, there is a record anyway, and it is written nowhere."""
     _, known = client.say(LOGIN, session(log=None))
     assert record("Accept::AUTH::User") == known.record
     assert [] == client.records()

@@ -35,7 +35,7 @@ def client() -> Iterator[Client]:
 def test_a_login_once_begun_gets_its_record(
     client: Client, number: signal.Signals, env: dict[str, str]
 ) -> None:
-    """Whatever comes while the subprogram runs waits until the exit: reply and record come all the same."""
+    """Whatever comes while the subprogram runs waits until the exit: reply and record come anyway."""
     script = f"kill -{number.value} $PPID; exit 1"
     said, known = client.say(LOGIN, session(*shell(script), env=env))
     line = record("Reject::AUTH::User", protocol="POP3S" if env else "POP3")

@@ -1,4 +1,4 @@
-"""A day and a night on a made-up mail host, as its store has them: the same at every run, but for the clock.
+"""A day and a night on a made-up mail host, as its store has them: the same at every run, except the clock.
 
 There is a gap in which no sidecar ran, and an hour in which somebody guessed passwords.
 """

@@ -50,7 +50,7 @@ class Minute:
     spool: float = 0  # bytes
     active: float = 0
     is_seen: bool = True  # by Prometheus, or by the gateway where the host pushes
-    is_reset: bool = False  # the totals begin anew
+    is_reset: bool = False  # the totals begin again
 
 
 Fault = Callable[[Host, int, Minute], None]
@@ -114,7 +114,7 @@ def _happens(mean: float, chance: Random) -> float:
 
 
 def _seen(host: Host, lived: Iterable[tuple[int, Minute]]) -> dict[str, Values]:
-    """Return the host's series. What nobody sees is counted all the same, and shown later."""
+    """Return the host's series. What nobody sees is counted anyway, and shown later."""
     totals = Counter(dict.fromkeys(_counted(_NOTHING), 1000.0))
     made: dict[str, Values] = {}
     shown: dict[str, float] = {}

@@ -2,7 +2,7 @@
 
 Nothing of it is seen outside: it has its own processes, mounts, network, names, and control groups below one
 of ours. /usr/local is an installed copy; /etc takes changes and forgets them; /run, /var/lib and /var/spool
-are empty, but for the directory that tlswrapper locks itself into. Account and directories are made by
+are empty, except for the directory that tlswrapper locks itself into. Account and directories are made by
 systemd-sysusers and systemd-tmpfiles, from our files for them.
 """
 

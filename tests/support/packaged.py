@@ -23,7 +23,7 @@ SIDECAR = ("qmail-popup-sidecar.socket", "qmail-popup-sidecar.service")
 
 
 class Sidecar:
-    """The sidecar, run there as its units would, but for the port: it starts with the first connection."""
+    """The sidecar, run there as its units would, except for the port: it starts with the first connection."""
 
     def __init__(self, root: ThrowAwayRoot, log: Path) -> None:
         """Listen for it. log: a file for what it says."""

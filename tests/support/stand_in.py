@@ -156,7 +156,7 @@ class StandIn:
 
 
 def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401  any field's
-    """Return a login that is good, but for `changes`."""
+    """Return a login that is good, except for `changes`."""
     now = time.monotonic_ns()
     good = Frame(
         kind=LOGIN,

@@ -5,17 +5,17 @@
 It prints its port, then starts PROGRAM for each connection. Where UCSPITLS is set, PROGRAM has the bare
 socket on descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: as soon as it
 writes `Y` to the first, TLS is spoken on the socket and clear text on the other two. Where UCSPITLS is not
-set, TLS is spoken from the first byte; the three are named all the same, and the last two are closed.
+set, TLS is spoken from the first byte; the three are named anyway, and the last two are closed.
 LOCALPORT, if set, is named as the local port in place of the real one (995 needs root).
 
 It treats PROGRAM as sslserver 0.92 does, as read in its source and seen in traces of it. It never waits for
-it, but for a look whether it has ended; it sends it SIGTERM, and ends, as soon as
+it, except for a look whether it has ended; it sends it SIGTERM, and ends, as soon as
 - the last copy of SSLCTLFD is closed and TLS was not asked for,
 - the handshake has failed,
 - the client has gone by a reset or another error: what was read is in PROGRAM's pipe, which is closed,
 - PROGRAM's output pipe is closed, and the client has closed its side or can be told no more.
 A client that closes in order only closes PROGRAM's input; what PROGRAM still says is taken, for nobody.
-Where sslserver would spin for ever, on a client that goes without a word, this one takes it for closed.
+Where sslserver would spin forever, on a client that goes without a word, this one takes it for closed.
 """
 
 import os

@@ -57,7 +57,7 @@ def test_a_session_that_ends_without_an_event_was_killed(intake: Intake, path: P
 
 
 def test_an_event_that_was_read_late_is_no_kill(intake: Intake, path: Path) -> None:
-    """A popup that did not wait for the acknowledgement has sent its event all the same."""
+    """A popup that did not wait for the acknowledgement has sent its event anyway."""
     told = fields()
     with connect(path, hello_of(told), build(told)):
         pass

@@ -37,7 +37,7 @@ def block(told: Mapping[bytes, bytes]) -> bytes:
 
 
 def changed(name: str, value: bytes | None) -> bytes:
-    """Return an event, good but for one value."""
+    """Return an event, good except for one value."""
     return block(fields({name: value}))
 
 

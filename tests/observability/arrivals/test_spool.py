@@ -49,7 +49,7 @@ def test_a_file_goes_only_after_its_commit(spool: Spool, directory: Path) -> Non
 
 
 def test_what_a_killed_sidecar_had_taken_is_drained_by_the_next(spool: Spool, directory: Path) -> None:
-    """It is told by its name, beside a spool that has begun anew."""
+    """It is told by its name, beside a spool that has begun again."""
     (directory / "taken.0123").write_bytes(spooled(build(fields())))
     (directory / "spool").write_bytes(spooled(build(fields())))
     assert [SPOOL, SPOOL] == reasons(drained(spool)[0])
@@ -74,7 +74,7 @@ def test_what_a_killed_sidecar_had_taken_is_drained_by_the_next(spool: Spool, di
 def test_what_is_torn_spoils_no_other(
     spool: Spool, directory: Path, damaged: bytes, expected: list[str]
 ) -> None:
-    """A run of NULs begins anew, wherever a writer had been killed."""
+    """A run of NULs begins again, wherever a writer had been killed."""
     (directory / "taken.1").write_bytes(damaged)
     assert expected == reasons(drained(spool)[0])
 

@@ -173,7 +173,7 @@ def test_a_refusal_in_the_clear_names_no_user() -> None:
 
 
 def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
-    """The next start finds the same one; what a start left that was cut short is made anew."""
+    """The next start finds the same one; what a start left that was cut short is made again."""
     path = tmp_path / "state.key"
     (tmp_path / "state.key.new").write_bytes(b"half")
     key = load_key(path)

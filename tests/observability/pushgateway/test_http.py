@@ -90,7 +90,7 @@ def test_what_is_no_answer_is_a_dead_connection(answer: bytes) -> None:
 
 
 def test_an_answer_of_interim_answers_alone_has_an_end() -> None:
-    """Whoever answers may go on for ever with them; what is read is bounded."""
+    """Whoever answers may go on forever with them; what is read is bounded."""
     interim = b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n"
     with Peer() as peer:
         peer.answer(interim * (2 * MAX_ANSWER // len(interim)))

@@ -62,7 +62,7 @@ def test_what_is_wrong_is_told_without_what_it_concerns(tmp_path: Path) -> None:
 
 
 def test_a_store_that_takes_nothing_is_told(tmp_path: Path) -> None:
-    """While it lasts; the page is served all the same, and says what was committed before."""
+    """While it lasts; the page is served anyway, and says what was committed before."""
     with RunningSidecar(tmp_path) as sidecar:
         deliver(sidecar.socket, build(fields()))
         with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:

@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_read() -> None:
 
 
 def test_a_name_that_nobody_foresaw_is_shown_to_nobody() -> None:
-    """It may hold a path; that something is wrong is told all the same."""
+    """It may hold a path; that something is wrong is told anyway."""
     found = errors(["push", "cannot read /var/log/secret", "events"])
     assert {"push", "other"} == found
     texts = " ".join(text for _, text in said(snapshot({}, errors=found)))

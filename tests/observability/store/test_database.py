@@ -127,7 +127,7 @@ def test_a_value_is_counted_under_its_word(
 
 @pytest.mark.parametrize("missing", ["TLS", "STATUS", "T_START", "T_ENDED"])
 def test_what_is_not_known_is_not_counted(store: Store, missing: str) -> None:
-    """An event without a value adds to the session's count all the same."""
+    """An event without a value adds to the session's count anyway."""
     store.commit([Arrival(SOCKET, event({"T_EXITED": None, missing: None}))])
     assert 1 == store.committed.values[SESSION]
 

@@ -166,7 +166,7 @@ def test_a_record_that_came_late_is_known_with_its_session(store: Store, time: T
 
 @pytest.mark.parametrize(("boot", "known"), [("one boot", False), ("another boot", True), ("", True)])
 def test_after_a_reboot_the_hour_begins_anew(path: Path, time: Time, boot: str, known: bool) -> None:  # noqa: FBT001
-    """The monotonic clock starts anew with the machine, so all counts as committed just now."""
+    """The monotonic clock starts again with the machine, so all counts as committed just now."""
     told = event()
     with opened(path, time.clocks(boot and "one boot")) as store:
         store.commit([Arrival(SOCKET, told)])

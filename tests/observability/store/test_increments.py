@@ -33,7 +33,7 @@ def read(**changes: bytes) -> Event:
 
 
 def added(*events: Event, source: str = SOCKET) -> dict[Series, float]:
-    """Return what a batch of them adds, but for the count of arrivals."""
+    """Return what a batch of them adds, except for the count of arrivals."""
     batch = Batch({}, NOW)
     batch.add([Arrival(source, event) for event in events])
     return {

@@ -245,7 +245,7 @@ def test_a_login_over_tls(stand_in: StandIn) -> None:
 
 
 def test_tls_without_names(stand_in: StandIn) -> None:
-    """What has no name in the tables is not told, and TLS it is all the same."""
+    """What has no name in the tables is not told, and TLS it is anyway."""
     assert "SSL" not in over_tls(stand_in, login(tls=1))
     until(lambda: 1 == len(stand_in.records()))
     assert " P:POP3S " in stand_in.records()[0]

@@ -23,7 +23,7 @@ class Empty:
 
 
 def test_a_handler_that_holds_nothing() -> None:
-    """It is called all the same: what is not read makes a loop turn without end."""
+    """It is called anyway: what is not read makes a loop turn without end."""
     loop = Loop()
     reader, writer = os.pipe()
     handler = Empty(reader)

@@ -113,7 +113,7 @@ def test_deny_all_but(tmp_path: Path) -> None:
 
 
 def test_the_environment(tmp_path: Path) -> None:
-    """A subprogram has the variables of its client's rule, but for those that are ours."""
+    """A subprogram has the variables of its client's rule, except for those that are ours."""
     told = (
         'MARK="a=b",PATH="/usr/bin:/bin:/x",TCPREMOTEIP="9.9.9.9",SSL_PROTOCOL="x",QMAIL_POPUP_STDERR="keep"'
     )
