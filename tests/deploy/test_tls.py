@@ -192,9 +192,17 @@ def renew(place: Path, name: str, certificates: Authority) -> None:
 
 def shown(port: int) -> str:
     """Return the certificate that a server shows; none while stunnel, which reloads, opens its port again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        return ssl.get_server_certificate((HOST, port))
-    except ConnectionError:
+        # ssl.get_server_certificate leaves its socket open where the handshake is cut off.
+        with (
+            socket.create_connection((HOST, port)) as bare,
+            context.wrap_socket(bare, do_handshake_on_connect=False) as secure,
+        ):
+            secure.do_handshake()
+            return ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"")
+    except (ConnectionError, ssl.SSLEOFError):
         return ""
 
 
