@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.cost import RUNS, measure
+from tests.bench.cost import METHOD, measure
 from tests.bench.rate import log_in, rates
 from tests.support.server import serving, tcpserver
 from tests.support.sidecar import RunningSidecar
@@ -20,16 +20,16 @@ PAIRS = 300
 def run(prefix: Path) -> list[str]:
     """Measure the product that is installed at `prefix`; return a line for each figure."""
     popup = prefix / "bin/qmail-popup"
-    return [_cost(popup), _wait(popup), _rates(popup)]
+    return [_cost(prefix), _wait(popup), _rates(popup)]
 
 
-def _cost(popup: Path) -> str:
+def _cost(prefix: Path) -> str:
     with _sidecar() as (_, environ):
-        cost = measure(popup, {"off": {}, "on": environ})
+        cost = measure(prefix, {"off": {}, "on": environ})
     return (
         f"CPU of a session, of the bare interpreter's {cost['bare']:.2f} ms: "
         f"{cost['on']:.3f} with the sidecar up (at most {COST_MOST:.2f}), {cost['off']:.3f} without a mirror "
-        f"(tenth percentile of {RUNS} runs in turn)"
+        f"({METHOD})"
     )
 
 
