@@ -91,9 +91,7 @@ class Connection:
         self.peer, self.number, self.settings = peer, number, settings
         self.client, self.local = client, local
         self.origin, self.start, self.greeted = origin, start, 0
-        self.edition = 0
-        self.identity = _NO_IDENTITY
-        self.is_told = False
+        self.edition, self.identity, self.is_told = 0, _NO_IDENTITY, False
         self.tls, self.suite = CLEAR, 0
         self.secure: Secure | None = None
         self.left: bytearray | None = None
@@ -128,7 +126,7 @@ class Connection:
     def serve_left(self, buffer: Buffer) -> str:
         """Serve what had come over TLS before it could be served; what comes of it, as of `read`."""
         if not self.left:
-            return ""
+            return self._over()
         size = len(self.left)
         buffer.view[:size] = self.left
         wipe(self.left)
@@ -145,7 +143,7 @@ class Connection:
             taken = size
         buffer.wipe(size)
         self.peer.recv_into(buffer.bytes, taken, _TAKE)
-        return outcome or (DISCONNECTED if self._length > MAX_SKIPPED else "")
+        return outcome or self._over()
 
     def _read_tls(self, buffer: Buffer, secure: "Secure") -> str:
         data = receive(self.peer)
@@ -153,7 +151,7 @@ class Connection:
             return DISCONNECTED
         size = secure.receive(data, buffer.view)
         gone = self.transmit(secure.pending())
-        return self._serve_taken(buffer, size) or gone or (DISCONNECTED if secure.has_failed else "")
+        return self._serve_taken(buffer, size) or gone
 
     def _serve_taken(self, buffer: Buffer, size: int) -> str:
         """Serve what is in the buffer and nowhere else."""
@@ -164,8 +162,12 @@ class Connection:
         else:
             self._keep(rest)
         buffer.wipe(size)
-        has_ended = self._length > MAX_SKIPPED or (self.secure and self.secure.has_ended and not self.unsent)
-        return outcome or (DISCONNECTED if has_ended else "")
+        return outcome or self._over()
+
+    def _over(self) -> str:
+        """Return DISCONNECTED where no more lines will come, or one that is far too long."""
+        has_ended = self.secure and (self.secure.has_ended or self.secure.has_failed)
+        return DISCONNECTED if self._length > MAX_SKIPPED or (has_ended and not self.unsent) else ""
 
     def refuse(self) -> None:
         """Wipe what a client logs in with, and say that it cannot be handed on."""

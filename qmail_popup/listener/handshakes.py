@@ -95,4 +95,5 @@ class Handshakes:
             connection.left = bytearray(self._buffer.view[:size])
             self._buffer.wipe(size)
         gone = connection.transmit(secure.pending())
-        return TLS_FAILED if gone or secure.has_failed or (secure.has_ended and not size) else ""
+        has_failed = not secure.is_on and (secure.has_failed or secure.has_ended)
+        return TLS_FAILED if gone or has_failed else ""

@@ -177,8 +177,9 @@ class Loop:
         handlers = self._handlers
         due = self._due()
         timeout = -1 if due is None else max(0.0, due - time.monotonic())
-        for fd, events in self._epoll.poll(timeout, _AT_ONCE):
-            if (handler := handlers.get(fd)) is not None:  # which may have a length, and be empty
+        ready = [(fd, handlers.get(fd), events) for fd, events in self._epoll.poll(timeout, _AT_ONCE)]
+        for fd, handler, events in ready:
+            if handler is not None and handlers.get(fd) is handler:  # one before it may have closed `fd`
                 handler.ready(events)
         if due is not None and due <= (now := time.monotonic()):
             for timer in self.timers:

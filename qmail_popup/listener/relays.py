@@ -87,6 +87,8 @@ class Relay:
         self._client_ended = self._secure.has_ended
         self._relays.loop.watch(self._near.fileno(), _Near(self), NOTHING)
         self._tell_program(said)
+        if self._secure.has_failed:
+            self.cut()
         self._settle()
 
     def ready(self, events: int) -> None:
@@ -127,8 +129,8 @@ class Relay:
             return
         size = self._secure.receive(data, view)
         self._client_ended = not data or self._secure.has_ended
-        self._tell_client(self._secure.pending())
         self._tell_program(view[:size])
+        self._tell_client(self._secure.pending())
         if self._secure.has_failed:
             self.cut()
 
@@ -152,8 +154,8 @@ class Relay:
         try:
             if self._to_client:
                 self._to_client = self._to_client[self._peer.send(self._to_client, socket.MSG_DONTWAIT) :]
-            if self._program_ended and not self._to_client:
-                self._peer.shutdown(socket.SHUT_WR)
+                if self._program_ended and not self._to_client:
+                    self._peer.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             pass
         except OSError:

@@ -9,6 +9,8 @@ import ssl
 
 from qmail_popup.listener.suites import suite_of, version_of
 
+_MAX_HANDSHAKE = 1 << 15  # bytes of a client's, of which it needs 2 kB: OpenSSL would keep 128 KiB of each
+
 
 class Server:
     """What a process opens TLS with."""
@@ -29,15 +31,15 @@ class Secure:
 
     is_on: whether the handshake is done
     has_ended: whether the client has said that it will send no more
-    has_failed: whether the handshake has failed, or what came was no record of this connection
+    has_failed: whether the handshake has failed or is too long, or what came was no record of this connection
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_pending", "_tls", "has_ended", "has_failed", "is_on")
+    __slots__ = ("_begun", "_incoming", "_outgoing", "_pending", "_tls", "has_ended", "has_failed", "is_on")
 
     def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
         """Begin with a handshake."""
         self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
-        self._pending = b""
+        self._pending, self._begun = b"", 0
         self.is_on = self.has_ended = self.has_failed = False
 
     def receive(self, data: bytes, plain: memoryview) -> int:
@@ -55,7 +57,7 @@ class Secure:
                 size += int(got)
             self.has_ended = True
         except ssl.SSLWantReadError:
-            pass
+            self.has_failed = self._is_too_long(len(data))
         except ssl.SSLZeroReturnError:  # the same, where we have said so, too
             self.has_ended = True
         except ssl.SSLError:
@@ -96,6 +98,11 @@ class Secure:
         """Version and cipher suite, by their places."""
         cipher = self._tls.cipher()
         return version_of(self._tls.version()), suite_of(cipher[0] if cipher else "")
+
+    def _is_too_long(self, size: int) -> bool:
+        """Whether another `size` bytes are too many of a handshake that is not done."""
+        self._begun += 0 if self.is_on else size
+        return self._begun > _MAX_HANDSHAKE
 
     def _settle(self) -> None:
         """Leave nothing of this connection to the next."""

@@ -109,12 +109,11 @@ class Worker:
             came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
         except BlockingIOError:
             return
+        self._room.heard(connection)
         if came:
             self._pass_on(connection, came)
-        else:
-            self._room.heard(connection)
-            if was_full != bool(connection.unsent):
-                self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
+        elif was_full != bool(connection.unsent):
+            self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
 
     def _pass_on(self, connection: Connection, came: str) -> None:
         """See to what came of a connection: a login, TLS, or its end."""
@@ -200,10 +199,9 @@ class Worker:
         """Listen to a client, from what it has said over TLS by now."""
         came = connection.serve_left(self._buffer)
         self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
+        self._room.heard(connection)
         if came:
             self._pass_on(connection, came)
-        else:
-            self._room.heard(connection)
 
     def _authorization(self, connection: Connection) -> protocol.Authorization:
         told = connection.settings

@@ -59,6 +59,10 @@ class Client:
             self.tls.unwrap()
         self._flush()
 
+    def unsent(self) -> bytes:
+        """Take what TLS has to send."""
+        return self._outgoing.read()
+
     def __enter__(self) -> Self:
         return self
 

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,54 @@ def test_handshakes_that_fail(sidecar: RunningSidecar, tmp_path: Path, certified
         assert [] == listener.records()
 
 
+def test_a_client_that_only_looks_at_the_certificate(
+    sidecar: RunningSidecar, tmp_path: Path, certified: Certified
+) -> None:
+    """It may take its leave in the segment that ends its handshake, which has not failed for that."""
+    with Listener(tmp_path, *certified.options, env=environment(tmp_path)) as listener:
+        for count, connect in enumerate((secure.bare, secure.asking), 1):
+            with connect(listener) as peer:
+                _look(peer, certified.issuer.trusted())
+                read_all(peer)
+                until(partial(_have_left, sidecar, count))
+        assert {"TLSv1.3": 2} == by(sidecar, "tls_sessions_total", "version")
+
+
+def _have_left(sidecar: RunningSidecar, count: int) -> bool:
+    return {"disconnected": count} == sessions(sidecar)
+
+
+def _look(peer: socket.socket, context: ssl.SSLContext) -> None:
+    """Do a handshake, and send the last of it together with a close_notify."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            peer.sendall(outgoing.read())
+            incoming.write(peer.recv(65536))
+    with suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+    peer.sendall(outgoing.read())
+
+
+def test_a_handshake_that_takes_too_much(
+    sidecar: RunningSidecar, tmp_path: Path, certified: Certified
+) -> None:
+    """Who begins with a hello of 128 KiB is not waited for: OpenSSL would keep all of it before a login."""
+    hello = b"\x01\x01\xff\x00" + bytes(40_000)
+    records = (hello[start : start + 16384] for start in range(0, len(hello), 16384))
+    said = b"".join(b"\x16\x03\x01" + len(record).to_bytes(2) + record for record in records)
+    with Listener(tmp_path, *certified.options, env=environment(tmp_path)) as listener:
+        for connect in (secure.bare, secure.asking):
+            with connect(listener) as peer:
+                peer.sendall(said)
+                assert b"" == read_all(peer)
+        until(lambda: {"tls_failed": 2} == sessions(sidecar))
+
+
 def test_a_handshake_that_takes_too_long(
     sidecar: RunningSidecar, tmp_path: Path, certified: Certified
 ) -> None:
@@ -100,6 +149,24 @@ def test_a_client_with_too_many(sidecar: RunningSidecar, tmp_path: Path, certifi
             assert b"" == read_all(first)
             until(lambda: {"refused": 1} == sessions(sidecar))
         second.close()
+
+
+def test_who_asks_for_tls_is_not_silent(
+    sidecar: RunningSidecar, tmp_path: Path, certified: Certified
+) -> None:
+    """STLS is a word like another: who said something before it has to go for a newcomer."""
+    options = (*certified.options, "--workers", "1", "--connections", "2")
+    with Listener(tmp_path, *options, env=environment(tmp_path)) as listener, listener.connect() as first:
+        read_line(first)
+        with listener.connect() as second:
+            read_line(second)
+            first.sendall(b"STLS\r\n")
+            assert secure.STARTING == read_line(first)
+            with listener.connect() as newcomer:
+                assert read_line(newcomer).startswith(b"+OK")
+                assert b"" == read_all(second)
+        assert b"+OK \r\n" == talk(Client(first, certified.issuer.trusted()), LOGIN)
+        until(lambda: {"refused": 1, "disconnected": 1, "accepted": 1} == sessions(sidecar))
 
 
 def test_a_worker_that_is_killed(sidecar: RunningSidecar, tmp_path: Path, certified: Certified) -> None:

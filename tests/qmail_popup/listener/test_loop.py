@@ -1,11 +1,12 @@
 """The event loop: who is called, and which of many times is over first."""
 
 import os
+import socket
 import time
 
 import pytest
 
-from qmail_popup.listener.loop import Deadlines, Loop, Timeouts
+from qmail_popup.listener.loop import NOTHING, Deadlines, Loop, Timeouts
 
 
 class Empty:
@@ -33,6 +34,50 @@ def test_a_handler_that_holds_nothing() -> None:
     assert b"x" == handler.read
     os.close(reader)
     os.close(writer)
+
+
+class Newcomer:
+    """A handler that notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.events: list[int] = []
+
+    def ready(self, events: int) -> None:
+        """Note it."""
+        self.events.append(events)
+
+
+class Replacer:
+    """The handler of two sockets: the first call closes both, and has two others watched."""
+
+    def __init__(self, loop: Loop, mine: list[socket.socket], newcomer: Newcomer) -> None:
+        self.loop, self.mine, self.newcomer = loop, mine, newcomer
+
+    def ready(self, _events: int) -> None:
+        """Leave, so that the descriptors are given to others at once."""
+        numbers = {sock.fileno() for sock in self.mine}
+        for sock in self.mine:
+            self.loop.closing(sock.fileno())
+            sock.close()
+        self.mine[:] = socket.socketpair()
+        assert numbers == {sock.fileno() for sock in self.mine}
+        for sock in self.mine:
+            self.loop.watch(sock.fileno(), self.newcomer, NOTHING)
+
+
+def test_a_descriptor_that_is_given_to_another() -> None:
+    """What the kernel told of the one before, in the same turn, is not told to the next: he would end."""
+    loop, newcomer = Loop(), Newcomer()
+    pairs = [socket.socketpair() for _ in range(2)]
+    replaced = [near for near, _ in pairs]
+    replacer = Replacer(loop, replaced, newcomer)
+    for near, far in pairs:
+        loop.watch(near.fileno(), replacer)
+        far.send(b"x")
+    loop.turn()
+    assert [] == newcomer.events
+    for sock in (*replaced, *(far for _, far in pairs)):
+        sock.close()
 
 
 def test_each_has_its_time() -> None:

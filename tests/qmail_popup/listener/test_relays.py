@@ -52,14 +52,18 @@ def test_the_clients_end_is_the_subprograms_end_of_input(tmp_path: Path, certifi
         assert b"300000\n" == talk(client, b"x" * 300_000)
 
 
-def test_the_subprograms_end_of_output_ends_one_direction(tmp_path: Path, certified: Certified) -> None:
-    """It is told by close_notify, and what the client says is carried on."""
-    notes = tmp_path / "notes"
-    silent = python(
+def silent(notes: Path) -> list[str]:
+    """Return a subprogram that ends its output, and notes how much the client says from then on."""
+    return python(
         "import socket; w('begun'); socket.socket(fileno=os.dup(1)).shutdown(1); "
         f"open('{notes}', 'w').write(str(sum(iter(lambda: len(os.read(0, 65536)), 0))))"
     )
-    with Listener(tmp_path, *certified.options, subprogram=silent) as listener:
+
+
+def test_the_subprograms_end_of_output_ends_one_direction(tmp_path: Path, certified: Certified) -> None:
+    """It is told by close_notify, and what the client says is carried on."""
+    notes = tmp_path / "notes"
+    with Listener(tmp_path, *certified.options, subprogram=silent(notes)) as listener:
         client = begun(listener, certified)
         client.sendall(b"x" * 1000)
         assert b"" == read_all(client)
@@ -68,6 +72,23 @@ def test_the_subprograms_end_of_output_ends_one_direction(tmp_path: Path, certif
             client.end()
             until(lambda: notes.exists() and notes.read_text() == "201000")
         listener.wait_for_records(1)
+
+
+def test_what_a_client_says_last(tmp_path: Path, certified: Certified) -> None:
+    """It is carried though the client has closed by then, and the subprogram says no more."""
+    notes = tmp_path / "notes"
+    options = (*certified.options, "--workers", "1")
+    with Listener(tmp_path, *options, subprogram=silent(notes)) as listener:
+        client = begun(listener, certified)
+        assert b"" == read_all(client)
+        (worker,) = listener.workers()
+        os.kill(worker, signal.SIGSTOP)
+        with client:
+            client.sendall(b"y" * 5000)
+            client.end()
+        os.kill(worker, signal.SIGCONT)
+        listener.wait_for_records(1)
+        assert "5000" == notes.read_text()
 
 
 def test_the_subprograms_end_ends_the_connection(tmp_path: Path, certified: Certified) -> None:
@@ -230,6 +251,17 @@ def test_garbage_behind_a_login(tmp_path: Path, certified: Certified) -> None:
         with client, pytest.raises((ssl.SSLError, ConnectionError)):
             read_all_of(client)
         assert 1 == len(listener.wait_for_records(1))
+
+
+def test_garbage_right_behind_a_login(tmp_path: Path, certified: Certified) -> None:
+    """That ends both where it comes with the login, too: nothing else would end the subprogram's input."""
+    with (
+        Listener(tmp_path, *certified.options, "--workers", "1", subprogram=_ECHO) as listener,
+        secure.pop3s(listener, certified.issuer.trusted()) as client,
+    ):
+        client.tls.write(LOGIN)
+        client.bare.sendall(client.unsent() + b"\x17\x03\x03\x00\x20" + bytes(32))
+        until(lambda: [] == processes.children(listener.spawner()) and len(listener.records()) == 1)
 
 
 def read_all_of(client: Client) -> None:
