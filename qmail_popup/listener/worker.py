@@ -105,11 +105,11 @@ class Worker:
     def serve(self, connection: Connection) -> None:
         """Take what a client has sent, or send it what it takes."""
         was_full = bool(connection.unsent)
+        self._room.heard(connection)  # before there is a reply to it, so that all workers agree on the order
         try:
             came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
         except BlockingIOError:
             return
-        self._room.heard(connection)
         if came:
             self._pass_on(connection, came)
         elif was_full != bool(connection.unsent):
