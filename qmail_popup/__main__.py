@@ -1,7 +1,7 @@
 """`qmail-popup hostname subprogram [argument...]`: arguments and environment in, exit status out.
 
-The one place that puts the parts together, the mirror included, and the one boundary at which a fault
-of our own ends: as status 1 and one line on descriptor 2, never as a traceback.
+The only place that assembles the parts, the mirror included. It is also the boundary where our own
+failures end: as status 1 and one line on descriptor 2, never as a traceback.
 """
 
 import posix
@@ -25,7 +25,7 @@ else:
 STDERR, LOG = 2, 5
 _FAILED = 1
 _MIN_ARGUMENTS = 2
-# A long-lived tcpserver's own would tie all sessions into one trace.
+# Inherited from a long-lived tcpserver, these would put all sessions into one trace.
 _TRACE_CONTEXT = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 _USAGE = b"-ERR usage: popup hostname subprogram\r\n"
 _FOR_PEOPLE = {
@@ -48,25 +48,25 @@ QMAIL_POPUP_STDERR=keep. See qmail-popup(8).
 
 
 def main() -> int:
-    """Run one session on the descriptors of this process; its exit status."""
+    """Run one session on this process's descriptors and return the exit status."""
     _restore_signals()
     try:
         return _start(_arguments())
-    except BaseException as fault:  # noqa: BLE001  the boundary: whatever it is, the server gets a status and no traceback
+    except BaseException as fault:  # noqa: BLE001  the boundary: any failure becomes an exit status, never a traceback
         _complain(fault)
         return _FAILED
 
 
 def _restore_signals() -> None:
-    """Undo what the interpreter did to SIGINT, and what a caller may have done to SIGCHLD."""
+    """Undo the interpreter's change to SIGINT, and any change to SIGCHLD by the caller."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Ignored, the kernel would throw the subprogram's status away.
+    # With SIGCHLD ignored, the kernel would discard the subprogram's exit status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _arguments() -> list[bytes]:
-    """Return argv behind the program's name, as the bytes that it was."""
+    """Return the arguments after the program's name, as the original bytes."""
     encoding = sys.getfilesystemencoding()
     return [argument.encode(encoding, "surrogateescape") for argument in sys.argv[1:]]
 
@@ -105,34 +105,34 @@ def _serve(settings: Settings) -> int:
 
 
 class _Observer:
-    """Has a session mirrored, from its greeting to its end; where that fails, the session goes on without."""
+    """Mirrors a session from greeting to end; if that fails, the session goes on without it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Wait for the greeting: until then nothing is imported, for somebody waits."""
+        """Import nothing until the greeting is out: the client is waiting for it."""
         self._settings = settings
         self._mirror: Mirror | None = None
         self._is_tried = False
 
     def greeted(self, session: Session) -> None:
-        """Tell the sidecar that the session has begun; swallows every fault, of the import too."""
+        """Send the sidecar a hello. Swallows every exception, import errors included."""
         self._is_tried = True
         try:
             from observability.mirror import Mirror
 
             self._mirror = Mirror(self._settings)
             self._mirror.hello(session)
-        except Exception:  # noqa: BLE001, S110  whatever it was, a login is worth more
+        except Exception:  # noqa: BLE001, S110  a login is worth more than its event
             pass
 
     def environment(self, inherited: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
-        """Return what the subprogram inherits: the trace that it belongs to is this session's, or none."""
+        """Return the subprogram's environment, with this session's trace context instead of the server's."""
         environ = {name: value for name, value in inherited.items() if name not in _TRACE_CONTEXT}
         if self._mirror:
             environ[_TRACE_CONTEXT[0]] = self._mirror.traceparent
         return environ
 
     def ended(self, session: Session) -> None:
-        """Deliver the event, also of a client that was gone before the greeting."""
+        """Deliver the event, even if the client disconnected before the greeting."""
         if not self._is_tried:
             self.greeted(session)
         if not self._mirror:
@@ -144,22 +144,22 @@ class _Observer:
 
 
 def _kept(settings: Settings) -> int | None:
-    """Return descriptor 2 by another number, for what the last pusher failed at; None where there is none."""
+    """Return a duplicate of descriptor 2 to report why the last pusher failed, or None."""
     try:
         from qmail_popup import stderr
-    except (ImportError, OSError):  # no descriptor is left
+    except (ImportError, OSError):  # no descriptor left
         return None
     return None if STDERR in settings.tls_descriptors else stderr.kept()
 
 
 def _clock() -> "Callable[[], int]":
-    """Return a clock of nanoseconds since 1970 that never runs backwards: the time of day is read once."""
+    """Return a clock in nanoseconds since 1970 that never goes back: it reads the time of day only once."""
     start = time.time_ns() - time.monotonic_ns()
     return lambda: start + time.monotonic_ns()
 
 
 def _complain(fault: BaseException) -> None:
-    """Say what kind of fault it was; what it says may hold anything, so that is not shown."""
+    """Name the exception's type only: its message may contain anything, even a password."""
     try:
         posix.write(2, b"qmail-popup: fault: %s\n" % type(fault).__name__.encode())
     except OSError:
@@ -167,4 +167,4 @@ def _complain(fault: BaseException) -> None:
 
 
 if __name__ == "__main__":
-    posix._exit(main())  # noqa: SLF001  its public name is in os, and is an import
+    posix._exit(main())  # noqa: SLF001  its public name is in os, which would have to be imported

@@ -1,7 +1,7 @@
-"""`--check`: what is wrong with an environment and a command line, or what a session would do with them.
+"""`--check`: report what is wrong with an environment and command line, or what a session would do.
 
-For a person, in the environment of the run script: no session imports this. It serves nobody, runs nothing
-and writes nothing. Each complaint is one line, and so is each thing that a session would do.
+Run by a person in the environment of the run script; sessions never import this module. It serves no
+client, runs no program and writes no file. Output is one line per problem, or one per setting.
 """
 
 import os
@@ -37,7 +37,7 @@ Environ = Mapping[bytes, bytes]
 
 
 def complaints(arguments: Sequence[bytes], environ: Environ) -> list[bytes]:
-    """Return a line for each thing that is wrong; arguments: hostname, subprogram and its arguments."""
+    """Return one line per problem; arguments: hostname, subprogram and the subprogram's arguments."""
     told = Settings(arguments, environ)
     found = (complaint for check in _CHECKS for complaint in check(told, environ))
     return [printable(os.fsencode(complaint)) + b"\n" for complaint in found]
@@ -75,7 +75,7 @@ def _values(told: Settings, environ: Environ) -> Iterator[str]:
 
 
 def _tls(_told: Settings, environ: Environ) -> Iterator[str]:
-    """Complain of what a server named, where this runs under one."""
+    """Check the TLS descriptors that the server passed, if it passed any."""
     for name in TLS_DESCRIPTORS:
         number = environ.get(name)
         if number is not None and not (number.isdigit() and is_open(int(number[-9:]))):
@@ -105,7 +105,7 @@ def _sidecar(told: Settings, _environ: Environ) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_CONNECT_SECONDS)
         try:
-            connection.connect(told.sidecar)  # neither hello nor event: it counts nothing
+            connection.connect(told.sidecar)  # sends neither hello nor event, so nothing is counted
         except OSError as error:
             yield f"sidecar {os.fsdecode(told.sidecar)}: {_cause(error)}"
 
@@ -142,7 +142,7 @@ _CHECKS = (_arguments, _names, _times, _values, _tls, _gateway, _subprogram, _si
 
 
 def description(arguments: Sequence[bytes], environ: Environ) -> list[bytes]:
-    """Return, line by line, what a session would do where there is nothing to complain of."""
+    """Return what a session would do, one line per setting."""
     told = Settings(arguments, environ)
     lines = (line for part in (_session, _mirror, _refusals) for line in part(told, environ))
     return [printable(os.fsencode(line)) + b"\n" for line in lines]
@@ -183,7 +183,7 @@ def _refusals(told: Settings, _environ: Environ) -> Iterator[str]:
 
 
 def written(meanings: Mapping[int, str]) -> str:
-    """Return a table of exit statuses as QMAIL_POPUP_EXITS has it."""
+    """Return a table of exit statuses in the syntax of QMAIL_POPUP_EXITS."""
     other = meanings[reasons.OTHER]
     told = {status: reasons.meaning(status, meanings) for status in range(1, reasons.MAX_STATUS + 1)}
     words = []

@@ -1,4 +1,4 @@
-"""Descriptors as numbers: which are open, which is the next that is not, and how to let go of some."""
+"""Descriptors as numbers: which are open, which is the next free one, and closing several."""
 
 import posix
 
@@ -26,7 +26,7 @@ def close(numbers: "Iterable[int]") -> None:
 
 
 def first_free(number: int, barred: "Collection[int]" = ()) -> int:
-    """Return the first number from this one on that is closed and not barred (fcntl would be an import)."""
+    """Return the lowest closed number from `number` up that is not barred, without importing fcntl."""
     while number in barred or is_open(number):
         number += 1
     return number

@@ -1,17 +1,17 @@
-"""Whether a subprogram can be found and run, without running it: what execvp(3) would do, and why not."""
+"""Checks whether a subprogram can be found and run, without running it: what execvp(3) would do."""
 
 import os
 import stat
 
-_DEFAULT_PATH = b"/bin:/usr/bin"  # of the C library, where PATH is unset
-_HEAD = 256  # bytes: what Linux reads of a script's first line
-_MAX_DEPTH = 5  # Linux allows as many interpreters of interpreters
+_DEFAULT_PATH = b"/bin:/usr/bin"  # the C library's default when PATH is unset
+_HEAD = 256  # bytes: how much of a script's first line Linux reads
+_MAX_DEPTH = 5  # nested interpreters; the limit in Linux
 
 
 def find(program: bytes, path: bytes | None) -> tuple[bytes, str]:
-    """Return the file that would be run, and why it could not be ("" where it can).
+    """Return the file that execvp(3) would run, and why it could not ("" if it can).
 
-    path: PATH, None where it is unset
+    path: the value of PATH, None if unset
     """
     if b"/" in program or not program:
         return program, why_not(program)
@@ -21,13 +21,13 @@ def find(program: bytes, path: bytes | None) -> tuple[bytes, str]:
         problem = why_not(file)
         if not problem:
             return file, ""
-        if os.path.lexists(file):  # the search goes on, and what is there explains why it failed
+        if os.path.lexists(file):  # the search goes on, but this file explains the failure
             denied = file, problem
     return denied
 
 
 def why_not(file: bytes, depth: int = 0) -> str:
-    """Return why the system cannot execute a file; "" where it can."""
+    """Return why the system cannot execute a file; "" if it can."""
     try:
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):
@@ -43,7 +43,7 @@ def why_not(file: bytes, depth: int = 0) -> str:
 
 
 def _head(file: bytes) -> bytes:
-    """Return the first line, as far as it counts; of what may be executed but not read, that of a binary."""
+    """Return the first line, at most _HEAD bytes; an ELF header if the file is executable but unreadable."""
     try:
         with open(file, "rb") as opened:
             return opened.read(_HEAD).partition(b"\n")[0]

@@ -1,8 +1,7 @@
-"""A login: the subprogram gets it, and how that ends is what became of it.
+"""A login: runs the subprogram and turns its outcome into a verdict.
 
-Owns what the end of a subprogram means: the reply, the verdict of the record, the reason of a refusal, and
-what the operator has to know on descriptor 2. The order in which all that is told is the session's. Imported
-where a client logs in.
+Decides the reply, the record's verdict, the reason of a refusal, and the messages for the operator on
+descriptor 2. The session decides in which order they are sent. Imported only when a client logs in.
 """
 
 import posix
@@ -20,17 +19,17 @@ _MAX_SHOWN = 255  # bytes of the subprogram's name, on descriptor 2
 
 
 class Login:
-    """One login, and once it was waited for, what became of it.
+    """One login and, after wait(), its result.
 
-    ended: accepted, rejected, crashed or error; failure: pipe or fork, where ended is error
-    reply: b"" where the subprogram has spoken; verdict: of the record, b"" where there is none
-    reason: why the subprogram refused, "" where it did not
+    ended: accepted, rejected, crashed or error; failure: pipe or fork if ended is error
+    reply: b"" if the subprogram has already answered; verdict: for the record, b"" if there is none
+    reason: why the subprogram refused, "" if it did not
     """
 
     def __init__(
         self, settings: "Settings", credentials: protocol.Credentials, began: int, clock: "Callable[[], int]"
     ) -> None:
-        """Prepare; began: nanoseconds of `clock`, when the credentials had come."""
+        """Prepare. began: when the credentials arrived, in nanoseconds of `clock`."""
         self._settings, self._credentials = settings, credentials
         self._began, self._clock = began, clock
         self._complaints: list[bytes] = []
@@ -38,7 +37,7 @@ class Login:
         self.reply = self.verdict = b""
 
     def start(self, timestamp: bytes, environ: "Mapping[bytes, bytes]", sigmask: "Collection[int]") -> None:
-        """Start the subprogram with `sigmask` blocked, and hand the credentials over."""
+        """Start the subprogram with `sigmask` blocked, and pass it the credentials."""
         self._subprogram = subprogram.start(
             self._settings.subprogram,
             environ,
@@ -49,7 +48,7 @@ class Login:
         self._subprogram.hand_over(self._credentials.name, self._credentials.secret, timestamp)
 
     def wait(self) -> subprogram.Outcome:
-        """Wait for the subprogram, and decide."""
+        """Wait for the subprogram and decide."""
         outcome = self._subprogram.wait()
         if outcome.failure:
             self._give_up(outcome, outcome.failure)
@@ -60,7 +59,7 @@ class Login:
         return outcome
 
     def complain(self, others: "Collection[int]") -> None:
-        """Write to descriptor 2, unless it is one of `others`; where the module cannot be read, nothing."""
+        """Write the messages to descriptor 2, unless it is in `others` or stderr.py cannot be imported."""
         if not self._complaints:
             return
         try:
@@ -77,7 +76,7 @@ class Login:
         self._cannot(b"start", outcome.error or 0)
 
     def _refuse(self, outcome: subprogram.Outcome) -> None:
-        from qmail_popup import reasons  # of which a good login has no need
+        from qmail_popup import reasons  # an accepted login does not need it
 
         self.reason, mistake = reasons.of(outcome, self._began, self._settings)
         code = reasons.RESPONSE_CODES[self.reason] if self._settings.resp_codes else b""

@@ -1,11 +1,11 @@
 """The AUTHORIZATION state of POP3 (RFC 1939): a line in, a reply or an action out.
 
-Pure: no descriptor, no process, no clock. One table of verbs leads to handlers with one signature;
-what is not in the table is answered by a catch-all. A handler returns a reply and an action; the
-reply is whole, CRLF included, or empty where somebody else will speak.
+Pure: no descriptor, no process, no clock. A table maps verbs to handlers with one signature; a catch-all
+answers everything else. A handler returns a reply and an action. The reply is complete, CRLF included, or
+empty if it will come from elsewhere.
 
-A line may hold a password, so it is the caller's to wipe, and nothing but a user name and the first four
-bytes is ever copied out of it: what a handler gets, and the secret of a login, are views of the line.
+A line may hold a password, so the caller wipes it. Only the user name and the first four bytes are ever
+copied; the argument of a handler and the secret of a login are views of the line.
 """
 
 TYPE_CHECKING = False
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     Move = tuple[bytes, str]
     Handler = Callable[["Authorization", memoryview], Move]
 
-MAX_LINE = 4096  # bytes without the LF; RFC 2449 section 4 asks for 255 at least
-_VERB = 4  # bytes: the length of every verb here
+MAX_LINE = 4096  # bytes without the LF; RFC 2449 section 4 requires at least 255
+_VERB = 4  # bytes: all verbs have this length
 
-# Actions: what the session does once the reply is out.
+# Actions: what the session does after sending the reply.
 GO_ON = "go on"
 QUIT = "quit"
 LOGIN = "login"
 START_TLS = "start tls"
-REFUSE_CLEAR = "refuse clear"  # TLS is required and not on
+REFUSE_CLEAR = "refuse clear"  # TLS is required but not active
 
-# The shortest lines: "PASS x", "STLS", "APOP a b" and "USER x", each with its LF.
+# The shortest valid lines, LF included: "PASS x", "STLS", "APOP a b" and "USER x".
 _PASS, _STLS, _APOP, _USER = 7, 5, 9, 7
 _NUL, _CR, _SPACE = 0, 13, 32
 
 
 class Credentials:
-    """What a client logs in with. It has no repr, so that no log can show it.
+    """What a client logs in with. Has no repr, so that no log can show it.
 
-    method: b"User" or b"Apop"; name: bytes; secret: a view of the line that it came in
+    method: b"User" or b"Apop"; name: bytes; secret: a view of the line it arrived in
     """
 
     __slots__ = ("method", "name", "secret")
 
     def __init__(self, method: bytes, name: bytes, secret: memoryview) -> None:
-        """Hold them until they are handed over."""
+        """Hold the credentials until the subprogram gets them."""
         self.method, self.name, self.secret = method, name, secret
 
 
@@ -47,15 +47,15 @@ class Authorization:
     """One connection before its login.
 
     timestamp: of RFC 1939 section 7, angle brackets included; apop, resp_codes: switches
-    stls: TLS can be started; tls_required: no login without it; tls: it is on
+    stls: the server can start TLS; tls_required: refuse logins without TLS; tls: TLS is active
     """
 
     __slots__ = ("apop", "credentials", "resp_codes", "stls", "timestamp", "tls", "tls_required", "user")
 
-    def __init__(  # noqa: PLR0913  six facts, none of which follows from another
+    def __init__(  # noqa: PLR0913  six independent facts
         self, timestamp: bytes, *, apop: bool, stls: bool, tls_required: bool, tls: bool, resp_codes: bool
     ) -> None:
-        """Begin with no user named."""
+        """Start without a user name."""
         self.timestamp = timestamp
         self.apop, self.resp_codes = apop, resp_codes
         self.stls, self.tls_required, self.tls = stls, tls_required, tls
@@ -67,7 +67,7 @@ class Authorization:
         return b"+OK %s\r\n" % self.timestamp if self.apop else b"+OK\r\n"
 
     def command(self, line: bytearray) -> "Move":
-        """Answer one line, without its LF. Over MAX_LINE bytes the rest may be missing."""
+        """Answer one line, without its LF. If it exceeds MAX_LINE bytes, the rest may be missing."""
         if len(line) > MAX_LINE:
             return b"-ERR line too long\r\n", GO_ON
         if _NUL in line:
@@ -78,21 +78,21 @@ class Authorization:
         start = verb_end
         while start < end and line[start] == _SPACE:
             start += 1
-        # What is longer than any verb may be a mistyped password, and is not copied.
+        # A longer word may be a mistyped password: do not copy it.
         handler = _VERBS.get(bytes(line[:_VERB]).upper(), _unknown) if verb_end == _VERB else _unknown
         return handler(self, memoryview(line)[start:end])
 
     def tls_started(self) -> None:
-        """Forget what was said in clear (RFC 2595 section 4)."""
+        """Forget what the client sent in clear (RFC 2595 section 4)."""
         self.tls = True
         self.user = b""
 
     def read_limit(self, line: "bytearray | memoryview") -> int:
-        """Return how many bytes may be read at once when `line` is what there is of a line: 1 or more.
+        """Return how many bytes may be read next, 1 or more, given the part of a line read so far.
 
-        What follows the line that hands descriptor 0 over belongs to the subprogram or to the TLS
-        handshake, so never more than the shortest way to the end of such a line: by each verb that
-        `line` may still become, or by ending it as any other line and starting afresh.
+        Bytes after the line that hands descriptor 0 over belong to the subprogram or to the TLS handshake.
+        So never read more than the shortest input that completes such a line: either this line with one of
+        the verbs it may still become, or the end of this line followed by a new one.
         """
         ways = self._ways()
         start = min(size + then for _verb, size, then in ways)
@@ -103,7 +103,7 @@ class Authorization:
         return min([1 + start, *to_go])
 
     def _ways(self) -> "list[tuple[bytes, int, int]]":
-        """Return the ways to hand descriptor 0 over: a verb, its shortest line, what must follow that."""
+        """Return each verb that can lead to a handover: verb, its shortest line, and what must follow it."""
         stls = self.stls and not self.tls
         ways = [(b"USER", _USER, _STLS if stls else _PASS)]
         ways += [(b"PASS", _PASS, 0)] if self.user else []
@@ -113,21 +113,21 @@ class Authorization:
 
 
 def refusal(status: int | None, code: bytes) -> bytes:
-    """Return the reply to a login that the subprogram refused: its exit status, None where a signal ended it.
+    """Return the reply to a login that the subprogram refused. status: None if a signal ended it.
 
-    code: tells a client whether to ask for another password (RFC 3206), or nothing
+    code: an RFC 3206 code that tells the client whether to ask for another password, or empty
     """
     return error(b"aack, child crashed" if status is None else b"authorization failed", code)
 
 
 def unable(what: str, *, resp_codes: bool) -> bytes:
-    """Return the reply where the subprogram could not be started: `what` is "pipe" or "fork"."""
+    """Return the reply if the subprogram could not be started: `what` is "pipe" or "fork"."""
     text = {"pipe": b"unable to open pipe", "fork": b"unable to fork"}[what]
     return error(text, b"[SYS/TEMP] " if resp_codes else b"")
 
 
 def error(text: bytes, code: bytes = b"") -> bytes:
-    """Return a refusal, whole."""
+    """Return a complete error reply."""
     return b"-ERR %s%s\r\n" % (code, text)
 
 

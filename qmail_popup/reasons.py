@@ -1,8 +1,8 @@
-"""Why a login was refused: one word for each way in which a subprogram can end without letting anybody in.
+"""Why a login was refused: one word for each way a subprogram can end without accepting the login.
 
-A checker executes the POP3 server, so an exit status is the checker's for a refusal and the server's after a
-good login. Owns the table that tells them apart, and the grammar of QMAIL_POPUP_EXITS, with which an operator
-changes it. Imported only where a subprogram refused; the sidecar, too, goes by this table.
+A checker executes the POP3 server. So the exit status is the checker's if it refused the login, and the
+server's if it accepted. Owns the table that tells the two apart, and the syntax of QMAIL_POPUP_EXITS, with
+which an operator overrides it. A session imports this only after a refusal; the sidecar uses it too.
 """
 
 TYPE_CHECKING = False
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from qmail_popup.settings import Settings
     from qmail_popup.subprogram import Outcome
 
-    Statuses = Mapping[int, str]  # what each exit status means; OTHER: all that are not in it
+    Statuses = Mapping[int, str]  # what each exit status means; OTHER stands for all others
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-SESSION = "session"  # the login had succeeded, or somebody ended it
+SESSION = "session"  # the login had succeeded, or a signal from outside ended the subprogram
 CREDENTIALS = "credentials"
 TEMPORARY = "temporary"
 MISUSE = "misuse"
 CRASHED = "crashed"
 REASONS = (SESSION, CREDENTIALS, TEMPORARY, MISUSE, CRASHED)
 
-# RFC 3206: SYS/TEMP and SYS/PERM blame the server, AUTH the password; a session says nothing of the login.
+# RFC 3206: SYS/TEMP and SYS/PERM blame the server, AUTH the password. "session" says nothing of the login.
 RESPONSE_CODES = {
     SESSION: b"",
     CREDENTIALS: b"[AUTH] ",
@@ -33,11 +33,11 @@ RESPONSE_CODES = {
     CRASHED: b"[SYS/TEMP] ",
 }
 
-OTHER = 0  # in a table of statuses: all that it does not name
+OTHER = 0  # key for all statuses that a table does not list
 MAX_STATUS = 255
-_CANNOT_RUN = (126, 127)  # of a shell, or env: not executable, not found
-_SYS_TEMP = 111  # checkpassword's temporary problem
-_ENDED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)  # never a checker's own doing
+_CANNOT_RUN = (126, 127)  # from a shell or env: not executable, not found
+_SYS_TEMP = 111  # checkpassword: temporary problem
+_ENDED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)  # never caused by a checker
 _ENDED_STATUSES = tuple(128 + number for number in _ENDED)  # how a shell reports them
 
 DEFAULT: "Statuses" = {
@@ -45,13 +45,13 @@ DEFAULT: "Statuses" = {
     **dict.fromkeys((_SYS_TEMP, *_CANNOT_RUN), TEMPORARY),
     OTHER: CREDENTIALS,
 }
-# cvm's: 100 is a refusal, 2 a name that is too long (the client's doing), 4 a module that is gone.
+# cvm: 100 is a refusal, 2 a name that is too long (the client's fault), 4 a module that is missing.
 _CVM: "Statuses" = {
     **dict.fromkeys((2, 7, 100), CREDENTIALS),
     **dict.fromkeys((3, 4, 5, 6, _SYS_TEMP, *_CANNOT_RUN), TEMPORARY),
     OTHER: SESSION,
 }
-# vpopmail's: 12 and 13 are a name or a password that is too long.
+# vpopmail: 12 and 13 are a name or a password that is too long.
 _VCHKPW: "Statuses" = {**dict.fromkeys((1, 3, 12, 13, 20), CREDENTIALS), OTHER: TEMPORARY}
 COLUMNS: "Mapping[bytes, Statuses]" = {
     b"cvm-checkpassword": _CVM,
@@ -61,12 +61,12 @@ COLUMNS: "Mapping[bytes, Statuses]" = {
 
 
 def of(outcome: "Outcome", credentials: int, settings: "Settings") -> tuple[str, bytes]:
-    """Return why a session's login was refused, and what is wrong with the operator's table, if anything.
+    """Return why a login was refused, and what is wrong with QMAIL_POPUP_EXITS, if anything.
 
-    credentials: nanoseconds, when they had come
+    credentials: when they arrived, in nanoseconds
     """
     named, mistake = parse(settings.exits)
-    if outcome.error:  # it has never run, so neither the time nor the table says anything of it
+    if outcome.error:  # it never ran, so neither time nor table applies
         return TEMPORARY, mistake
     late = outcome.exited - credentials > settings.refusal_seconds * 1_000_000_000
     meanings = statuses(settings.subprogram[0], named)
@@ -74,7 +74,7 @@ def of(outcome: "Outcome", credentials: int, settings: "Settings") -> tuple[str,
 
 
 def statuses(program: bytes, named: "Statuses") -> "Statuses":
-    """Return what a subprogram's exit statuses mean: as `named` has it, else by its path's last component."""
+    """Return the meaning of a subprogram's exit statuses: from `named`, else by its path's last component."""
     return named if OTHER in named else {**COLUMNS.get(program.rpartition(b"/")[2], DEFAULT), **named}
 
 
@@ -83,8 +83,8 @@ def reason(
 ) -> str:
     """Return why a login was refused.
 
-    status, signal_number: how the subprogram ended, one of them None
-    late: longer after the credentials than any checker takes to refuse them
+    status, signal_number: how the subprogram ended; one of them is None
+    late: it ran longer after the credentials than any checker takes to refuse them
     """
     if late or signal_number in _ENDED:
         return SESSION
@@ -99,9 +99,9 @@ def meaning(status: int, meanings: "Statuses") -> str:
 
 
 def parse(text: bytes) -> "tuple[dict[int, str], bytes]":
-    """Read QMAIL_POPUP_EXITS, `reason=status,status-status,* ...`: what it names, and what is wrong with it.
+    """Parse QMAIL_POPUP_EXITS, `reason=status,status-status,* ...`; return the table and the first mistake.
 
-    One mistake, and nothing is named: half of it could turn a database that is down into wrong passwords.
+    One mistake invalidates all of it: half a table could report a database outage as wrong passwords.
     """
     named: dict[int, str] = {}
     for word in text.split():
@@ -111,7 +111,7 @@ def parse(text: bytes) -> "tuple[dict[int, str], bytes]":
 
 
 def _read(word: bytes, named: "dict[int, str]") -> bytes:
-    """Add to `named` what one word says; what is wrong with it."""
+    """Add one word's statuses to `named`; return what is wrong with the word."""
     name, _equals, items = word.partition(b"=")
     meant = name.decode("latin-1")
     if meant not in REASONS:
@@ -126,7 +126,7 @@ def _read(word: bytes, named: "dict[int, str]") -> bytes:
 
 
 def _range(item: bytes) -> tuple[int, int]:
-    """Return the first status of `7`, `4-15` or `*` and the one behind its last; (0, 0) where it is none."""
+    """Return the bounds of `7`, `4-15` or `*`, the last one exclusive; (0, 0) if invalid."""
     if item == b"*":
         return OTHER, OTHER + 1
     low, dash, high = item.partition(b"-")
@@ -135,6 +135,6 @@ def _range(item: bytes) -> tuple[int, int]:
 
 
 def _status(digits: bytes) -> int:
-    """Return an exit status; 0 where it is none."""
+    """Return an exit status; 0 if it is invalid."""
     number = int(digits) if digits.isdigit() and len(digits) <= len(str(MAX_STATUS)) else 0
     return number if number <= MAX_STATUS else 0

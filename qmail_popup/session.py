@@ -1,10 +1,10 @@
 """One session, from the greeting to the record: carries out, in order, what `protocol` decides.
 
-Owns the order of things: a reply, then the record; the network closed before anything waits for a log; and
-which signals wait from when on, so that a login, once begun, gets its record and its event, whoever has gone.
-Each action is one function that returns None to go on, or the word for how the session ended: accepted,
-rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error. The modules for TLS, logins
-and the record are imported when they are used: a session without a login has no need of them.
+Owns the order of events: the reply comes before the record; the network is closed before anything waits for
+a log; and signals are blocked from the login on, so that every login gets its record and event even if the
+client or server disconnects. Each action is a function that returns None to continue, or how the session
+ended: accepted, rejected, crashed, tls_required, quit, disconnected, timeout, tls_failed, error. The modules
+for TLS, logins and the record are imported on first use: a session without a login does not need them.
 """
 
 from qmail_popup import protocol
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from qmail_popup.settings import Settings
 
     class Observer(Protocol):
-        """Who is told of a session, and may tell its subprogram something."""
+        """Observes a session, and may change its subprogram's environment."""
 
         def greeted(self, session: "Session") -> None:
-            """Hear that the greeting has gone out."""
+            """Note that the greeting was sent."""
 
         def environment(self, inherited: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-            """Return the environment that the subprogram is to inherit."""
+            """Return the environment for the subprogram."""
 
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-# sslserver sends SIGTERM as soon as its client or its pipe has gone: it is to find what is begun done.
+# sslserver sends SIGTERM as soon as its client or pipe is closed; work that has begun must still finish.
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EXIT_STATUS = {"accepted": 0, "quit": 0}  # 1 for all others
 
 
 class Session:
-    """What happens on one connection, and afterwards what has happened.
+    """One connection, and afterwards what happened on it.
 
-    record: the line of descriptor 5, b"" where there was none to write
-    ended: how, see above; failure: "pipe", "fork" or "control" where ended is "error"
-    outcome: the subprogram's, if one was to run; reason: why it refused, "" where it did not
-    started, greeted, credentials, finished: nanoseconds of `clock`, 0 where not reached
+    record: the line for descriptor 5, b"" if there was none
+    ended: see the module; failure: "pipe", "fork" or "control" if ended is "error"
+    outcome: the subprogram's, if one was to run; reason: why it refused, "" if it did not
+    started, greeted, credentials, finished: nanoseconds of `clock`, 0 if not reached
     """
 
-    def __init__(  # noqa: PLR0913  the parts that a session is given, each replaced in tests
+    def __init__(  # noqa: PLR0913  the parts of a session, each replaced in tests
         self,
         settings: "Settings",
         environ: "Mapping[bytes, bytes]",
@@ -57,7 +57,7 @@ class Session:
         log: int | None,
         observer: "Observer | None" = None,
     ) -> None:
-        """Prepare. environ: what was inherited; log: the descriptor for the record, if any."""
+        """Prepare. environ: as inherited; log: the descriptor for the record, if any."""
         self.pid, self.started = pid, clock()
         self._claimed = _claim(settings.tls_descriptors)
         stls = len(self._claimed) == len(TLS_DESCRIPTORS) and settings.tls_wanted
@@ -85,16 +85,16 @@ class Session:
 
     @property
     def protocol_name(self) -> bytes:
-        """POP3, or POP3S where TLS is on."""
+        """POP3, or POP3S if TLS is active."""
         return b"POP3S" if self._state.tls else b"POP3"
 
     @property
     def tls_variables(self) -> "Mapping[bytes, bytes]":
-        """What the server told of TLS: at the handshake, or in the environment from the start."""
+        """The server's TLS variables: from the handshake, or from the environment."""
         return self._handshake.answer if self._handshake else self._environ
 
     def run(self) -> str:
-        """Serve the client; how the session ended."""
+        """Serve the client; return how the session ended."""
         self._watch()
         ended = self._greet()
         while not ended:
@@ -105,28 +105,28 @@ class Session:
         return self.ended
 
     def descriptors(self) -> "set[int]":
-        """Return those that the client and the TLS server wait for the end of."""
-        if self._has_hung_up:  # the server's numbers may be somebody else's by now
+        """Return the descriptors whose closing the client and the TLS server wait for."""
+        if self._has_hung_up:  # the server's numbers may have been reused by now
             return {IN, OUT}
         return {IN, OUT, *([self._handshake.control] if self._handshake else self._claimed)}
 
     def _hang_up(self) -> None:
-        """Let the client go: while the control socket is open, the server keeps the client's socket open."""
+        """Disconnect the client: the server holds its socket open while our control socket is open."""
         close(self.descriptors())
         self._has_hung_up = True
 
     def _watch(self) -> None:
-        """Have SIGTERM say that nothing more will come, where a server speaks TLS."""
+        """Treat SIGTERM as the end of input, if the server does TLS."""
         if not self._claimed and not self._environ.get(b"SSL_PROTOCOL"):
             return
         try:
             from qmail_popup import tls
-        except (ImportError, OSError):  # no descriptor is left to read the module with
+        except (ImportError, OSError):  # no descriptor left to read the module with
             return
         self._sigterm = self._wire.watch = tls.watch()
 
     def _hold_signals(self) -> None:
-        """Have the signals that end a program wait, until the exit."""
+        """Block the signals that would end this process, until it exits."""
         if self._inherited_mask is None:
             self._inherited_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
 
@@ -146,7 +146,7 @@ class Session:
             reply, action = self._state.command(line)
             return self._actions[action](self, self._wire.reply(reply))
         finally:
-            wipe(line)  # the one copy of what may be a password, in the one place where all lines end
+            wipe(line)  # the only copy of a possible password; every line ends here
 
     def _go_on(self, gone: str | None) -> str | None:
         return None if self._wire.serves_on(gone) else gone
@@ -172,17 +172,17 @@ class Session:
         return None
 
     def _login(self, _gone: str | None) -> str | None:
-        """Have the subprogram started; what it decides is for `_decide`."""
+        """Start the subprogram; `_decide` handles its outcome."""
         self._hold_signals()
         self.credentials = self._clock()
         self._wire.deadline = None
         if failed := self._handshake and self._handshake.look():
             return failed
         if watch := self._handshake or self._sigterm:
-            watch.release()  # in the subprogram a signal that was ignored would be at its default
+            watch.release()  # otherwise a signal ignored here would have its default action in the subprogram
         try:
             from qmail_popup import login, subprogram
-        except (ImportError, OSError):  # no descriptor is left to read it with, and so none for a pipe
+        except (ImportError, OSError):  # no descriptor left to read it with, so none for a pipe either
             return self._fail("pipe", protocol.unable("pipe", resp_codes=self._settings.resp_codes))
         self._attempt = login.Login(self._settings, self._state.credentials, self.credentials, self._clock)
         told = self._handshake.answer if self._handshake else {}
@@ -194,7 +194,7 @@ class Session:
         return self._observer.environment(self._environ) if self._observer else self._environ
 
     def _decide(self) -> str | None:
-        """Wait for the subprogram, if there is one, and tell client, log and operator what it decided."""
+        """Wait for the subprogram, if there is one, then report its verdict to client, log and operator."""
         if not self._attempt:
             return None
         self.outcome = self._attempt.wait()
@@ -206,7 +206,7 @@ class Session:
         return self._attempt.ended
 
     def _fail(self, failure: str, reply: bytes) -> str:
-        """Tell the client of a failure of our own; there is no record of it."""
+        """Reply to the client after a failure of our own, which leaves no record."""
         self.failure = failure
         self._wire.reply(reply)
         return "error"
@@ -237,7 +237,7 @@ class Session:
 
 
 def _claim(descriptors: "Sequence[int]") -> "list[int]":
-    """Return those that are open; the module is imported only where the server spoke of TLS."""
+    """Return the descriptors that are open; import tls only if the server passed any."""
     if not descriptors:
         return []
     from qmail_popup import tls

@@ -1,7 +1,7 @@
-"""The environment and the arguments, read once into one value that never changes.
+"""The environment and the arguments, read once into one immutable value.
 
-Owns the names of the variables and what they mean. Knows no descriptor: that a number names an open
-one is for `tls` to find out. All values stay bytes, as the server gave them.
+Owns the variables' names and meanings. Knows no descriptors: `tls` checks whether a number is an open one.
+All values stay bytes, as the server passed them.
 """
 
 TYPE_CHECKING = False  # importing typing would cost more than the rest of a session
@@ -31,24 +31,24 @@ _PUSHER_OPTIONS = {
     b"--push-credentials": OWN_PREFIX + b"PUSH_CREDENTIALS",
 }
 
-_MAX_DIGITS = 9  # what is longer is no int of C
+_MAX_DIGITS = 9  # a longer number may not fit into a C int
 
-# tcpserver's names first: sslserver sets its own only where it was not told to set those (-e).
+# tcpserver's names first: sslserver sets its own only if it was told not to set those (-e).
 _SERVER_PREFIXES = (b"TCP6", b"TCP", b"SSL")
 
 
 class Settings:
-    """What one session was told: by argv, by the server and by the operator.
+    """One session's configuration, from argv, the server and the operator.
 
-    hostname, client_ip, client_host, client_port, local_ip, local_port: bytes, not yet cleaned for a log
-    sidecar, spool: paths for the mirror, both empty where it is off
-    pusher: options of the pusher that popups see to, empty where there is to be none
+    hostname, client_ip, client_host, client_port, local_ip, local_port: bytes, not yet sanitized for a log
+    sidecar, spool: paths for the mirror, both empty if it is off
+    pusher: options of the pusher that popups keep running, empty if there is none
     subprogram: argv of the subprogram, at least one item
-    idle_timeout, login_timeout, refusal_seconds: seconds; a login_timeout of 0 is none
-    exits: what the exit statuses of the subprogram mean, as the operator wrote it (read where one refuses)
+    idle_timeout, login_timeout, refusal_seconds: seconds; a login_timeout of 0 means none
+    exits: QMAIL_POPUP_EXITS as the operator wrote it, parsed only after a refusal
     apop, resp_codes, keep_stderr: switches
-    tls_wanted, tls_required: of UCSPITLS; tls_on: TLS from the first byte
-    tls_descriptors: SSLCTLFD, SSLREADFD and SSLWRITEFD, in this order, less each that is no number
+    tls_wanted, tls_required: from UCSPITLS; tls_on: TLS from the first byte
+    tls_descriptors: SSLCTLFD, SSLREADFD and SSLWRITEFD in this order, without any that is not a number
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Settings:
 
 
 def _received(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
-    """Return the first of the server's variables that is set, even to nothing; b"" where none is."""
+    """Return the first of the server's variables that is set, even if empty; b"" if none is."""
     for prefix in _SERVER_PREFIXES:
         value = environ.get(prefix + what)
         if value is not None:
@@ -108,16 +108,16 @@ def _received(environ: "Mapping[bytes, bytes]", what: bytes) -> bytes:
 
 
 def _mirror(environ: "Mapping[bytes, bytes]") -> "tuple[bytes, bytes]":
-    """Return the sidecar's socket and the spool; there is a spool wherever the mirror is on."""
+    """Return the sidecar's socket and the spool; whenever the mirror is on, there is a spool."""
     sidecar = environ.get(_SIDECAR, b"")
     usual = SPOOL if sidecar or environ.get(_PUSHGATEWAY) else b""
     return sidecar, environ.get(OWN_PREFIX + b"SPOOL", b"") or usual
 
 
 def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
-    """Return a pusher's options; none without a gateway, or with a user in its URL, which `ps` would show.
+    """Return a pusher's options; none without a gateway, or if its URL holds a user, which `ps` would show.
 
-    Any `@` counts as one: in a URL that is mistyped a password may stand anywhere.
+    Any `@` counts as a user: in a mistyped URL the password may be anywhere.
     """
     url = environ.get(_PUSHGATEWAY, b"")
     if not url or b"@" in url or environ.get(_SIDECAR):  # a sidecar pushes by itself
@@ -127,14 +127,14 @@ def _pusher(environ: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
 
 
 def seconds(text: bytes) -> int:
-    """Read a timeout, which is a whole number above 0; 0 for anything else."""
+    """Read a timeout, a whole number above 0; 0 for anything else."""
     digits = text.lstrip(b"0")
     if not digits.isdigit():
         return 0
-    # By length first: int() refuses thousands of digits.
+    # Check the length first: int() rejects thousands of digits.
     return MAX_TIMEOUT if len(digits) > _MAX_DIGITS else min(int(digits), MAX_TIMEOUT)
 
 
 def _is_descriptor(text: bytes | None) -> "TypeGuard[bytes]":
-    """Return whether `text` can be a descriptor's number: decimal, and no more digits than an int has."""
+    """Whether `text` is a decimal number that fits into an int, as a descriptor must."""
     return text is not None and text.isdigit() and len(text.lstrip(b"0")) <= _MAX_DIGITS

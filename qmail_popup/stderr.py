@@ -1,7 +1,6 @@
-"""Descriptor 2: what the server's operator has to know, a line at a time.
+"""Descriptor 2: messages for the server's operator, one line each.
 
-Owns how a line is made harmless and that nobody waits for it: where a reader of descriptor 2 has stopped,
-the line is lost and the session goes on.
+Sanitizes the line and never blocks: if nothing reads descriptor 2, the line is lost and the session goes on.
 """
 
 import posix
@@ -10,14 +9,14 @@ import select
 from qmail_popup.descriptors import first_free
 
 STDERR = 2
-_ABOVE = 10  # of what is kept: all below mean something to somebody
-_MAX_LINE = 512  # bytes; below PIPE_BUF, so that a pipe with room takes it whole
+_ABOVE = 10  # duplicates go above this number: lower descriptors may have a meaning
+_MAX_LINE = 512  # bytes; below PIPE_BUF, so that a pipe with room takes the whole line
 _UNPRINTABLE = bytes(range(32)) + bytes(range(127, 256))
 _SHOWN = bytes.maketrans(_UNPRINTABLE, b"?" * len(_UNPRINTABLE))
 
 
 def log(text: bytes, fd: int = STDERR) -> None:
-    """Write a line, or lose it. fd: what `kept` returned, where descriptor 2 is closed."""
+    """Write a line, or drop it. fd: the result of `kept` if descriptor 2 is closed."""
     try:
         room = select.poll()
         room.register(fd, select.POLLOUT)
@@ -28,17 +27,17 @@ def log(text: bytes, fd: int = STDERR) -> None:
 
 
 def kept() -> int | None:
-    """Return a duplicate of descriptor 2 that is not inherited; None where a client may wait for its end."""
+    """Return a duplicate of descriptor 2, close-on-exec; None if descriptor 2 is the client's connection."""
     try:
         if any(_is_same(STDERR, network) for network in (0, 1)):
             return None
         return posix.dup2(STDERR, first_free(_ABOVE), inheritable=False)
-    except OSError:  # it is closed, or there is no room
+    except OSError:  # it is closed, or no descriptor is left
         return None
 
 
 def _is_same(fd: int, other: int) -> bool:
-    """Whether two descriptors are of one file; False where one is closed."""
+    """Whether two descriptors refer to the same file; False if either is closed."""
     try:
         one, two = posix.fstat(fd), posix.fstat(other)
     except OSError:
@@ -47,5 +46,5 @@ def _is_same(fd: int, other: int) -> bool:
 
 
 def printable(text: bytes) -> bytes:
-    """Return `text` without control bytes and without anything that is not ASCII, and not too long."""
+    """Return `text` truncated, with control and non-ASCII bytes replaced."""
     return text[:_MAX_LINE].translate(_SHOWN)

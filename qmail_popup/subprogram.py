@@ -1,10 +1,9 @@
-r"""The subprogram: its environment, descriptor 3, its start and its end.
+r"""The subprogram: its environment, descriptor 3, start and end.
 
-The interface is checkpassword's: `name\0secret\0timestamp\0` on descriptor 3, the exit status decides.
-What is written there is a view of the one line that holds it, and is the session's to wipe.
-Started through posix_spawn(3), which takes signals and descriptors as tables, says why an execve failed,
-and costs less than a fork of the interpreter. Descriptors are set up in the child alone, because 3 and 5
-may be anything in the popup.
+The interface is checkpassword's: `name\0secret\0timestamp\0` on descriptor 3; the exit status decides. The
+secret is a view of the line it arrived in, which the session wipes. The program is started with
+posix_spawn(3), which takes signals and descriptors as tables, reports why execve failed, and costs less than
+forking the interpreter. Descriptors are set up only in the child, because 3 and 5 may be in use in the popup.
 """
 
 import errno
@@ -23,7 +22,7 @@ else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
 STDERR, FD = 2, 3
-CANNOT_RUN = 111  # checkpassword's word for "temporary problem"
+CANNOT_RUN = 111  # checkpassword: "temporary problem"
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _NO_PROCESS = (errno.EAGAIN, errno.ENOMEM)
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what PEP 538 sets LC_CTYPE to
@@ -31,16 +30,16 @@ _LC_CTYPE = b"LC_CTYPE"
 
 
 class Outcome:
-    """How it ended: exit status, or the signal that ended it, or "pipe" or "fork" where it never began.
+    """How it ended: exit status, or signal, or "pipe" or "fork" if it never started.
 
-    error: errno, where it could not be run (its status is CANNOT_RUN then) or never began
-    spawned, exited: nanoseconds, as the clock that was given tells them
+    error: errno, if it could not be executed (its status is then CANNOT_RUN) or never started
+    spawned, exited: nanoseconds of the given clock
     """
 
     __slots__ = ("error", "exited", "failure", "signal", "spawned", "status")
 
     def __init__(self) -> None:
-        """Begin with nothing known."""
+        """Start with nothing known."""
         self.status: int | None = None
         self.signal: int | None = None
         self.failure: str | None = None
@@ -49,8 +48,8 @@ class Outcome:
 
 
 def environment(inherited: "Mapping[bytes, bytes]", told: "Mapping[bytes, bytes]") -> dict[bytes, bytes]:
-    """Return the subprogram's environment: what was inherited, what the TLS server told, nothing of ours."""
-    # posix_spawn refuses a name that is empty.
+    """Return the subprogram's environment: inherited and the TLS server's, without our variables."""
+    # posix_spawn rejects empty names.
     return {
         name: value
         for name, value in as_inherited({**inherited, **told}).items()
@@ -59,7 +58,7 @@ def environment(inherited: "Mapping[bytes, bytes]", told: "Mapping[bytes, bytes]
 
 
 def as_inherited(environ: "dict[bytes, bytes]") -> dict[bytes, bytes]:
-    """Put LC_CTYPE back to what it was before CPython, in the C locale, set its own (PEP 538)."""
+    """Undo CPython's change to LC_CTYPE in the C locale (PEP 538)."""
     if environ.get(_LC_CTYPE) in _COERCED:
         del environ[_LC_CTYPE]
         environ.update(_inherited_lc_ctype())
@@ -67,9 +66,9 @@ def as_inherited(environ: "dict[bytes, bytes]") -> dict[bytes, bytes]:
 
 
 def _inherited_lc_ctype() -> dict[bytes, bytes]:
-    """Return it as it was inherited, if it was."""
+    """Return LC_CTYPE as inherited, if it was set."""
     entries = [entry.partition(b"=") for entry in _contents(b"/proc/self/environ").split(b"\0")]
-    # Of a name that comes twice CPython, too, takes the first.
+    # If a name occurs twice, CPython takes the first too.
     return {name: value for name, _equals, value in reversed(entries) if name == _LC_CTYPE}
 
 
@@ -94,10 +93,10 @@ def start(  # noqa: PLR0913  what a process is started with
     keep_stderr: bool,
     clock: "Callable[[], int]",
 ) -> "Subprogram":
-    """Start it with `sigmask` blocked; what kept it from starting, if anything did, is in the outcome.
+    """Start it with `sigmask` blocked; if it cannot be started, the outcome says why.
 
-    network: the descriptor that is to be its 0 and 1, where those are not the network already; then nothing
-    is waited for either: a pipe has room for all that is handed over
+    network: the descriptor to use as its 0 and 1, if 0 and 1 are not the network already. The write to
+    descriptor 3 then does not block either: a pipe has room for all of it.
     """
     outcome = Outcome()
     try:
@@ -106,44 +105,44 @@ def start(  # noqa: PLR0913  what a process is started with
         outcome.failure, outcome.error = "pipe", error.errno
         return Subprogram(0, -1, outcome, clock)
     outcome.spawned = clock()
-    # 3 before 2: where 2 was closed at the start, the pipe may be 2.
+    # 3 before 2: if 2 was closed at the start, the pipe may be 2.
     actions = [(posix.POSIX_SPAWN_DUP2, read_end, FD)]
     actions += [] if network is None else [(posix.POSIX_SPAWN_DUP2, network, fd) for fd in (IN, OUT)]
     actions += [] if keep_stderr else [(posix.POSIX_SPAWN_DUP2, OUT, STDERR)]
     pid = _spawn(argv, environ, actions, sigmask, outcome)
-    posix.close(read_end)  # so that writing fails where nobody is there to read, and blocks nobody
+    posix.close(read_end)  # so that a write without a reader fails instead of blocking
     if network is not None:
         posix.set_blocking(write_end, False)
     return Subprogram(pid, write_end, outcome, clock)
 
 
 class Subprogram:
-    """One that was started, or could not be."""
+    """A subprogram that was started, or could not be."""
 
     __slots__ = ("_clock", "_write_end", "outcome", "pid")
 
     def __init__(self, pid: int, write_end: int, outcome: Outcome, clock: "Callable[[], int]") -> None:
-        """pid: 0 where there is no process; write_end: of the pipe to its descriptor 3, -1 for none."""
+        """pid: 0 if there is no process; write_end: of the pipe to its descriptor 3, -1 if none."""
         self.pid, self._write_end, self.outcome, self._clock = pid, write_end, outcome, clock
 
     def hand_over(self, name: bytes, secret: "Buffer", timestamp: bytes) -> None:
-        """Say on descriptor 3 all that it says, in one write; `secret` is copied nowhere."""
+        """Write the credentials to descriptor 3 in one write, without copying `secret`."""
         if self._write_end < 0:
             return
         parts: list[Buffer] = [name + b"\0", secret, b"\0" + timestamp + b"\0"]
         try:
             while parts:
                 parts = _left(parts, posix.writev(self._write_end, parts))
-        except OSError:  # a subprogram that does not read it is no error
+        except OSError:  # a subprogram need not read it
             pass
         posix.close(self._write_end)
 
     def wait(self) -> Outcome:
-        """Wait for its end."""
+        """Wait for it to exit."""
         return self.ended(posix.waitpid(self.pid, 0)[1] if self.pid else None)
 
     def ended(self, status: int | None) -> Outcome:
-        """Take how it ended, as waitpid(2) told it; None where there was no process."""
+        """Record how it ended. status: from waitpid(2), None if there was no process."""
         outcome = self.outcome
         if status is None:
             pass
@@ -157,7 +156,7 @@ class Subprogram:
 
 
 def _left(parts: "list[Buffer]", written: int) -> "list[Buffer]":
-    """Return what of `parts` is still to be written: a signal may cut a write short."""
+    """Return the parts not yet written: a signal may cut a write short."""
     left: list[Buffer] = []
     for part in parts:
         view = memoryview(part)
@@ -174,14 +173,14 @@ def _spawn(
     sigmask: "Collection[int]",
     outcome: Outcome,
 ) -> int:
-    """Return its pid; 0 where it could not be started, with the reason in `outcome`."""
+    """Return its pid; 0 if it could not be started, with the reason in `outcome`."""
     try:
         return posix.posix_spawnp(
             argv[0], argv, environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=sigmask
         )
     except OSError as error:
         outcome.error = error.errno
-    except ValueError:  # an empty name: execve would say ENOENT
+    except ValueError:  # an empty name: execve would return ENOENT
         outcome.error = errno.ENOENT
     if outcome.error in _NO_PROCESS:
         outcome.failure = "fork"

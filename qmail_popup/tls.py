@@ -1,11 +1,11 @@
-r"""What a server that speaks TLS tells its popup: by SIGTERM, and by UCSPI-TLS.
+r"""How a server that does TLS talks to its popup: by SIGTERM, and by UCSPI-TLS.
 
-Owns the three descriptors that the server names, the stretch of a session in which a handshake may fail,
-and SIGTERM while the client has not logged in. Over UCSPI-TLS the server does the TLS itself: after the
-start command it answers on the control socket (`VAR=value\0…\0\0`) once the handshake is done, and speaks
-to us in clear over two pipes. A handshake that fails shows as SIGTERM, or as the end of the input or of the
-control socket before that answer. At any other time SIGTERM says that nothing more will come: sslserver
-sends it when its client has gone, without waiting for what it has handed on to be read.
+Owns the three descriptors that the server names, the time during which a handshake may fail, and SIGTERM
+before the login. With UCSPI-TLS the server does the TLS: after the start command it answers on the control
+socket (`VAR=value\0…\0\0`) once the handshake is done, and exchanges clear text with us over two pipes. A
+failed handshake shows as SIGTERM, or as EOF on the input or the control socket before that answer. At any
+other time SIGTERM means that no more input will come: sslserver sends it when its client disconnects,
+without waiting until we have read what it passed on.
 """
 
 import posix
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-MAX_ANSWER = 65536  # bytes, with its end
+MAX_ANSWER = 65536  # bytes, terminator included
 _END = b"\0\0"
 FAILED = "tls_failed"
 _START = b"Y"  # UCSPI-TLS: start, and answer with the environment
@@ -28,13 +28,13 @@ _NAMES = b"SSL"
 
 
 def claim(descriptors: "Sequence[int]") -> list[int]:
-    """Keep the server's descriptors from the subprogram; return those that are open."""
+    """Make the server's descriptors close-on-exec; return those that are open."""
     return [fd for fd in descriptors if _claimed(fd)]
 
 
 def _claimed(fd: int) -> bool:
     try:
-        if fd in (IN, OUT):  # they stay the network, whatever else they are
+        if fd in (IN, OUT):  # 0 and 1 stay the network, whatever else they are
             posix.fstat(fd)
         else:
             posix.set_inheritable(fd, False)  # noqa: FBT003  posix takes no keywords
@@ -44,7 +44,7 @@ def _claimed(fd: int) -> bool:
 
 
 def watch() -> "Sigterm | None":
-    """Catch SIGTERM from here on; None where it is ignored, or no descriptor is left: it stays as it is."""
+    """Catch SIGTERM; return None, and change nothing, if it is ignored or no descriptor is left."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         return None
     try:
@@ -54,16 +54,16 @@ def watch() -> "Sigterm | None":
 
 
 def start(descriptors: "Sequence[int]", sigterm: "Sigterm | None" = None) -> "Handshake | None":
-    """Ask the server for TLS and move its pipes to 0 and 1; None where it could not be asked.
+    """Ask the server for TLS and move its pipes to 0 and 1; None if it could not be asked.
 
-    The numbers may be any and may be equal, so they are duplicated before the first is moved.
-    sigterm: where it is caught already
+    The numbers are arbitrary and may be equal, so all are duplicated before the first is moved.
+    sigterm: if it is already caught
     """
     copies: list[int] = []
     handshake = None
     try:
         for fd in descriptors:
-            copies.append(posix.dup(fd))  # noqa: PERF401  one by one, so that each is known if the next fails
+            copies.append(posix.dup(fd))  # noqa: PERF401  one by one, so that all can be closed if the next dup fails
         control, read_end, write_end = copies
         handshake = Handshake(control, sigterm)
         posix.write(control, _START)
@@ -84,37 +84,37 @@ def _close(descriptors: "Iterable[int]") -> None:
 
 
 class Sigterm:
-    """SIGTERM, caught: the server's word that nothing more will come.
+    """A caught SIGTERM, by which the server says that no more input will come.
 
-    over: whether it has come; what is there is served then, and nothing is waited for
+    over: whether it arrived; input already received is then still served, but nothing is waited for
     """
 
     __slots__ = ("_before", "_reader", "_writer", "over")
 
     def __init__(self) -> None:
-        """Catch it; OSError where there is no pipe."""
+        """Catch it; OSError if no pipe can be made."""
         self.over = False
-        # A handler in Python runs too late for a signal that comes right before poll(2): only a
-        # descriptor that the C handler writes to ends that poll.
+        # A Python handler runs too late for a signal that arrives just before poll(2). Only a descriptor
+        # written by the C handler interrupts that poll.
         self._reader, self._writer = posix.pipe()
         posix.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._before = signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
 
     def descriptors(self) -> "Sequence[int]":
-        """Return what to wait for besides the network."""
+        """Return the descriptors to wait for besides the network."""
         return () if self.over or self._reader < 0 else (self._reader,)
 
     def ended(self, ready: "Collection[int]") -> None:
-        """Note whether it has come; that by itself ends no session."""
+        """Record whether it arrived; that alone ends no session."""
         self.over = self.over or self._reader in ready
 
     def disconnected(self) -> None:
-        """Take a reply that could not be written for the same word: who would read it has gone."""
+        """Treat a reply that could not be written the same way: the client has disconnected."""
         self.over = True
 
     def release(self) -> None:
-        """Have it do what it did before, for a program that is to be started, or for good."""
+        """Restore the previous handler, before a program is started or for good."""
         if self._reader >= 0:
             signal.signal(signal.SIGTERM, self._before)
             signal.set_wakeup_fd(-1)
@@ -123,16 +123,16 @@ class Sigterm:
 
 
 class Handshake:
-    """From the start command to the server's answer, the stretch in which SIGTERM means a failure.
+    """The time between the start command and the server's answer, when SIGTERM means failure.
 
     control: our copy of the control socket, the last one left
-    answer: what the server told, names that begin with SSL only; empty before it has
+    answer: the server's variables, only names that begin with SSL; empty until it answers
     """
 
     __slots__ = ("_heard", "_ours", "_pending", "_sigterm", "answer", "control")
 
     def __init__(self, control: int, sigterm: Sigterm | None = None) -> None:
-        """Begin, before the server can have a reason to send SIGTERM; an ignored one is caught as well."""
+        """Catch SIGTERM, even an ignored one, before the server can have a reason to send it."""
         self.answer: dict[bytes, bytes] = {}
         self.control = control
         self._heard = b""
@@ -142,44 +142,44 @@ class Handshake:
 
     @property
     def over(self) -> bool:
-        """Whether the server has said that nothing more will come."""
+        """Whether the server has said that no more input will come."""
         return self._sigterm.over
 
     def disconnected(self) -> None:
-        """Take it that the client has gone."""
+        """Record that the client has disconnected."""
         self._sigterm.disconnected()
 
     def descriptors(self) -> "Sequence[int]":
-        """Return what to wait for besides the network."""
+        """Return the descriptors to wait for besides the network."""
         return (*([self.control] if self._pending else []), *self._sigterm.descriptors())
 
     def ended(self, ready: "Collection[int]") -> str | None:
-        """Look at what is ready; FAILED where the handshake has failed."""
+        """Handle the ready descriptors; return FAILED if the handshake failed."""
         self._sigterm.ended(ready)
         if not self._pending:
             return None
-        # A SIGTERM that comes behind the answer leaves the handshake good: the answer is there by then.
+        # A SIGTERM after the answer leaves the handshake good: the answer can be read by then.
         failed = self._hear() if self.over or self.control in ready else None
         return failed or (self._unanswered() if self.over else None)
 
     def look(self) -> str | None:
-        """Look once at all there is, without waiting, for a login that may be ahead of the answer."""
+        """Check once without waiting, because a login may arrive before the server's answer."""
         return self.ended(_ready(self.descriptors())) if self._pending else None
 
     def settle(self) -> None:
-        """End the stretch: SIGTERM means again what it meant before."""
+        """End the handshake: SIGTERM gets its previous meaning."""
         self._pending = False
-        if self._ours:  # and what was ignored says nothing
+        if self._ours:  # if it was ignored, its arrival means nothing
             self._sigterm.release()
             self._sigterm.over = False
 
     def release(self) -> None:
-        """Have SIGTERM do what it did before it was caught."""
+        """Restore SIGTERM's original handler."""
         self.settle()
         self._sigterm.release()
 
     def why(self, ended: str) -> str:
-        """Tell a failed handshake from a client that went: the answer of a good one is there by then."""
+        """Tell a failed handshake from a disconnect: a good handshake has been answered by then."""
         if ended != DISCONNECTED or not self._pending:
             return ended
         return self.look() or self._unanswered() or ended
@@ -206,7 +206,7 @@ class Handshake:
 
 
 def _ready(descriptors: "Iterable[int]") -> list[int]:
-    """Return those that can be read from now."""
+    """Return the descriptors that are readable now."""
     poll = select.poll()
     for fd in descriptors:
         poll.register(fd, select.POLLIN)
@@ -214,6 +214,6 @@ def _ready(descriptors: "Iterable[int]") -> list[int]:
 
 
 def _variables(block: bytes) -> dict[bytes, bytes]:
-    """Read the answer's entries; what the server might set beyond SSL's own names is not its to set."""
+    """Parse the answer's entries; accept only names that begin with SSL."""
     entries = [entry.partition(b"=") for entry in block.split(b"\0")]
     return {name: value for name, equals, value in entries if equals and name.startswith(_NAMES)}

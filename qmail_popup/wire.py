@@ -1,8 +1,8 @@
-"""Descriptors 0 and 1, the network: one timed line in, one whole reply out.
+"""Descriptors 0 and 1, the network: one timed line in, one complete reply out.
 
-Knows neither POP3 nor TLS. Reads no byte more than it is allowed to, because descriptor 0 will be
-somebody else's, and reads into one buffer that it wipes, because a line may hold a password. A
-session that cannot go on is a value, the word for how it ended, and no exception.
+Knows neither POP3 nor TLS. Never reads more bytes than allowed, because descriptor 0 will belong to another
+program, and reads into one buffer that it wipes, because a line may hold a password. A session that cannot
+continue is reported as a value, the word for how it ended, not as an exception.
 """
 
 import posix
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
         @property
         def over(self) -> bool:
-            """Whether nothing more will come: what is there is served, and nothing is waited for."""
+            """Whether no more input will come; what was received is still served."""
 
         def descriptors(self) -> Sequence[int]:
-            """Return what to wait for besides the network."""
+            """Return the descriptors to wait for besides the network."""
 
         def ended(self, ready: Collection[int]) -> str | None:
-            """Look at those that are ready; a word where the session is over."""
+            """Handle the ready descriptors; return how the session ended, if it did."""
 
         def disconnected(self) -> None:
-            """Take it that nothing more will come."""
+            """Record that no more input will come."""
 
 
 IN, OUT = 0, 1
-MAX_UNFINISHED = 1 << 20  # bytes of a line without LF: with no read-ahead each six cost a system call
+MAX_UNFINISHED = 1 << 20  # bytes of a line without LF: without read-ahead, every six cost a system call
 DISCONNECTED = "disconnected"
 TIMEOUT = "timeout"
 
@@ -40,31 +40,31 @@ TIMEOUT = "timeout"
 class Wire:
     """The network, as a session sees it.
 
-    timeout: seconds until a read or a write without progress ends the session
-    max_line: bytes of a line that are kept (and one more, to tell that it was longer)
-    busy_timeout: seconds from now until the session ends however busy the client is, unless `deadline`
-    is set to None before; 0 for none
+    timeout: seconds without progress until a read or a write ends the session
+    max_line: how many bytes of a line are kept (plus one, to detect a longer line)
+    busy_timeout: seconds from now until the session ends even if the client is active, unless `deadline`
+    is set to None first; 0 for none
     """
 
     __slots__ = ("_buffer", "_dropped", "_filled", "_max_line", "_timeout", "_view", "deadline", "watch")
 
     def __init__(self, timeout: int, max_line: int, busy_timeout: int = 0) -> None:
-        """Begin with nothing read."""
+        """Start with nothing read."""
         self._timeout = timeout
         self._max_line = max_line
         self.deadline = time.monotonic() + busy_timeout if busy_timeout else None
-        # Never resized: growing would leave copies of what it held behind in freed memory.
+        # Never resized: growing would leave copies of its contents in freed memory.
         self._buffer = bytearray(2 * max_line)
         self._view = memoryview(self._buffer)
         self._filled = 0
-        self._dropped = 0  # bytes of the line, behind those that are kept
+        self._dropped = 0  # bytes of the current line beyond those kept
         self.watch: Watch | None = None
 
     def line(self, read_limit: "Callable[[memoryview], int]") -> bytearray | str:
-        """Return the next line without its LF, cut behind `max_line` + 1 bytes, or how the session ended.
+        """Return the next line without its LF, at most `max_line` + 1 bytes, or how the session ended.
 
-        It is the only copy of what the client sent, and the caller's to wipe. `read_limit` is asked, with
-        what there is of the line, how many bytes may be read next.
+        The line is the only copy of what the client sent, and the caller must wipe it. `read_limit` gets the
+        part of the line read so far and returns how many bytes may be read next.
         """
         ended = None
         while not ended:
@@ -79,7 +79,7 @@ class Wire:
         return ended or DISCONNECTED
 
     def reply(self, data: bytes) -> str | None:
-        """Write `data`, in one piece where the network takes it so; how the session ended where it did."""
+        """Write `data`, in one write if possible; return how the session ended, if it did."""
         while data:
             ended = self._ready(OUT, select.POLLOUT)
             if ended:
@@ -93,9 +93,10 @@ class Wire:
         return None
 
     def serves_on(self, ended: str | None) -> bool:
-        """Whether commands are still to be served though a reply could not be written.
+        """Whether to go on serving commands after a reply could not be written.
 
-        What the client sent before it left may be a login. Only a watch can tell where that ends.
+        What the client sent before it disconnected may be a login. Only a watch can tell where the input
+        ends.
         """
         if ended != DISCONNECTED or self.watch is None:
             return False
@@ -118,14 +119,14 @@ class Wire:
         return None if count else DISCONNECTED
 
     def _keep(self, most: int) -> None:
-        """Overwrite what an over-long line has beyond `most` bytes."""
+        """Overwrite the part of an over-long line beyond `most` bytes."""
         if self._filled > most:
             wipe(self._view[most : self._filled])
             self._dropped += self._filled - most
             self._filled = most
 
     def _take(self, end: int) -> bytearray:
-        """Cut the line that ends at `end` out of the buffer, and leave no copy of it there."""
+        """Remove the line that ends at `end` from the buffer, leaving no copy of it there."""
         line = bytearray(self._view[: min(end, self._max_line + 1)])
         rest = self._filled - (end + 1)
         self._view[:rest] = self._view[end + 1 : self._filled]
@@ -134,7 +135,7 @@ class Wire:
         return line
 
     def _ready(self, fd: int, event: int) -> str | None:
-        """Wait until `fd` is ready; how the session ended where it did before."""
+        """Wait until `fd` is ready; return how the session ended, if it did."""
         deadline = time.monotonic() + self._timeout
         if self.deadline is not None:
             deadline = min(deadline, self.deadline)
@@ -157,5 +158,5 @@ class Wire:
 
 
 def wipe(buffer: bytearray | memoryview) -> None:
-    """Overwrite what may be a password, in place."""
+    """Overwrite, in place, a buffer that may hold a password."""
     memoryview(buffer)[:] = bytes(len(buffer))
