@@ -1,1 +1,1 @@
-"""What watches qmail-popup: the mirror inside each popup, and the sidecar that counts for all of them."""
+"""Telemetry of qmail-popup: the mirror in each popup, and the sidecar that counts for all of them."""

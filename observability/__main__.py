@@ -1,6 +1,6 @@
 """The sidecar's program: argv and environment in, exit status out.
 
-Owns what this process is to do: serve, look, push, or change one thing; assembly.py puts the parts together.
+Decides what this process does: serve, inspect, push, or change one thing. assembly.py builds the sidecar.
 """
 
 import os
@@ -24,7 +24,7 @@ from qmail_popup import VERSION
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Be the sidecar until SIGTERM or SIGINT; return the exit status."""
+    """Run the sidecar until SIGTERM or SIGINT; return the exit status."""
     try:
         with noted_from(argv):
             settings = parse(argv, environ, VERSION)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _without_serving(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Look, be the pusher, remove the group, or move the state: in this one thread, and on no port."""
+    """Inspect, push once, delete the group, or move the state: in this thread, without opening a port."""
     if settings.inspection.check_config:
         return check(settings, environ, sys.stdout)
     if settings.inspection.status:
@@ -74,7 +74,7 @@ def _log_plainly(_level: str, message: str) -> None:
 
 
 def start() -> int:
-    """Run main as a console script does."""
+    """Run main() as the console script."""
     return main(sys.argv[1:], os.environ)
 
 

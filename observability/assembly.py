@@ -1,6 +1,6 @@
-"""The parts of a sidecar, put together as its settings say.
+"""Assembles a sidecar from its settings.
 
-Owns which parts there are, what each is given of the others, and in which order they end.
+Owns which parts exist, how they are connected, and the order in which they are closed.
 """
 
 import os
@@ -48,17 +48,17 @@ from observability.store.locks import SIDECAR, PusherLock, StoreLock
 from observability.store.presence import DIRECTORY_MODE, Presence
 from qmail_popup import VERSION
 
-_LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
-LAST_WORDS_SECONDS = 2.0  # for who reads descriptors 1 and 2
+_LOCKED_SECONDS = 5.0  # in case another process is reading the store
+LAST_WORDS_SECONDS = 2.0  # for a slow reader of descriptors 1 and 2
 _JSON_LOG, _SPANS = "the JSON log", "the exporter of spans"
-# What they get of a log that is read: a line for each record, a span for each session that is known whole.
+# Which events of a log that is read reach each sink: a log line per record, a span per complete session.
 _OF_LOGS = {_JSON_LOG: logs.logins, _SPANS: logs.sessions}
 
 
 def sidecar(
     settings: Settings, environ: Mapping[str, str], log: Messages, stack: ExitStack
 ) -> tuple[Intake, Loop]:
-    """Put the parts together; stack takes them apart again, in reverse."""
+    """Build the parts; stack closes them in reverse order."""
     store, keeps = _store(settings, stack)
     reports = Reports(store.count, log)
     stack.callback(reports.take)  # of the last push, too
@@ -80,7 +80,7 @@ def sidecar(
     )
     _start_pushes(settings, partial(exposition, sources), (reports, reload), stack)
     sinks = _sinks(settings, (store, sources, log), tasks, stack)
-    # Before anything says that we serve: a line that is written after that is to count.
+    # Before we report that we serve: lines written after that must be counted.
     feeds += _feeds(settings, store, sinks, log, stack)
     endpoint, overview = serving.begin(settings, store, sources, tasks, stack)
     reload.parts["certificates"] = endpoint.reload
@@ -96,14 +96,14 @@ def sidecar(
 
 
 def _active(intake: Intake, feeds: Sequence[Feed]) -> int | None:
-    """Return how many sessions are open; None where a log is read that does not tell."""
+    """Return how many sessions are open; None if a log is read that does not show it."""
     counts = [intake.active, *(feed.active for feed in feeds)]
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
 def _feeds(settings: Settings, store: Store, sinks: Sequence[Sink], log: Log, stack: ExitStack) -> list[Feed]:
-    """Begin to read the logs that others write."""
+    """Start to read other programs' logs."""
     shows = {sink.name: _OF_LOGS[sink.name] for sink in sinks}
     is_from_start = settings.read_log_from == "start"
     feeds = []
@@ -117,7 +117,7 @@ def _feeds(settings: Settings, store: Store, sinks: Sequence[Sink], log: Log, st
 def _start_pushes(
     settings: Settings, text: Callable[[], bytes], parts: tuple[Reports, Reload], stack: ExitStack
 ) -> None:
-    """Start what leaves at every interval."""
+    """Start the threads that write the textfile and push at every interval."""
     reports, reload = parts
     if settings.textfile:
         textfile = Textfile(settings.textfile, text)
@@ -132,7 +132,7 @@ def _start_pushes(
 
 
 def _store(settings: Settings, stack: ExitStack) -> tuple[Store, dict[str, Keep]]:
-    """Open the store; return with it what keeps it in its place."""
+    """Open the store; return it with the tasks that check its files."""
     state = settings.state
     try:
         make_directory(state.parent, DIRECTORY_MODE)
@@ -144,7 +144,7 @@ def _store(settings: Settings, stack: ExitStack) -> tuple[Store, dict[str, Keep]
 
 
 def _spool(settings: Settings, reports: Reports, stack: ExitStack) -> SpoolThread:
-    """Start what looks after the spool: the directory, its pusher lock, and what is in it."""
+    """Start the thread that watches the spool directory and the pusher lock, and drains the spool."""
     spool = Spool(settings.spool, time.monotonic, _reader(settings))
     pusher_lock = stack.enter_context(closing(PusherLock(settings.spool)))
     watch = Watch({"spool": spool.keep, "pusher_lock": pusher_lock.keep}, reports.put_path)
@@ -161,7 +161,7 @@ def _intake(
     parts: tuple[int, Reports, dict[str, Callable[[], object]]],
     stack: ExitStack,
 ) -> Intake:
-    """Listen; tasks gets what is to be done where a socket of our own had to be made again."""
+    """Listen; adds the task that takes over a replacement socket to tasks."""
     stop, reports, tasks = parts
     limit, read = listening.connections_allowed(MAX_CONNECTIONS), _reader(settings)
     if handed_over := listening.inherited(environ, os.getpid()):
@@ -179,10 +179,10 @@ def _sinks(
     tasks: dict[str, Callable[[], object]],
     stack: ExitStack,
 ) -> list[Sink]:
-    """Return who is shown what was counted; tasks gets what they do at every tick."""
+    """Return the sinks for counted events; adds what they do at every tick to tasks."""
     store, sources, log = parts
     privacy, sinks = _privacy(settings), []
-    # They end first, so that the last push tells what became of their last lines and spans.
+    # They close before the push thread, so that the last push includes their last losses.
     if session_log := _session_log(settings, store, privacy, log):
         stack.enter_context(closing(session_log))
         sinks.append(Sink(_JSON_LOG, session_log, (LOG_LINES_LOST.name,)))
@@ -210,7 +210,7 @@ def _session_log(settings: Settings, store: Store, privacy: Privacy, log: Messag
 
 
 def _exporter(settings: Settings, parts: tuple[Store, Sources, Privacy, Messages]) -> otlp.Exporter | None:
-    """Start the exporter, where spans or metrics are wanted."""
+    """Start the exporter if spans or metrics are enabled."""
     store, sources, privacy, log = parts
     if not (settings.otlp_spans or settings.otlp_metrics):
         return None

@@ -1,9 +1,9 @@
-"""What goes wrong, in words for a person: what ends the sidecar, and what is logged once while it lasts."""
+"""Errors in words for a person: those that end the sidecar, and those logged once while they last."""
 
 import os
 from collections.abc import Callable
 
-# What OpenSSL finds wrong only where it is strict, as Python's default is from 3.13 on (VERIFY_X509_STRICT).
+# What OpenSSL rejects only with VERIFY_X509_STRICT, Python's default since 3.13.
 _STRICT = ("key usage extension", "Key Identifier", "Basic Constraints")
 _REMEDY = (
     "Python 3.13 and newer enforce RFC 5280: make the authority with "
@@ -14,28 +14,28 @@ Log = Callable[[str, str], None]  # level (info, warning or error) and message
 
 
 class UnusableError(Exception):
-    """Something that the operator named cannot be used; the message says why, in one line."""
+    """Something the operator named cannot be used; the message says why in one line."""
 
 
 class HeldError(UnusableError):
-    """Somebody else is at work on what the operator named, and does what is to be done."""
+    """Another process holds what the operator named, and is doing the work."""
 
 
 class Errors:
-    """What is wrong now, by what it concerns: logged once, when it begins or changes."""
+    """Current errors by name; each is logged once, when it begins or changes."""
 
     def __init__(self, log: Log) -> None:
-        """Nothing is wrong."""
+        """Start without errors."""
         self._log = log
         self._known: dict[str, str] = {}
 
     @property
     def names(self) -> frozenset[str]:
-        """What is wrong now, by names; read in any thread."""
+        """The names of current errors; may be read in any thread."""
         return frozenset(self._known)
 
     def note(self, name: str, error: str) -> None:
-        """Log an error of that name, unless it is known; an empty one: it is over."""
+        """Log a named error unless it is already known; an empty one clears it."""
         if error == self._known.get(name, ""):
             return
         if error:
@@ -45,14 +45,14 @@ class Errors:
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong in one line, for a person: no number of errno, and its file where it has one."""
+    """Return an error as one line for a person: without errno, with its file if it has one."""
     filename = getattr(error, "filename", None)
     return f"{os.fsdecode(filename)}: {reason(error)}" if filename else reason(error)
 
 
 def reason(error: Exception) -> str:
-    """Return the same without the file, where the message names that already."""
-    if refused := getattr(error, "verify_message", None):  # ssl.SSLCertVerificationError's alone
+    """Return the same without the file, for a message that already names it."""
+    if refused := getattr(error, "verify_message", None):  # only ssl.SSLCertVerificationError has it
         remedy = f" ({_REMEDY})" if any(part in refused for part in _STRICT) else ""
         return f"its certificate is refused: {refused}{remedy}"
     strerror = getattr(error, "strerror", None)

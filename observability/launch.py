@@ -1,8 +1,7 @@
-"""Starts a pusher, from the one popup that found none running; only that one imports this.
+"""Starts a pusher; imported only by a popup that found none running.
 
-Owns what the pusher gets from the session: the lock, as descriptor 0, and nothing else. No other descriptor
-(a client's socket would not close), no terminal, no variable of the session's environment but those that
-say which authorities TLS is to trust.
+Owns what the pusher inherits: the lock, as descriptor 0. It gets no other descriptor (a client's socket would
+stay open), no terminal, and from the session's environment only the variables that name trusted authorities.
 """
 
 import posix
@@ -21,14 +20,14 @@ _MODULE = "/qmail_popup/__main__.py"
 _TRUST = (b"SSL_CERT_FILE", b"SSL_CERT_DIR")
 _NULL = "/dev/null"
 _LOCK = 0
-_CANNOT_RUN = 127  # a shell's word for it, which nobody reads
+_CANNOT_RUN = 127  # what a shell returns; nothing reads it
 
 
 def launch(lock: int, program: str, options: "Mapping[bytes, bytes]") -> None:
     """Start a pusher that holds `lock`; OSError.
 
-    program: argv[0] of this process; options: the pusher's. By fork(2): posix_spawn(3) has all signals wait
-    until the file is executed, the mirror's alarm too, and the file's system may hang. Where it does, the
+    program: argv[0] of this process; options: the pusher's. Uses fork(2): posix_spawn(3) blocks all signals,
+    the mirror's alarm included, until the file is executed, and its file system may hang. In that case the
     child waits with the lock, and no popup starts another.
     """
     command, environ = _command(realpath(program))
@@ -37,14 +36,14 @@ def launch(lock: int, program: str, options: "Mapping[bytes, bytes]") -> None:
         try:
             _become([*command, "--once", *told], environ, lock)
         finally:
-            posix._exit(_CANNOT_RUN)  # noqa: SLF001  its public name is in os, and is an import
+            posix._exit(_CANNOT_RUN)  # noqa: SLF001  its public name is in os, which would have to be imported
 
 
 def _become(argv: "list[str | bytes]", environ: "Mapping[bytes, bytes]", lock: int) -> None:
     posix.setsid()
     posix.dup2(lock, _LOCK)
     _close_all_but_lock()
-    posix.dup(posix.open(_NULL, posix.O_WRONLY))  # 1 and 2: the lowest that are free
+    posix.dup(posix.open(_NULL, posix.O_WRONLY))  # 1 and 2: the lowest free numbers
     for fd in range(3):
         posix.set_inheritable(fd, True)  # noqa: FBT003  posix takes no keywords
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -52,7 +51,7 @@ def _become(argv: "list[str | bytes]", environ: "Mapping[bytes, bytes]", lock: i
 
 
 def _close_all_but_lock() -> None:
-    """Close what there is, which may be above a limit that was lowered since."""
+    """Close all open descriptors but the lock; some may exceed a limit that was lowered since."""
     try:
         numbers = [int(name) for name in posix.listdir("/proc/self/fd")]
     except OSError:
@@ -66,9 +65,9 @@ def _close_all_but_lock() -> None:
 
 
 def _command(program: str) -> "tuple[list[str | bytes], dict[bytes, bytes]]":
-    """Return the command and the environment of the sidecar's program that belongs to `program`."""
+    """Return command and environment of the sidecar program that belongs to `program`."""
     environ = {name: value for name, value in posix.environ.items() if name in _TRUST}
     if not program.endswith(_MODULE):
-        return [dirname(program) + _SIDECAR], environ  # installed: the two stand side by side
+        return [dirname(program) + _SIDECAR], environ  # installed: both are in one directory
     environ[b"PYTHONPATH"] = dirname(dirname(program)).encode(errors="surrogateescape")
     return [sys.executable, "-m", "observability"], environ

@@ -1,11 +1,11 @@
-"""The mirror: in the popup, from a session to its event, and with that to the sidecar or to the spool.
+"""The mirror: runs in the popup, builds the session's event and sends it to the sidecar or the spool.
 
-Imported only where the operator has set it up. It owns what is told of a session, one identity, one
-connection and a deadline. Nothing that it does may delay, change or fail a login. So its public methods
-swallow every fault there is, and say so. Nothing is waited for until the client and all others are let go,
-and from there on an alarm ends a popup whose file system hangs: open(2) may then wait forever, and write(2).
+Imported only if the operator enabled it. Owns the contents of the event, its identity, one connection and a
+deadline. Nothing here may delay, change or fail a login, so the public methods swallow every exception, as
+their docstrings say. It waits only after the client and everyone else have been disconnected. From then on
+an alarm ends the popup if its file system hangs, because open(2) and write(2) could wait forever.
 
-Descriptors that it keeps beside the session's mean nothing to anybody: none from 0 to 5, and none that the
+Descriptors kept during the session must not be mistaken for others: they avoid 0 to 5 and those that the
 server has named. Once those are closed, any number will do.
 """
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # signal itself imports enum: 4.6 ms
 
-ANSWER_SECONDS = 0.25  # for all tries to reach a sidecar together
-SPOOL_SECONDS = 0.05  # behind them, for the spool
-MAX_SECONDS = ANSWER_SECONDS + SPOOL_SECONDS  # from the last reply and the record to the end
+ANSWER_SECONDS = 0.25  # for all attempts to reach the sidecar together
+SPOOL_SECONDS = 0.05  # after that, for the spool
+MAX_SECONDS = ANSWER_SECONDS + SPOOL_SECONDS  # from the last reply and the record to exit
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
-_UNNAMED = b"unknown"  # what settings has where the server names nobody
+_UNNAMED = b"unknown"  # the value in settings if the server names no client
 
 
 class _NoRoomError(Exception):
-    """The session may need the descriptors that there are."""
+    """The session may still need the remaining descriptors."""
 
 
 class Mirror:
-    """One session's way out.
+    """Delivers one session's event.
 
     traceparent: W3C Trace Context of the subprogram's span, for its environment
     """
 
     def __init__(self, settings: "Settings") -> None:
-        """Make up an identity."""
+        """Generate the trace and span identities."""
         self._settings = settings
         self._barred = {*_LOW, *settings.tls_descriptors}
         self._connection: int | None = None
@@ -55,7 +55,7 @@ class Mirror:
         self.traceparent = b"00-%s-%s-01" % (trace, span)
 
     def hello(self, session: "Session") -> None:
-        """Tell the sidecar that the session has begun. Swallows every fault: there is a second try."""
+        """Send the sidecar a hello. Swallows every exception: finish() tries again."""
         try:
             if self._settings.sidecar:
                 self._send(self._block(_known(self._settings, session)))
@@ -65,14 +65,15 @@ class Mirror:
             pass
 
     def finish(self, session: "Session", hang_up: "Callable[[], None]") -> None:
-        """Deliver the event. Swallows every fault; its waits are bounded, and it comes last of all.
+        """Deliver the event. Swallows every exception; its waits are bounded, and it runs last.
 
-        What can be sent without waiting is sent first; then `hang_up` lets all go who wait for the session.
+        It first sends what it can without waiting, then calls `hang_up` to disconnect everyone who waits for
+        the session, and only then waits.
         """
         block, is_sent = b"", False
         end = time.monotonic() + MAX_SECONDS
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whatever was done to it before
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # undo any change made by the caller
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
             _set_alarm(MAX_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
@@ -84,17 +85,17 @@ class Mirror:
         try:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
                 _set_alarm(max(end - time.monotonic(), SPOOL_SECONDS))
-                from observability import spoolfile  # a sidecar that answers saves this import
+                from observability import spoolfile  # not needed if the sidecar answered
 
                 spoolfile.leave(self._settings.spool, block)
-        except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted what it could
+        except Exception:  # noqa: BLE001, S110  the boundary, as above; leave has counted a loss if it could
             pass
 
     def ensure_pusher(self, program: str, options: "Mapping[bytes, bytes]", log: int | None = None) -> None:
-        """Start a pusher, unless one runs: who gets the lock starts one, and hands the lock over.
+        """Start a pusher unless one runs: the popup that gets the lock starts it and passes the lock on.
 
-        program: argv[0] of this process; options: the pusher's; log: gets what the last one failed at.
-        After `finish`: a pusher that is about to end looks at the spool when it has let go of the lock.
+        program: argv[0] of this process; options: the pusher's; log: receives the last pusher's error.
+        Call it after `finish`: a pusher that is about to exit checks the spool after releasing the lock.
         """
         try:
             from observability import spoolfile
@@ -111,7 +112,7 @@ class Mirror:
         return event.build({**self._identity, **fields})
 
     def _is_sent(self, block: bytes) -> bool:
-        """Send without waiting, on the session's connection or on one more; whether all of it went."""
+        """Send without waiting, on the session's connection or a new one; return whether all was sent."""
         while self._settings.sidecar and self._tries:
             try:
                 self._send(block)
@@ -124,7 +125,7 @@ class Mirror:
         return False
 
     def _is_acknowledged(self, block: bytes, *, is_sent: bool) -> bool:
-        """Wait for the one byte, and try once more where the sidecar hung up; whether it came in time."""
+        """Wait for the one-byte answer, retrying once if the sidecar hung up; whether it came in time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while is_sent or self._is_sent(block):
             signal.setitimer(signal.ITIMER_REAL, 0)  # poll ends by itself, late on a busy host
@@ -133,7 +134,7 @@ class Mirror:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            _set_alarm(left + SPOOL_SECONDS)  # the next try looks a path up
+            _set_alarm(left + SPOOL_SECONDS)  # the next attempt looks up a path
             self._hang_up()
             is_sent = False
         return False
@@ -146,7 +147,7 @@ class Mirror:
             raise BlockingIOError
 
     def _hang_up(self) -> None:
-        """Give up what there is, or could not be had: that was one try."""
+        """Close the connection, if there is one, and count the attempt."""
         self._tries -= 1
         if self._connection is not None:
             posix.close(self._connection)
@@ -154,7 +155,7 @@ class Mirror:
 
 
 def _known(settings: "Settings", session: "Session") -> "dict[bytes, Fact]":
-    """Return what is known of a session from its start."""
+    """Return what is known at the start of a session."""
     return {
         event.PID: session.pid,
         event.PROTOCOL: session.protocol_name,
@@ -172,7 +173,7 @@ def _named(value: bytes) -> bytes | None:
 
 
 def _story(session: "Session") -> "dict[bytes, Fact]":
-    """Return how a session went; what was not reached is None or empty."""
+    """Return what is known at the end of a session; None or empty if not reached."""
     outcome = session.outcome
     return {
         event.T_GREETED: session.greeted or None,
@@ -192,22 +193,22 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 
 
 def _set_alarm(seconds: float) -> None:
-    """Have the kernel end this process then: a file system may hang forever.
+    """Have the kernel kill this process after `seconds`: a file system may hang forever.
 
-    The time in which it was ready to run and did not comes on top, or a busy host would lose the event.
+    Adds the time this process spent runnable but not running, or a busy host would lose the event.
     """
     waited = 0
     try:
         fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
-        waited = int(posix.read(fd, 100).split()[1])  # nanoseconds on a processor, in wait for one, times
+        waited = int(posix.read(fd, 100).split()[1])  # ns running, ns waiting to run, time slices
         posix.close(fd)
-    except (OSError, ValueError, IndexError):  # a kernel that does not say
+    except (OSError, ValueError, IndexError):  # a kernel without it
         pass
     signal.setitimer(signal.ITIMER_REAL, seconds + waited / 1e9)
 
 
 def _is_answered(connection: int, deadline: float) -> bool:
-    """Wait for an answer until it comes or the sidecar hangs up; whether it came."""
+    """Wait for an answer until the deadline or until the sidecar hangs up; return whether it came."""
     answer = select.poll()
     answer.register(connection, select.POLLIN)
     try:
@@ -218,8 +219,8 @@ def _is_answered(connection: int, deadline: float) -> bool:
 
 
 def _connect(path: bytes, barred: "Collection[int]") -> int:
-    """Return a connection that does not block and is not inherited; OSError where there is none."""
-    import _socket as socket  # 0.25 ms, for those with a sidecar; socket itself imports enum and selectors: 7
+    """Return a non-blocking, close-on-exec connection; OSError if there is none."""
+    import _socket as socket  # 0.25 ms, only with a sidecar; socket itself imports enum and selectors: 7
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -230,9 +231,10 @@ def _connect(path: bytes, barred: "Collection[int]") -> int:
 
 
 def _placed(fd: int, barred: "Collection[int]") -> int:
-    """Move it above 9 or, where a limit forbids that, to any number not barred; OSError closes it.
+    """Move a descriptor above 9 or, if a limit forbids that, to any number not barred; OSError closes it.
 
-    So does _NoRoomError, where the session would have too few left: there is room when all else is closed.
+    Raises _NoRoomError, and closes it, if too few would be left for the session: finish() retries after the
+    rest is closed.
     """
     try:
         if posix.sysconf("SC_OPEN_MAX") - fd <= _SPARE:  # all numbers below this one are taken

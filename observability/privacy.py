@@ -1,7 +1,7 @@
-"""What may be shown of a person: user names and addresses, as the operator decided.
+"""What may be shown about a person: user names and addresses, as the operator decided.
 
-Owns the one place where a log or a span gets either from. The default tells who it was only to somebody
-who holds the key: the same name has the same HMAC, and no one can try a list of names without it.
+The only place from which a log or a span gets either. By default a user name is shown as an HMAC: equal names
+have equal hashes, and without the key nobody can find a name by trying a list.
 """
 
 import hmac
@@ -19,25 +19,25 @@ _PREFIX_BITS = {4: 24, 6: 48}
 
 
 class Privacy(NamedTuple):
-    """How to tell: user_names is off, hash or plain; addresses plain, prefix or off."""
+    """Privacy settings. user_names: off, hash or plain; addresses: plain, prefix or off."""
 
     user_names: str
     addresses: str
     key: bytes
 
     def user(self, event: Event) -> dict[str, str]:
-        """Return user.hash or user.name of who logged in or tried to, under that name; {} for no one."""
+        """Return user.hash or user.name of the user who tried to log in, {} if there is none."""
         if not event.record or event.record.method == "Any":
             return {}
         return _USERS[self.user_names](event.record.name, self.key)
 
     def address(self, event: Event) -> str | None:
-        """Return the client's address."""
+        """Return the client's address, as far as it may be shown."""
         return _ADDRESSES[self.addresses](event.client_ip)
 
 
 def load_key(path: Path) -> bytes:
-    """Return the key that stands in path, 0600; make it where it is missing."""
+    """Return the key stored in path, mode 0600; generate it if it is missing."""
     try:
         if not path.exists():
             _make_key(path)
@@ -50,7 +50,7 @@ def load_key(path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Write it aside and rename it, so that nobody ever sees half a key."""
+    """Write the key to a temporary file and rename it, so that no reader sees a partial key."""
     aside = path.with_name(f"{path.name}.new")
     aside.unlink(missing_ok=True)
     with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -79,7 +79,7 @@ def _prefix(address: str | None) -> str | None:
     try:
         known = ipaddress.ip_address(address or "")
     except ValueError:
-        return None  # not an address: then nobody knows how much of it is too much
+        return None  # not an address, so how much of it may be shown is unknown
     return str(ipaddress.ip_network((known, _PREFIX_BITS[known.version]), strict=False))
 
 

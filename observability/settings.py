@@ -1,8 +1,7 @@
-"""The command line, and what the environment says of OTLP, as one immutable value.
+"""The command line, and the environment's OTLP variables, as one immutable value.
 
-A bad option, or one that would have no
-effect, is one clear line and status 2. Loads nothing that takes long: --version and a mistake are answered
-at once.
+A bad option, or one without effect, is reported in one line, with status 2. Imports nothing slow, so that
+--version and mistakes are answered at once.
 """
 
 import argparse
@@ -24,11 +23,11 @@ _PROTOCOL = "http/protobuf"
 
 
 class Settings(NamedTuple):
-    """What the operator wants."""
+    """The operator's settings."""
 
     socket: Path
     spool: Path
-    state: Path  # without links: what belongs to it stands beside the file itself
+    state: Path  # resolved: files that belong to the store are beside it, not beside a link
     host: str
     port: int
     tls: TLS | None
@@ -60,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str], version: str) -> Settings:
-    """Read argv; SystemExit, with status 2 where it makes no sense. UnusableError for a bad environment."""
+    """Parse argv; SystemExit, with status 2 if it is wrong. UnusableError for a bad environment."""
     parser = _Parser(
         prog=PROGRAM,
         description="Count what qmail-popup does.",
@@ -90,7 +89,7 @@ def _settings(given: Mapping[str, Any], environ: Mapping[str, str], *, otlp_span
 
 
 def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
-    """Return what is wrong with the options together; nothing, where they make sense."""
+    """Return what is wrong with the combination of options, "" if nothing."""
     has = {*given, "otlp"} if has_otlp else {*given}
     for name, needs in table.NEEDS.items():
         if name in given and not has & needs:
@@ -103,7 +102,7 @@ def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
 
 
 def _read_twice(logs: Sequence[Path]) -> str:
-    """Return which log would be counted twice, if any would."""
+    """Return which log would be counted twice, if any."""
     for number, log in enumerate(logs):
         for other in logs[:number]:
             if log == other or log in other.parents or other in log.parents:
@@ -116,7 +115,7 @@ def _option(name: str) -> str:
 
 
 def _spans_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether spans are asked for; UnusableError for what environ says of OTLP and cannot be done."""
+    """Whether spans are enabled; UnusableError if environ asks for something OTLP cannot do here."""
     asked = {name: value for name, value in environ.items() if name.startswith(_OTLP) and value}
     for name, value in asked.items():
         if name.endswith("_ENDPOINT"):
@@ -132,6 +131,6 @@ def _spans_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
 
 
 def _is_switched_off(signal: str, environ: Mapping[str, str]) -> bool:
-    """Whether environ says that none of a signal (TRACES, METRICS) is sent, whatever else asks for it."""
+    """Whether environ disables a signal (TRACES, METRICS), which overrides everything else."""
     words = {"OTEL_SDK_DISABLED": "true", f"OTEL_{signal}_EXPORTER": "none"}
     return any(environ.get(name, "").lower() == word for name, word in words.items())

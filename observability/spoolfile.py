@@ -1,9 +1,9 @@
-"""The spool, as the popup has it: one file in a directory, to which it appends an event in one write.
+"""The spool on the popup's side: a file to which each event is appended in one write.
 
-Owns how that file is opened, locked and bounded. The one who drains it (arrivals/spool.py) renames it, often.
-The popup often runs as root and the sidecar does not, so the directory decides who may enter. What a link, a
-FIFO or a lock that is held could do to root's popup ends here: as OSError, or as a lost event, which is
-counted in `lost` where even that can be written.
+Owns how that file is opened, locked and bounded. The sidecar or pusher that drains it (arrivals/spool.py)
+often renames it. The popup often runs as root and the sidecar does not, so the directory's mode decides who
+may write. A link, a FIFO or a held lock cannot harm root's popup: the worst case is OSError or a lost event,
+counted in `lost` if even that can be written.
 """
 
 import posix
@@ -15,21 +15,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from posix import DirEntry
 
-MAX_SPOOL = 64 * 1024 * 1024  # bytes, of files taken away and not yet drained too
+MAX_SPOOL = 64 * 1024 * 1024  # bytes, including files taken over but not yet drained
 _MAX_ENTRIES = 1000
-_TRIES = 8  # a lock is held for as long as one write takes, or one renaming
+_TRIES = 8  # a lock is held only for one write, or one rename
 _PAUSE_SECONDS = 0.003
-_INTERVAL_SECONDS = 15  # of a pusher; what it lacked a moment ago it lacks now
+_INTERVAL_SECONDS = 15  # a pusher's interval: an error this recent still applies
 _MAX_ERROR = 512  # bytes
 _MODE = 0o660
 _APPEND = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT
 _CAREFULLY = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
-_REGULAR = 0o100000  # S_IFREG; the module stat would cost an import
+_REGULAR = 0o100000  # S_IFREG; importing stat would cost time
 _TYPE = 0o170000
 
 
 def leave(directory: bytes, block: bytes) -> None:
-    """Append an event to the spool, or else a byte to `lost`; OSError where not even that can be."""
+    """Append an event to the spool, or else a byte to `lost`; OSError if neither is possible."""
     try:
         if _appended(directory, SEPARATOR + block):
             return
@@ -41,10 +41,10 @@ def leave(directory: bytes, block: bytes) -> None:
 
 
 def _appended(directory: bytes, data: bytes) -> bool:
-    """Write `data` to the spool in one write; False where there is no room, or no lock to be had.
+    """Write `data` to the spool in one write; False if there is no room or the lock is not available.
 
-    The one who drains renames the file and then locks it: so the lock counts only if the file is still
-    the one in the directory. Neither side blocks for a lock.
+    The reader renames the file before it locks it, so the lock counts only if the file is still the one in
+    the directory. Neither side blocks for a lock.
     """
     for _ in range(_TRIES):
         fd = _open(directory + b"/spool")
@@ -58,15 +58,15 @@ def _appended(directory: bytes, data: bytes) -> bool:
 
 
 def _left(written: int) -> bool:
-    """Whether nobody here has to count this event: even a torn one is counted where it is drained."""
+    """Whether this popup need not count a loss: the reader counts even a torn event."""
     return written > len(SEPARATOR)
 
 
 def lock_pushers(directory: bytes, stderr: int | None = None) -> int | None:
-    """Return a descriptor that holds the pushers' lock, or None; OSError.
+    """Return a descriptor that holds the pusher lock, or None; OSError.
 
-    None where a pusher has it, and where the last one could not work and that is not long ago. Who gets it
-    writes to stderr why the last one failed, if it did: so one popup in an interval does.
+    None if a pusher holds it, or if the last one failed less than an interval ago. The popup that gets the
+    lock writes the last pusher's error, if any, to stderr: one popup per interval.
     """
     lock, error = _open(directory + b"/pusher.lock"), directory + b"/pusher.error"
     if not _locked(lock, alone=True) or _has_failed(error):
@@ -77,7 +77,7 @@ def lock_pushers(directory: bytes, stderr: int | None = None) -> int | None:
 
 
 def _has_failed(error: bytes) -> bool:
-    """Whether a pusher has said within the last interval why it could not work."""
+    """Whether a pusher reported an error within the last interval."""
     try:
         age = time.time() - posix.lstat(error).st_mtime
     except OSError:
@@ -86,7 +86,7 @@ def _has_failed(error: bytes) -> bool:
 
 
 def _log_failure(error: bytes, stderr: int) -> None:
-    """Write a line that a pusher left, if it did; a link or another's file is left alone."""
+    """Write the line that a pusher left, if any; ignores links and other irregular files."""
     try:
         fd = posix.open(error, posix.O_RDONLY | _CAREFULLY)
         line = posix.read(fd, _MAX_ERROR).partition(b"\n")[0] if _is_plain(fd) else b""
@@ -101,7 +101,7 @@ def _log_failure(error: bytes, stderr: int) -> None:
 
 def _open(path: bytes) -> int:
     """Open a file for appending; OSError unless it is a regular file with one link."""
-    posix.umask(0)  # of a process that is about to end; the directory says who may enter
+    posix.umask(0)  # this process is about to exit; the directory decides who may enter
     fd = posix.open(path, _APPEND | _CAREFULLY, _MODE)
     if not _is_plain(fd):
         posix.close(fd)
@@ -110,7 +110,7 @@ def _open(path: bytes) -> int:
 
 
 def _is_plain(fd: int) -> bool:
-    """Whether it is a regular file with one link, or none where it was removed meanwhile."""
+    """Whether it is a regular file with one link, or none if it was removed meanwhile."""
     status = posix.fstat(fd)
     return status.st_mode & _TYPE == _REGULAR and status.st_nlink <= 1
 
@@ -126,7 +126,7 @@ def _locked(fd: int, *, alone: bool = False) -> bool:
 
 
 def _is_there(fd: int, path: bytes) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Whether the open file is still the one at this path."""
     try:
         there, here = posix.lstat(path), posix.fstat(fd)
     except OSError:
@@ -135,9 +135,9 @@ def _is_there(fd: int, path: bytes) -> bool:
 
 
 def _has_room(directory: bytes, size: int) -> bool:
-    """Whether the spool, with what was taken away and is not yet drained, stays below its limit.
+    """Whether the spool, including files taken over but not yet drained, stays below its limit.
 
-    Who drains never leaves as many files as would take long to look at: more are somebody else's doing.
+    A reader never leaves so many files that listing takes long: if there are more, something else made them.
     """
     with posix.scandir(directory) as entries:
         for number, entry in enumerate(entries):
@@ -148,7 +148,7 @@ def _has_room(directory: bytes, size: int) -> bool:
 
 
 def _size(entry: "DirEntry[bytes]") -> int:
-    """Return what a file adds to the spool."""
+    """Return how many bytes a file adds to the spool."""
     if entry.name != b"spool" and not entry.name.startswith(b"taken."):
         return 0
     try:

@@ -1,1 +1,1 @@
-"""`--check-config`: what would keep a sidecar with these options from its work, before it is started."""
+"""`--check-config`: report what would keep a sidecar with these options from working, before it starts."""

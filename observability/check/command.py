@@ -1,6 +1,6 @@
-"""All checks, and how they are told: a line for each problem, or a short summary.
+"""All checks and their output: a line per problem, or a short summary.
 
-Nothing is changed and nothing is started; what has to be tried (a port, a gateway) is let go at once.
+Changes and starts nothing; what has to be tried (a port, a gateway) is closed at once.
 """
 
 import os
@@ -16,7 +16,7 @@ from observability.settings import PROGRAM, Settings
 
 Check = Callable[[Settings, May], Iterator[Problem]]
 
-# By what they are mostly about.
+# By the option they mostly concern.
 _ALWAYS: Mapping[str, Check] = MappingProxyType(
     {"--spool": places.check_spool, "--state": places.check_state, "--push": network.check_push}
 )
@@ -33,7 +33,7 @@ _SERVED: Mapping[str, Check] = MappingProxyType(
 
 
 def run(settings: Settings, environ: Mapping[str, str], out: TextIO) -> int:
-    """Tell what is wrong; return the exit status."""
+    """Print what is wrong; return the exit status."""
     found = list(problems(settings, environ, may))
     for problem in found:
         out.write(f"{PROGRAM}: {problem}\n")
@@ -43,13 +43,13 @@ def run(settings: Settings, environ: Mapping[str, str], out: TextIO) -> int:
 
 
 def problems(settings: Settings, environ: Mapping[str, str], may: May) -> Iterator[Problem]:
-    """Yield what would keep a sidecar with these settings from its work. may: what this user may do."""
+    """Yield what would keep a sidecar with these settings from working. may: this user's permissions."""
     otlp: Check = partial(_otlp, environ)
     checks = _ALWAYS if settings.once else {**_ALWAYS, **_SERVED, "--otlp": otlp}
     for option, check in checks.items():
         try:
             yield from check(settings, may)
-        except OSError as error:  # as of a directory on the way that this user may not search
+        except OSError as error:  # e.g. for a directory on the path that this user may not search
             subject = error.filename or "as given"
             yield Problem(option, subject, error.strerror or str(error), "name what this user can reach")
 
@@ -59,7 +59,7 @@ def _otlp(environ: Mapping[str, str], settings: Settings, may: May) -> Iterator[
 
 
 def user_name() -> str:
-    """Return who this process runs as; in a container that may be nobody who has a name."""
+    """Return the user this process runs as; in a container it may have no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,6 +1,6 @@
-"""What a sidecar has to do with the network: --listen and its certificates, --push, --otlp.
+"""The sidecar's network settings: --listen and its certificates, --push, --otlp.
 
-A gateway or collector is connected to, and sent nothing; a port is bound for a moment, and not listened on.
+Connects to a gateway or collector but sends nothing; binds a port for a moment but does not listen on it.
 """
 
 import resource
@@ -30,7 +30,7 @@ _FILES = (
 
 
 def check_listen(settings: Settings, _may: May) -> Iterator[Problem]:
-    """Look at where /metrics is to be served."""
+    """Check the address of /metrics."""
     where = f"{settings.host}:{settings.port}"
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
@@ -58,7 +58,7 @@ def _is_served(settings: Settings) -> bool:
 
 
 def check_tls(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at the certificates, and make a handshake with them in memory."""
+    """Check the certificates, and try a handshake with them in memory."""
     if not (tls := settings.tls):
         return
     found = [
@@ -89,7 +89,7 @@ def _pair(tls: TLS) -> Iterator[Problem]:
 
 
 def _refused(server: ssl.SSLContext, certificate: Path) -> str:
-    """Return why a client that trusts this very certificate refuses it; nothing where it does not."""
+    """Return why a client that trusts exactly this certificate refuses it; "" if it does not."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -110,7 +110,7 @@ def _refused(server: ssl.SSLContext, certificate: Path) -> str:
 
 
 def check_push(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at the gateway and the credentials for it."""
+    """Check the gateway and its credentials."""
     if not (gateway := settings.push):
         return
     found = list(secret("--push-credentials", settings.push_credentials, may))
@@ -130,7 +130,7 @@ def check_push(settings: Settings, may: May) -> Iterator[Problem]:
 
 
 def check_otlp(settings: Settings, environ: Mapping[str, str], may: May) -> Iterator[Problem]:
-    """Look at the collector, and at the files that OpenTelemetry's variables name."""
+    """Check the collector, and the files that OpenTelemetry's variables name."""
     if not (settings.otlp_spans or settings.otlp_metrics):
         return
     for name in _FILES:
@@ -145,13 +145,13 @@ def check_otlp(settings: Settings, environ: Mapping[str, str], may: May) -> Iter
 
 
 def _unreachable_url(url: str) -> str:
-    """Return why nobody answers there; a certificate is OpenTelemetry's to verify, by its own variables."""
+    """Return why the URL cannot be reached; OpenTelemetry verifies certificates by its own variables."""
     parts = urlsplit(url)
     return _unreachable(parts.hostname or "", parts.port or _PORTS[parts.scheme], is_secure=False)
 
 
 def _unreachable(host: str, port: int, *, is_secure: bool) -> str:
-    """Return why nobody answers there, and nothing where somebody does."""
+    """Return why host and port cannot be reached; "" if they can."""
     try:
         with socket.create_connection((host, port), _TIMEOUT) as connection:
             if is_secure:
@@ -166,7 +166,7 @@ def _unreachable(host: str, port: int, *, is_secure: bool) -> str:
 
 
 def check_limits(settings: Settings, _may: May) -> Iterator[Problem]:
-    """Look at how many files may be open."""
+    """Check the limit of open files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = OTHER_DESCRIPTORS + (settings.sessions_limit or 1)
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -1,4 +1,4 @@
-"""The files and directories that a sidecar uses: --socket, --spool, --state, --textfile, --read-log."""
+"""The sidecar's files and directories: --socket, --spool, --state, --textfile, --read-log."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from observability.settings import Settings
 from observability.store import locks, reading
 from observability.store.presence import DIRECTORY_MODE
 
-_MAX_SOCKET = 107  # bytes of a path: unix(7), less the NUL
+_MAX_SOCKET = 107  # bytes of a path: unix(7), without the NUL
 _FOR_GROUP = 0o2070
 _FOR_OTHERS = 0o007
 _KEY_BYTES = 32
@@ -21,12 +21,12 @@ _BESIDE = (".lock", "-wal", "-shm", ".failed")
 
 
 def is_running(settings: Settings) -> bool:
-    """Whether a sidecar has the store: then its socket and its port are in use, as they should be."""
+    """Whether a sidecar holds the store, so that its socket and port are rightly in use."""
     return locks.holder(settings.state) == locks.SIDECAR
 
 
 def check_socket(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at where popups connect."""
+    """Check where popups connect."""
     option, path = "--socket", settings.socket
     if len(os.fsencode(path)) > _MAX_SOCKET:
         yield Problem(
@@ -44,7 +44,7 @@ def check_socket(settings: Settings, may: May) -> Iterator[Problem]:
 
 
 def check_spool(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at where popups leave what they cannot send."""
+    """Check where popups leave events they cannot send."""
     option, path = "--spool", settings.spool
     found = list(directory(option, path, may, SPOOL_MODE))
     yield from found
@@ -78,7 +78,7 @@ def _spool_file(path: Path, may: May) -> Iterator[Problem]:
 
 
 def check_state(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at the store, and at the key beside it."""
+    """Check the store, and the key beside it."""
     option, path = "--state", settings.state
     found = list(directory(option, path.parent, may, DIRECTORY_MODE))
     yield from found
@@ -107,7 +107,7 @@ def _store(settings: Settings, may: May) -> Iterator[Problem]:
 
 
 def _beside(path: Path, may: May) -> Iterator[Problem]:
-    """Look at what belongs to the store: who started it once as root has left files of root's there."""
+    """Check the files beside the store: a sidecar once started as root has left some that root owns."""
     for file_path in (Path(f"{path}{suffix}") for suffix in _BESIDE):
         if file_path.exists() and not may(file_path, os.R_OK | os.W_OK):
             yield Problem("--state", file_path, "this user may not read and write it", f"chown USER {path}*")
@@ -130,7 +130,7 @@ def _must_be_there(settings: Settings, option: str, path: Path, mode: int) -> It
 
 
 def check_textfile(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at where node_exporter reads."""
+    """Check the file for node_exporter."""
     if not (path := settings.textfile):
         return
     if not path.parent.is_dir():
@@ -147,7 +147,7 @@ def check_textfile(settings: Settings, may: May) -> Iterator[Problem]:
 
 
 def check_logs(settings: Settings, may: May) -> Iterator[Problem]:
-    """Look at the logs that are to be read."""
+    """Check the logs to read."""
     for path in settings.read_log:
         if not path.is_dir():
             yield from file("--read-log", path, may)
@@ -166,6 +166,6 @@ def _answers(path: Path) -> bool:
             probe.connect(str(path))
         except ConnectionRefusedError:
             return False
-        except OSError:  # a backlog that is full, or not ours to connect to: somebody is there
+        except OSError:  # a full backlog, or no permission to connect: something listens
             return True
     return True

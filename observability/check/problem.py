@@ -1,4 +1,4 @@
-"""A problem, and how files are asked whether they will do."""
+"""A problem, and the checks that all files and directories share."""
 
 import os
 import stat
@@ -11,11 +11,11 @@ from observability.errors import describe
 OTHERS_MAY_READ, OTHERS_MAY_WRITE = 0o004, 0o002
 
 May = Callable[[Path, int], bool]
-"""Whether this user may do that with a file: access(2) with os.R_OK, W_OK, X_OK."""
+"""Whether this user may access a file, as access(2) with os.R_OK, W_OK or X_OK."""
 
 
 class Problem(NamedTuple):
-    """One thing to put right: the option, what it names, what is wrong with that, and what to do."""
+    """One problem: the option, its value, what is wrong with it, and how to fix that."""
 
     option: str
     subject: object
@@ -27,12 +27,12 @@ class Problem(NamedTuple):
 
 
 def may(path: Path, mode: int) -> bool:
-    """Ask the kernel for who runs this."""
+    """Ask the kernel, for the current user."""
     return os.access(path, mode, effective_ids=True)
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """Return what is at a path, links followed; None where nothing is. Other OSErrors are the caller's."""
+    """Return the status of a path, following links; None if nothing is there. Other OSErrors propagate."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def file(option: str, path: Path | None, may: May) -> Iterator[Problem]:
-    """Look at a file that is to be read."""
+    """Check a file to be read."""
     if path is None:
         return
     try:
@@ -59,7 +59,7 @@ def file(option: str, path: Path | None, may: May) -> Iterator[Problem]:
 
 
 def secret(option: str, path: Path | None, may: May) -> Iterator[Problem]:
-    """Look at a file that is to be read by nobody else."""
+    """Check a file that nobody else may read."""
     found = list(file(option, path, may))
     yield from found
     if path and not found and path.stat().st_mode & OTHERS_MAY_READ:
@@ -67,7 +67,7 @@ def secret(option: str, path: Path | None, may: May) -> Iterator[Problem]:
 
 
 def directory(option: str, path: Path, may: May, mode: int) -> Iterator[Problem]:
-    """Look at a directory that is to be written to, and made with that mode where only it is missing."""
+    """Check a directory to write to, which the sidecar makes with this mode if only it is missing."""
     make = f"make it: install -d -m {mode:04o} -o USER -g GROUP {path}"
     status = status_of(path)
     if status is None:

@@ -1,1 +1,1 @@
-"""The options of the command line: kinds of values, tables, and those that only look at a sidecar."""
+"""The command line's options: value types, tables, and the options that only inspect a sidecar."""

@@ -1,6 +1,6 @@
-"""The options of what looks at a sidecar and serves nothing: --status and --check-config.
+"""The options that inspect a sidecar and serve nothing: --status and --check-config.
 
-Owns their names, what they take, and which of them go together; settings.py puts them beside the others.
+Owns their names, their values, and how they combine; settings.py merges them with the others.
 """
 
 import argparse
@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 MEASURES = ("failed_share", "sessions", "age_seconds", "spool_bytes")
-"""What a threshold may be set for."""
+"""The values that a threshold may be set for."""
 
 Threshold = tuple[str, float]
 
 
 class Inspection(NamedTuple):
-    """What the operator wants to see; thresholds make it a monitoring plugin."""
+    """What the operator wants to see; thresholds turn it into a monitoring plugin."""
 
     status: bool = False
     watch: bool = False
@@ -26,7 +26,7 @@ class Inspection(NamedTuple):
 
 
 def threshold(text: str) -> Threshold:
-    """Read NAME=NUMBER."""
+    """Parse NAME=NUMBER."""
     name, _, number = text.partition("=")
     if name not in MEASURES:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER with a NAME of {', '.join(MEASURES)}")

@@ -1,8 +1,8 @@
-"""What each option of the command line means, read strictly.
+"""Strict parsers for the values of command-line options.
 
-Owns one reader for each kind of value, URLs among them: text in, a value out, or ValueError, which says what
-is wrong and never repeats a password. Pure, except for --state, whose links are followed. settings.py has the
-names of the options.
+One parser for each kind of value, URLs among them: text in, a value out, or ValueError, which says what is
+wrong and never repeats a password. Pure, except for --state, whose links are followed. settings.py has the
+options' names.
 """
 
 import errno
@@ -18,7 +18,7 @@ _TEXTFILE_SUFFIX = ".prom"
 
 
 class Gateway(NamedTuple):
-    """The URL of a Pushgateway, taken apart; prefix: what stands before /metrics."""
+    """A Pushgateway's URL, parsed; prefix: the path before /metrics."""
 
     url: str
     is_secure: bool
@@ -29,7 +29,7 @@ class Gateway(NamedTuple):
 
 
 class TLS(NamedTuple):
-    """Files in PEM; with a client_ca, who scrapes has to show a certificate that it signed."""
+    """PEM files; with a client_ca, scrapers must present a certificate signed by it."""
 
     certificate: Path
     key: Path
@@ -37,7 +37,7 @@ class TLS(NamedTuple):
 
 
 def gateway(url: str) -> Gateway:
-    """Read http(s)://HOST[:PORT][/PATH]; the ValueError never shows it, for it may hold a password."""
+    """Parse http(s)://HOST[:PORT][/PATH]; the ValueError never shows it, because it may hold a password."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -46,7 +46,7 @@ def gateway(url: str) -> Gateway:
         raise ValueError("that is not a URL") from None
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold a user: everybody could read it; see --push-credentials")
-    # A blank or a control character would end the request's first line.
+    # A space or a control character would end the request line.
     is_clean = url.isascii() and url.isprintable() and " " not in url
     if not (is_clean and host and parts.scheme in _PORTS and port != 0) or parts.query or parts.fragment:
         raise ValueError("a gateway is http://HOST[:PORT] or https://HOST[:PORT]")
@@ -55,7 +55,7 @@ def gateway(url: str) -> Gateway:
 
 
 def collector(url: str) -> str:
-    """Read the URL of an OTLP collector; the ValueError never shows it, for it may hold a password."""
+    """Parse the URL of an OTLP collector; the ValueError never shows it: it may hold a password."""
     error = ValueError("it has to be a URL that begins with http:// or https://")
     try:
         parts = urlsplit(url)
@@ -71,7 +71,7 @@ def collector(url: str) -> str:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Read HOST:PORT."""
+    """Parse HOST:PORT."""
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
         raise ValueError(f"{text!r} is not HOST:PORT")
@@ -79,18 +79,18 @@ def address(text: str) -> tuple[str, int]:
 
 
 def path(text: str) -> Path:
-    """Read a path, which is not empty: that would be the working directory."""
+    """Parse a path; an empty one is rejected, because it would mean the working directory."""
     if not text or "\0" in text:
         raise ValueError("the path is empty" if not text else f"{text!r} is not a path")
     return Path(text)
 
 
 def resolved(text: str) -> Path:
-    """Read a path and follow its links, so that what belongs to the file stands beside the file itself."""
+    """Parse a path and follow its links, so that related files are created beside the file itself."""
     found = path(text)
     try:
         found = found.resolve()
-        is_loop = stat.S_ISLNK(found.lstat().st_mode)  # from Python 3.13 on it is left as it is
+        is_loop = stat.S_ISLNK(found.lstat().st_mode)  # Python 3.13 and newer leave a loop unresolved
     except RuntimeError:  # up to Python 3.12
         is_loop = True
     except OSError as error:
@@ -101,7 +101,7 @@ def resolved(text: str) -> Path:
 
 
 def textfile(text: str) -> Path:
-    """Read the name of a file that node_exporter will read."""
+    """Parse the name of a file for node_exporter."""
     found = path(text)
     if not found.name.endswith(_TEXTFILE_SUFFIX) or found.name == _TEXTFILE_SUFFIX:
         raise ValueError(
@@ -111,28 +111,28 @@ def textfile(text: str) -> Path:
 
 
 def share(text: str) -> float:
-    """Read a number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     if not 0 <= (number := _number(text)) <= 1:
         raise ValueError(f"{text!r} is not a number from 0 to 1")
     return number
 
 
 def seconds(text: str) -> float:
-    """Read a number of seconds, a day at most."""
+    """Parse a number of seconds, at most a day."""
     if not 0 < (number := _number(text)) <= _MAX_SECONDS:
         raise ValueError(f"{text!r} is not a number of seconds from above 0 to {_MAX_SECONDS:.0f}")
     return number
 
 
 def instance(text: str) -> str:
-    """Read the name of a host; a slash would be another level of the gateway's path."""
+    """Parse a host's name; a slash would add a level to the gateway's path."""
     if not text.isprintable() or "/" in text or text in ("", ".", ".."):
         raise ValueError(f"{text!r} is not a name")
     return text
 
 
 def sessions(text: str) -> int:
-    """Read a number of sessions."""
+    """Parse a number of sessions."""
     if not (text.isascii() and text.isdigit() and int(text)):
         raise ValueError(f"{text!r} is not a number of sessions")
     return int(text)

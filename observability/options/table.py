@@ -1,6 +1,6 @@
-"""The options as tables: their names, what they take and are without, and which of them go together.
+"""Tables of the options: names, value types, defaults, and valid combinations.
 
-Owns nothing that is done with them: settings.py reads a command line by these.
+Contains no behaviour: settings.py parses a command line by these tables.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
     def reads(text: str) -> Any:  # noqa: ANN401  as argparse has it
         try:
             return read(text)
-        except ValueError as error:  # which argparse would show with the text, and a password in it
+        except ValueError as error:  # argparse would show the text, and a password in it
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return reads
@@ -133,7 +133,7 @@ NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
         **inspection.NEEDS,
     }
 )
-"""What has no effect unless one of these is given too."""
+"""Options that have no effect unless one of these is given too."""
 
 ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -148,4 +148,4 @@ ALONE: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
     }
 )
-"""What does something else than serve, and all that has an effect on it."""
+"""Options that do something other than serve, each with all options that still have an effect."""

@@ -1,1 +1,1 @@
-"""How things stand, for people: a page, a terminal, a monitoring plugin."""
+"""The sidecar's state for people: a web page, a terminal, a monitoring plugin."""

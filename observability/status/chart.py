@@ -1,8 +1,8 @@
-"""Numbers over the last 24 hours as SVG. Pure: minutes in, markup out.
+"""Charts of the last 24 hours as SVG. Pure: minutes in, markup out.
 
-A chart has a bar for each stretch of time; parts of a bar stand upon each other. Where the sidecar did not
-run it is shaded, for nobody knows. Each bar has its time and its numbers as a title, which browsers show at
-the pointer and screen readers read. Colours are the page's, by the classes of the parts.
+Each bar of a chart is one interval, its parts stacked. Intervals without a running sidecar are shaded: their
+values are unknown. Each bar has its time and values as a title, which browsers show as a tooltip and screen
+readers read. Colours come from the page, by the parts' classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,11 @@ _DAY = 24 * 60  # minutes
 _LABELS_EVERY = 6 * 60
 _GAP = 0.8
 _STEPS = (1, 2, 3, 4, 6, 8, 10)
-_MIN_TOP = 4  # sessions and logins are whole: an axis of less would have a middle that is none
+_MIN_TOP = 4  # sessions and logins are whole numbers: below 4 the middle of the axis would not be one
 
 
 class Part(NamedTuple):
-    """What one part of each bar shows: its name, its class, and its number in one minute."""
+    """One part of each bar: its name, its class, and its value in one minute."""
 
     name: str
     kind: str
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """One stretch of time, from a minute on; values: of each part, None where nobody knows."""
+    """One interval, from minute `start` on. values: of each part, None if unknown."""
 
     start: int
     values: tuple[float, ...] | None
@@ -45,9 +45,9 @@ def bars(
     width: int,
     merge: Callable[..., float] = sum,
 ) -> list[Bar]:
-    """Return the last 24 hours, `width` minutes a bar, ending with the one under way.
+    """Return the last 24 hours, `width` minutes per bar, the current one last.
 
-    merge: makes one number of a bar's minutes: their sum, or the most of them
+    merge: combines the minutes of a bar: sum or max
     """
     last = int(now // MINUTE) // width
     found: dict[int, list[Minute]] = {place: [] for place in range(last - _DAY // width + 1, last + 1)}
@@ -58,7 +58,7 @@ def bars(
 
 
 def top(highest: float) -> float:
-    """Return where an axis ends that has to show so much: a number that halves well."""
+    """Return where the axis ends for this highest value: a round number, even when halved."""
     if highest <= _MIN_TOP:
         return _MIN_TOP
     power = 10.0 ** int(log10(highest))
@@ -74,7 +74,7 @@ def chart(title: str, shown: Sequence[Bar], parts: Sequence[Part]) -> Markup:
 
 
 def spark(title: str, shown: Sequence[Bar], parts: Sequence[Part]) -> Markup:
-    """Return a small chart without axes and numbers: it ends at its highest bar."""
+    """Return a small chart without axes and numbers, scaled to its highest bar."""
     highest = max((sum(bar.values) for bar in shown if bar.values), default=0)
     box = _Box(0, 1, SPARK_WIDTH, SPARK_HEIGHT - 2)
     base = element("line", class_="base", x1=0, x2=SPARK_WIDTH, y1=SPARK_HEIGHT - 0.5, y2=SPARK_HEIGHT - 0.5)
@@ -134,7 +134,7 @@ def _columns(box: _Box, shown: Sequence[Bar], parts: Sequence[Part], highest: fl
 
 
 def _places(box: _Box, shown: Sequence[Bar]) -> Iterator[tuple[Bar, _Box]]:
-    """Yield each bar with all the room that it has."""
+    """Yield each bar with the space it may fill."""
     step = box.width / len(shown)
     for number, bar in enumerate(shown):
         yield bar, _Box(round(box.x + number * step, 2), box.y, round(step, 2), box.height)
@@ -159,7 +159,7 @@ def _told(bar: Bar, parts: Sequence[Part]) -> str:
 
 
 def _short(number: float) -> str:
-    """Return a number for an axis, in six characters at the most."""
+    """Return a number for an axis, in six characters at most."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if number >= size:
             return f"{number / (1000 if unit == 'k' else size):g}{unit}"

@@ -1,7 +1,7 @@
-"""`--status`: how things stand in a terminal, as JSON, or for a monitoring system.
+"""`--status`: the sidecar's state in a terminal, as JSON, or for a monitoring system.
 
-Owns the exit status: 0 where something could be shown, 3 where nobody answers and no store can be read; with
-thresholds that of a monitoring plugin.
+Owns the exit status: 0 if something could be shown, 3 if no sidecar answers and no store can be read; with
+thresholds, that of a monitoring plugin.
 """
 
 import json
@@ -23,9 +23,9 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 def run(settings: Settings, out: TextIO) -> int:
-    """Show how things stand; return the exit status."""
+    """Show the state; return the exit status."""
     wanted = settings.inspection
-    for number in (signal.SIGINT, signal.SIGPIPE):  # to end without a word
+    for number in (signal.SIGINT, signal.SIGPIPE):  # to end without a traceback
         signal.signal(number, signal.SIG_DFL)
     if wanted.warning or wanted.critical:
         status, lines = _judged(settings)
@@ -63,7 +63,7 @@ def _show(settings: Settings, out: TextIO) -> int:
 
 
 def _write(out: TextIO, told: str) -> None:
-    """Write it as far as the terminal has the characters."""
+    """Write text, replacing characters that the terminal's encoding lacks."""
     encoding = out.encoding or "ascii"
     out.write(told.encode(encoding, "replace").decode(encoding))
     out.flush()

@@ -1,4 +1,4 @@
-"""Version, store, spool, push and OTLP, in one line each; and what a reason means. Pure."""
+"""Version, store, spool, push and OTLP in one line each, and the reasons in words. Pure."""
 
 from collections.abc import Iterator
 

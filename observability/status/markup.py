@@ -1,19 +1,19 @@
-"""HTML and SVG that cannot be broken by what stands in it. Pure.
+"""HTML and SVG with all text escaped. Pure.
 
-What is made by `element` is markup; every other text is escaped when it is put into one.
+Only what `element` returns is markup; any other string is escaped when it is added to one.
 """
 
 from html import escape
 
 
 class Markup(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
-    """Return an element; of an attribute's name the last underscore falls away, others become hyphens."""
+    """Return an element; in attribute names a trailing underscore is dropped, others become hyphens."""
     told = "".join(
         f' {key.removesuffix("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
@@ -22,5 +22,5 @@ def element(name: str, *children: str, **attributes: object) -> Markup:
 
 
 def joined(*children: str) -> Markup:
-    """Return one after the other, escaped where they are no markup."""
+    """Return the children in order, escaped unless they are markup."""
     return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children))

@@ -1,7 +1,7 @@
-"""How the running sidecar stands: its snapshot, as the page at `/` and as JSON at `/history`.
+"""The running sidecar's state: its snapshot as the page at `/` and as JSON at `/history`.
 
-Owns what is looked at for a snapshot. It is asked in the HTTP server's thread, and reads only what the loop
-replaces as a whole.
+Owns the sources of a snapshot. Runs in the HTTP server's thread, and reads only values that the loop replaces
+as a whole.
 """
 
 import json
@@ -23,23 +23,23 @@ _JSON = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
 
 
 class Overview:
-    """What the sidecar knows of itself.
+    """The sidecar's view of itself.
 
-    errors: where it notes what is wrong now; to be added to by who makes one
+    errors: the sources of current errors; whoever creates one appends it
     """
 
     def __init__(
         self, store: Store, history: History, sources: Sources, *, pushes: bool, spans: bool
     ) -> None:
-        """Look at these. pushes, spans: whether any are sent."""
+        """Read from these. pushes, spans: whether they are enabled."""
         self._store, self._history, self._sources = store, history, sources
         self._pushes, self._spans = pushes, spans
-        self._made, self._text = 0.0, b""  # the page, and when it was made
+        self._made, self._text = 0.0, b""  # the page, and when it was rendered
         self.errors: list[Errors] = []
         self.pages: Mapping[str, Callable[[], Answer]] = {HOME: self._page, HISTORY: self._json}
 
     def snapshot(self) -> Snapshot:
-        """Return how things stand now."""
+        """Return the current snapshot."""
         committed, sources = self._sources.committed(), self._sources
         return Snapshot(
             now=self._history.now(),
@@ -58,7 +58,7 @@ class Overview:
         )
 
     def _page(self) -> Answer:
-        """Make the page, at most once in a second, however many ask: it takes much longer than all others."""
+        """Render the page at most once a second: it takes much longer than all other pages."""
         now = self._history.now()
         if not 0 <= now - self._made < _PAGE_SECONDS:
             self._made, self._text = now, page(self.snapshot())
@@ -69,7 +69,7 @@ class Overview:
 
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what /metrics does not tell: the minutes, and how store, push and spans stand."""
+    """Return what /metrics lacks: the minutes, and the state of store, pushes and spans."""
     return {
         "now": snapshot.now,
         "born": snapshot.born,
@@ -82,7 +82,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def of_json(found: Mapping[str, Any], snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot with what such an answer adds to it; LookupError, TypeError, ValueError."""
+    """Return the snapshot with what such an answer adds; LookupError, TypeError, ValueError."""
     return snapshot._replace(
         now=float(found["now"]),
         born=float(found["born"]),

@@ -1,7 +1,6 @@
-"""The page at `/`: a snapshot as HTML.
+"""The page at `/`: a snapshot as HTML, in bytes.
 
-Pure, but that it is asked for as bytes. Made of fixed words and of numbers, without a script; its only style
-sheet is its own. A browser reads it again every minute.
+Pure. Contains only fixed words and numbers, no script, and one inline style sheet. Reloads every minute.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ HEADERS = [
 ]
 LINKS = ("/metrics", "/history", "/-/healthy", "/-/ready")
 
-_QUARTER, _HALF = 15, 30  # minutes of a bar
+_QUARTER, _HALF = 15, 30  # minutes per bar
 _HEAD = Markup(
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'

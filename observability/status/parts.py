@@ -1,4 +1,4 @@
-"""What is shown over time: which numbers of a minute, under which name. Pure."""
+"""The series shown over time: which numbers of a minute, under which name. Pure."""
 
 from collections.abc import Callable, Collection, Iterable
 
@@ -12,7 +12,7 @@ METHOD_WORDS = {"User": "USER", "Apop": "APOP", "Any": "before TLS"}
 
 
 def attempts(result: str, protocol: str = "", method: str = "") -> Part:
-    """Return the attempts with a result, of one protocol and method where they are named."""
+    """Return the attempts with this result, optionally of one protocol and method."""
     name = "failed" if result == "rejected" else result
     wanted = (result, method, protocol)
     fitting = (has for has in families.ATTEMPTS.values if all(map(_fits, has, wanted)))
@@ -29,7 +29,7 @@ def _failures(name: str, reasons: Collection[str]) -> Part:
 
 
 def _sum(family: Family, labels: Iterable[Labels]) -> Callable[[Minute], float]:
-    """Return what adds these series up: by their names, for a page has some 40,000 sums of minutes."""
+    """Return a function that sums these series, looked up by key: a page needs some 40,000 such sums."""
     series = [(family.name, *each) for each in labels]
     return lambda minute: sum(minute.sums.get(each, 0) for each in series)
 

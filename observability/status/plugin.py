@@ -1,6 +1,6 @@
-"""A snapshot as a monitoring plugin tells it: one line with its numbers, and a status. Pure.
+"""A snapshot as the output of a monitoring plugin: a line with numbers, and a status. Pure.
 
-As the Monitoring Plugins' guidelines have it: the text, a bar, and for each number
+In the format of the Monitoring Plugins' guidelines: the text, a bar, and for each number
 name=value[unit];warning;critical;min;max.
 """
 
@@ -17,12 +17,12 @@ _UNITS = {"failed_share": "", "sessions": "", "age_seconds": "s", "spool_bytes":
 
 
 def unknown(reason: str) -> tuple[int, str]:
-    """Return what is told where nobody answers."""
+    """Return the result if no sidecar answers."""
     return UNKNOWN, f"{_SERVICE} UNKNOWN - {' '.join(reason.split()).replace('|', '/')}"
 
 
 def judge(snapshot: Snapshot, warning: Sequence[Threshold], critical: Sequence[Threshold]) -> tuple[int, str]:
-    """Return status and lines. A number that is over several thresholds counts by the worst."""
+    """Return status and lines. A number above several thresholds has the worst status."""
     values = measure(snapshot)
     lacking = [name for name, _ in (*warning, *critical) if values[name] is None]
     if not snapshot.is_live:
@@ -39,7 +39,7 @@ def judge(snapshot: Snapshot, warning: Sequence[Threshold], critical: Sequence[T
 
 
 def measure(snapshot: Snapshot) -> dict[str, float | None]:
-    """Return what thresholds are for; None where it is not known. Without logins no share of them failed."""
+    """Return the values that thresholds apply to; None if unknown. Without logins the failed share is 0."""
     born = None if snapshot.born is None else max(0.0, snapshot.now - snapshot.born)
     return {
         "failed_share": snapshot.failed_share or 0.0,

@@ -1,4 +1,4 @@
-"""The HTTP server of a running sidecar: what monitoring asks for, and what people look at."""
+"""The running sidecar's HTTP server: pages for monitoring and for people."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def begin(
     tasks: dict[str, Callable[[], object]],
     stack: ExitStack,
 ) -> tuple[Endpoint, Overview]:
-    """Serve all pages; UnusableError where that cannot be. tasks gets what the history does at every tick."""
+    """Serve all pages; UnusableError if that fails. Adds the history's periodic task to tasks."""
     history = History(store, time.time, sources.active)
     tasks["history"] = history.tick
     shown = Overview(store, history, sources, pushes=bool(settings.push), spans=settings.otlp_spans)

@@ -1,6 +1,6 @@
-"""All that page, terminal and plugin show, at one moment: numbers alone.
+"""What page, terminal and plugin show at one moment: only numbers.
 
-Pure. Nothing in here is a name, an address or a message, so nothing that shows it can give one away.
+Pure. A snapshot contains no name, address or message, so nothing that shows it can leak one.
 """
 
 from collections import Counter
@@ -16,18 +16,18 @@ NOW_MINUTES = 5
 
 
 class Snapshot(NamedTuple):
-    """What is known at one moment; None is what nobody knows where the snapshot was taken.
+    """The state at one moment; None if unknown at its source.
 
-    is_live: whether a sidecar told it, or the store of one that does not answer; errors: names of
-    what the sidecar has in its log as wrong now
+    is_live: whether it is from a running sidecar, rather than from the store; errors: names of the sidecar's
+    current errors
     """
 
     now: float  # seconds since 1970
     version: str
     values: Mapping[Series, float]  # the totals
-    minutes: Sequence[Minute]  # in their order, and the one under way
-    last_event: float  # seconds since 1970; 0: there was none
-    born: float | None = None  # seconds since 1970: since when it counts
+    minutes: Sequence[Minute]  # in order, the current one included
+    last_event: float  # seconds since 1970; 0: none yet
+    born: float | None = None  # seconds since 1970, when counting began
     active: int | None = None
     limit: int | None = None
     spool_bytes: int | None = None
@@ -38,7 +38,7 @@ class Snapshot(NamedTuple):
     errors: frozenset[str] = frozenset()
 
     def added(self, minutes: int) -> Counter[Series]:
-        """Return what the last so many minutes added, the one under way included."""
+        """Return the sums of the last `minutes` minutes, the current one included."""
         since = int(self.now // MINUTE) - minutes
         total: Counter[Series] = Counter()
         for minute in reversed(self.minutes):
@@ -49,18 +49,18 @@ class Snapshot(NamedTuple):
 
     @property
     def age_seconds(self) -> float | None:
-        """How long ago an event last arrived; None where none ever has."""
+        """Seconds since the last event arrived; None if none ever has."""
         return max(0.0, self.now - self.last_event) if self.last_event else None
 
     @property
     def failed_share(self) -> float | None:
-        """The part of the logins of the last minutes that failed; None where there were none."""
+        """The share of logins in the last minutes that failed; None if there were none."""
         logins = Logins.of(self.added(NOW_MINUTES))
         return logins.failed / logins.total if logins.total else None
 
 
 class Logins(NamedTuple):
-    """Login attempts of some time."""
+    """Login attempts in some period."""
 
     accepted: int
     failed: int
@@ -72,7 +72,7 @@ class Logins(NamedTuple):
 
     @classmethod
     def of(cls, sums: Mapping[Series, float], method: str = "", protocol: str = "") -> "Logins":
-        """Return those among sums, of one method and protocol where they are named."""
+        """Return those in sums, optionally of one method and protocol."""
         found: Counter[str] = Counter()
         for (name, *labels), value in sums.items():
             if name == families.ATTEMPTS.name and _fits(labels[1:], (method, protocol)):

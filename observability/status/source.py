@@ -1,6 +1,6 @@
-"""Where a snapshot comes from when it is asked for from outside: a sidecar that answers, or its store.
+"""Gets a snapshot from outside: from a sidecar that answers, or from its store.
 
-Owns the client of /metrics and /history, and the way back from Prometheus' names to the store's.
+Owns the client of /metrics and /history, and the mapping from Prometheus' names back to the store's.
 """
 
 import http.client
@@ -24,18 +24,18 @@ from observability.store import families, reading
 from observability.store.families import Series
 
 _TIMEOUT = 5.0
-_EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where a server listens that listens everywhere
+_EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  how to reach a server that listens on all addresses
 _COUNTERS = {PREFIX + family.name: family for family in families.COUNTERS}
 
 
 def url(settings: Settings) -> str:
-    """Return where the sidecar is asked."""
+    """Return the sidecar's URL."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{'https' if settings.tls else 'http'}://{host}:{settings.port}"
 
 
 def look(settings: Settings) -> Snapshot:
-    """Return how things stand; UnusableError where no sidecar answers and its store cannot be read."""
+    """Return the snapshot; UnusableError if no sidecar answers and its store cannot be read."""
     try:
         return _of_sidecar(settings)
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
@@ -50,7 +50,7 @@ def _of_sidecar(settings: Settings) -> Snapshot:
     snapshot = _of_metrics(_ask(settings, "/metrics").decode())
     try:
         told = json.loads(_ask(settings, "/history"))
-    except http.client.HTTPException:  # an older one
+    except http.client.HTTPException:  # an older version without /history
         return snapshot
     return overview.of_json(told, snapshot)
 
@@ -74,7 +74,7 @@ def _connection(settings: Settings) -> http.client.HTTPConnection:
 
 
 def _context(tls: TLS) -> ssl.SSLContext:
-    """Trust the very certificate that the sidecar has, whatever its name; where one is asked for, show it."""
+    """Trust exactly the sidecar's certificate, whatever its name; present it if asked for one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -86,7 +86,7 @@ def _context(tls: TLS) -> ssl.SSLContext:
 
 def _of_metrics(text: str) -> Snapshot:
     found = {family.name: family for family in text_string_to_metric_families(text)}
-    build = found[f"{PREFIX}{families.BUILD.name}"].samples[0]  # KeyError: something else answers there
+    build = found[f"{PREFIX}{families.BUILD.name}"].samples[0]  # KeyError: some other server
     active, limit = (_gauge(found, family.name) for family in (families.ACTIVE, families.SESSIONS_LIMIT))
     return Snapshot(
         now=time.time(),

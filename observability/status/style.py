@@ -1,4 +1,4 @@
-"""How the page looks: one style sheet, in it and named by its hash, so that no other one is obeyed."""
+"""The page's style sheet. Inline, and allowed by its hash, so that browsers apply no other."""
 
 import base64
 import hashlib
@@ -72,5 +72,5 @@ footer a { color: inherit; margin-right: 16px; }
 
 
 def source() -> str:
-    """Return the sheet as a Content-Security-Policy names it."""
+    """Return the sheet's hash as a Content-Security-Policy source."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(SHEET.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""A snapshot for a terminal. Pure."""
+"""A snapshot as text for a terminal. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,12 +10,12 @@ from observability.status.words import NOT_KNOWN, amount, moment, share, span
 from observability.store import families
 
 BLOCKS, PLAIN = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
-_HALF = 30  # minutes of a bar
+_HALF = 30  # minutes per bar
 _WINDOWS = (NOW_MINUTES, HOUR_MINUTES, DAY_MINUTES)
 
 
 def text(snapshot: Snapshot, where: str, levels: str) -> str:
-    """Return the lines. where: whom it is from; levels: nine characters, from nothing to the highest bar."""
+    """Return the text. where: its source; levels: nine characters, from nothing to the highest bar."""
     parts = (
         [" · ".join((f"qmail-popup {snapshot.version}".rstrip(), moment(snapshot.now), where))],
         _state(snapshot),

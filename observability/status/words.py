@@ -1,4 +1,4 @@
-"""Numbers as a person reads them. Pure."""
+"""Numbers in readable form. Pure."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ _SMALL = 10
 
 
 def amount(number: float) -> str:
-    """Return a count, with commas between the thousands."""
+    """Return a count with thousands separators."""
     return f"{number:,.0f}"
 
 
@@ -26,12 +26,12 @@ def size(number: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Return a part in percent; a dash where there is no whole."""
+    """Return a percentage; a dash if the whole is 0."""
     return f"{100 * part / whole:.1f}%" if whole else NOT_KNOWN
 
 
 def span(seconds: float) -> str:
-    """Return a length of time, in the largest unit that it has."""
+    """Return a duration in its largest unit."""
     for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
         if seconds >= unit:
             return plural(int(seconds // unit), name)
@@ -44,10 +44,10 @@ def clock(minute: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a time since 1970."""
+    """Return a timestamp, given as seconds since 1970."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def plural(number: float, one: str) -> str:
-    """Return a count of something."""
+    """Return a count with its noun."""
     return f"{amount(number)} {one}" if number == 1 else f"{amount(number)} {one}s"

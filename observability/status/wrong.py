@@ -1,8 +1,9 @@
-"""What is wrong right now, in words: rules from a snapshot's numbers to sentences.
+"""What is wrong right now, in words: rules that turn a snapshot's numbers into sentences.
 
-Pure. Each rule is a function that yields what it finds, and RULES has them all. A sentence is made of fixed
-words and numbers, so it shows nothing that came from outside; causes are in the sidecar's log. The rules are
-for one host and one look; alerts over time are in dashboards/rules.
+Pure. Each rule is a function that yields its findings; RULES lists them all. Sentences contain only fixed
+words
+and numbers, never outside input; causes are in the sidecar's log. The rules judge one host at one moment;
+alerts over time are in dashboards/rules.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,19 +16,19 @@ from observability.store import families
 
 WARNING, CRITICAL = "warning", "critical"
 UNREADABLE = "cannot read the log"
-"""What the name of such an error begins with; its path follows."""
+"""The prefix of such an error's name; a path follows."""
 
 _QUARTER_MINUTES = 15
-_MIN_LOGINS = 20  # below that a share of them says little
+_MIN_LOGINS = 20  # with fewer, a share says little
 _MIN_FAULTS = 5
 _CHECKER_SHARE = 0.1
-_SPIKE = 5  # times the day's usual quarter of an hour
+_SPIKE = 5  # times the day's average per quarter of an hour
 _MIN_SPIKE = 50
 _BROKEN_SHARE = 0.05
 _SPOOL_BYTES = 1024 * 1024
 _FULL_SHARE = 0.75
 _NEAR_LIMIT = 0.9
-_BUSY_SESSIONS = DAY_MINUTES  # a day: on such a host an hour without one is silence
+_BUSY_SESSIONS = DAY_MINUTES  # per day: on such a host an hour without a session is suspicious
 _SILENT_SECONDS = 3600.0
 _CHECKERS_FAULT = ("temporary", "misuse", "crashed")
 
@@ -47,24 +48,24 @@ _ERRORS = {
     "pusher_lock": "The lock of the spool was removed or replaced.",
 }
 _OTHER, _OTHER_ERROR = "other", "Something else is wrong."
-_PASSING = {"store", "events", "set aside"}  # that other rules have, or that are over by now
+_PASSING = {"store", "events", "set aside"}  # covered by other rules, or already over
 
 
 class Wrong(NamedTuple):
-    """One thing that is wrong; level: warning or critical."""
+    """One finding; level: warning or critical."""
 
     level: str
     text: str
 
 
 def find(snapshot: Snapshot) -> list[Wrong]:
-    """Return what is wrong, the worst first."""
+    """Return all findings, critical ones first."""
     found = [wrong for rule in RULES for wrong in rule(snapshot)]
     return sorted(found, key=lambda wrong: wrong.level != CRITICAL)
 
 
 def errors(names: Iterable[str]) -> frozenset[str]:
-    """Return those names of errors that are for everybody to see: no name holds a path then."""
+    """Return the error names that may be shown to everyone: without paths."""
     return frozenset(_shown(name) for name in names if name not in _PASSING)
 
 
