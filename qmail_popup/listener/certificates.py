@@ -1,8 +1,8 @@
 """Certificates and keys: read once, before any privilege is given up, into what speaks TLS with clients.
 
-Each pair that is named counts for the names that its certificate has. Pairs for the same name make one
-context, so that a client gets the kind of key that it can use. A client that asks for no name, or for one
-that nobody has, gets the first pair and those that share its first name.
+Each pair that is named counts for the names that its certificate has, or covers with a wildcard. Pairs for
+the same name make one context, so that a client gets the kind of key that it can use. A client that asks for
+no name, or for one that nobody has, gets the first pair and those that share its first name.
 """
 
 import ssl
@@ -48,15 +48,22 @@ def load(pairs: Sequence[Pair], minimum: str) -> tuple[ssl.SSLContext, list[str]
     loaded = [_Loaded(pair, _checked(pair, oldest)) for pair in pairs]
     contexts = _Contexts([pair for pair, _ in loaded], oldest)
     names = dict.fromkeys(name for _, certificate in loaded for name in certificate.names)
-    named = {
-        name: contexts.of(
-            [place for place, (_, certificate) in enumerate(loaded) if name in certificate.names]
-        )
-        for name in names
-    }
+    named = {name: contexts.of(_places(loaded, name)) for name in names}
     first = named[loaded[0].certificate.names[0]] if loaded[0].certificate.names else contexts.of([0])
     first.sni_callback = lambda client, name, _context: _choose(client, name, named)
     return first, list(_complaints(loaded))
+
+
+def _places(loaded: Sequence[_Loaded], name: str) -> list[int]:
+    """Return which pairs serve a name: those that have it, then those whose wildcard stands for it."""
+    have = [place for place, one in enumerate(loaded) if name in one.certificate.names]
+    cover = [place for place, one in enumerate(loaded) if _wildcard(name) in one.certificate.names]
+    return [*dict.fromkeys(have + cover)]
+
+
+def _wildcard(name: str) -> str:
+    """Return the one that stands for a name (RFC 6125 section 6.4.3)."""
+    return f"*.{name.partition('.')[2]}"
 
 
 class _Contexts:
@@ -80,7 +87,7 @@ def _choose(
     if name is None:
         return
     name = name.lower()
-    if context := named.get(name) or named.get(f"*.{name.partition('.')[2]}"):
+    if context := named.get(name) or named.get(_wildcard(name)):
         client.context = context
 
 

@@ -28,7 +28,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, Lis
         *issuer.issue("first", RSA, "pop.example.org", "mail.example.org"),
         *issuer.issue("second", ECDSA, "mail.example.org"),
         *issuer.issue("other", ECDSA, "pop.example.net"),
-        *issuer.issue("wild", ECDSA, "*.example.com"),
+        *issuer.issue("wild", RSA, "*.example.com"),
+        *issuer.issue("under", ECDSA, "pop.example.com"),
         *issuer.issue("late", ECDSA, "pop.example.net"),
     ]
     with Listener(directory, "--pop3s", "127.0.0.1:0", *options) as running:
@@ -54,6 +55,7 @@ def _served(
         ("POP.Example.ORG", "pop.example.org"),
         ("pop.example.net", "pop.example.net"),
         ("any.example.com", "*.example.com"),
+        ("pop.example.com", "pop.example.com"),
         ("a.b.example.com", "pop.example.org"),
         ("example.com", "pop.example.org"),
         ("unknown.example", "pop.example.org"),
@@ -74,13 +76,14 @@ def test_no_name(many: tuple[Issuer, Listener]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RSA", "ECDSA"])
-def test_two_kinds_of_key_for_one_name(many: tuple[Issuer, Listener], kind: str) -> None:
-    """A client gets the one that it can use."""
+@pytest.mark.parametrize("asked", ["mail.example.org", "pop.example.com"])
+def test_two_kinds_of_key_for_one_name(many: tuple[Issuer, Listener], kind: str, asked: str) -> None:
+    """A client gets the one that it can use, also where a wildcard covers the name."""
     issuer, listener = many
     context = issuer.trusted()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"ECDHE-{kind}-AES256-GCM-SHA384")
-    with Client(secure.bare(listener), context, "mail.example.org") as client:
+    with Client(secure.bare(listener), context, asked) as client:
         assert client.tls.version()
 
 

@@ -10,9 +10,10 @@ from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.support import descriptors
+from tests.qmail_popup.listener.conftest import Certified
+from tests.support import descriptors, secure
 from tests.support.listener import Listener as SidecarSocket
-from tests.support.resident import LOGIN, Listener
+from tests.support.resident import LOGIN, Listener, read_all, read_line
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import TIMEOUT, until
 
@@ -54,6 +55,25 @@ def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
         resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
         _is_served(stand_in, FIRST + SLOT + 512)
         assert not stand_in.is_ended()
+
+
+def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certified) -> None:
+    """Where a worker can make no socket pair its client is told so, and one that comes later logs in."""
+    limit, trusted = 50, certified.issuer.trusted()
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    options = (*certified.options, "--workers", "1")
+    with Listener(tmp_path, *options, prepare=prepare) as listener:
+        (worker,) = listener.workers()
+        with ExitStack() as stack, secure.pop3s(listener, trusted) as client:
+            while len(os.listdir(f"/proc/{worker}/fd")) < limit:
+                assert b"+OK\r\n" == read_line(stack.enter_context(listener.connect()))
+            client.sendall(LOGIN)
+            assert b"+OK \r\n-ERR unable to open pipe\r\n" == read_all(client)
+        assert b"+OK \r\n" == secure.talk(secure.pop3s(listener, trusted), LOGIN)
+        assert 1 == len(listener.wait_for_records(1))
 
 
 def _is_served(stand_in: StandIn, number: int) -> None:
