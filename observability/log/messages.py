@@ -1,7 +1,7 @@
-"""The sidecar's own messages, and how lines get out of it.
+"""The sidecar's own messages, and the threads that write lines.
 
-Owns the descriptors that lines go to: each has a thread that does nothing but write, so that a reader who
-stalls holds nobody up. What it leaves no room for, and what cannot be written, is lost and counted.
+Owns the output descriptors: each has a thread that only writes, so that a reader that stalls delays nothing
+else. Lines without room, and those that cannot be written, are lost and counted.
 """
 
 import logging
@@ -20,10 +20,10 @@ _MESSAGE_NAMES = ("timestamp", "level", "message")
 
 
 class Stream:
-    """A descriptor that others may be slow to read from."""
+    """A descriptor whose reader may be slow."""
 
     def __init__(self, fd: int, timeout: float, max_waiting: int = MAX_WAITING) -> None:
-        """Write to fd. timeout: seconds to wait at the end for what is not written yet."""
+        """Write to fd. timeout: seconds that close() waits for unwritten lines."""
         self._fd, self._timeout, self._max_waiting = fd, timeout, max_waiting
         self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._put = self._written = 0  # bytes; each is changed by one thread only
@@ -42,7 +42,7 @@ class Stream:
         return self._done_lines - self._failed
 
     def put(self, data: bytes) -> bool:
-        """Have lines written; False where there is no room for them."""
+        """Queue lines; False if there is no room for them."""
         if self._put - self._written + len(data) > self._max_waiting:
             self._refused += data.count(b"\n")
             return False
@@ -52,16 +52,16 @@ class Stream:
         return True
 
     def close(self) -> None:
-        """Write what waits, as long as the timeout allows; the rest is lost."""
+        """Write what is queued, as far as the timeout allows; the rest is lost."""
         self._waiting.put(b"")
         self._thread.join(self._timeout)
         self._refused += self._put_lines - self._done_lines
         self._put_lines = self._done_lines
 
     def _run(self) -> None:
-        torn = b""  # a line break, where the last line was written in part
+        torn = b""  # a line break, if the last line was written in part
         while data := self._waiting.get():
-            # A reader who is gone, or a disk that is full, is no reason to stop: it may come back.
+            # Go on after EPIPE or ENOSPC: a reader or disk space may come back.
             lines = torn + data
             written = _write(self._fd, lines)
             self._failed += lines[max(written, len(torn)) :].count(b"\n")
@@ -73,14 +73,14 @@ class Stream:
 
 
 def fill_standard_descriptors() -> None:
-    """See that nothing which is opened later can be mistaken for stdout or stderr."""
+    """Fill closed standard descriptors, so that no file opened later takes their place."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  stdin, stdout, stderr
         pass
     os.close(fd)
 
 
 class Messages:
-    """What the sidecar has to tell of itself: a line on stderr each, in JSON or for a person."""
+    """The sidecar's messages: one line each on stderr, as JSON or for a person."""
 
     def __init__(self, stream: Stream, clock: Callable[[], float], *, as_json: bool) -> None:
         """Write to stream. clock: seconds since 1970."""
@@ -94,31 +94,31 @@ class Messages:
 
 
 def json_line(names: Sequence[str]) -> Callable[[Fields], str]:
-    """Make what renders fields as one line of JSON, names first and in this order."""
-    from pythonjsonlogger.json import JsonFormatter  # only for who wants JSON: it takes a tenth of the start
+    """Return a function that renders fields as one line of JSON, names first and in this order."""
+    from pythonjsonlogger.json import JsonFormatter  # only for JSON: a tenth of the start-up time
 
     formatter = JsonFormatter(" ".join(f"%({name})s" for name in names))
     return lambda fields: formatter.format(logging.makeLogRecord({"msg": fields}))
 
 
 def timestamp(seconds: float) -> str:
-    """Return seconds since 1970 as RFC 3339 has them, in UTC and to the millisecond."""
+    """Return seconds since 1970 in RFC 3339 format, in UTC with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _plain(fields: Fields) -> str:
-    """Render it for a person; it may quote a file's name, which others chose, and stays one line of text."""
+    """Render for a person, on one line; escapes what a file name chosen by others may contain."""
     shown = (c if c.isprintable() else ascii(c)[1:-1] for c in str(fields["message"]))
     return f"qmail-popup-sidecar: {''.join(shown)}"
 
 
 def _write(fd: int, data: bytes) -> int:
-    """Write all that can be written; return how many bytes that were."""
+    """Write as much as possible; return how many bytes were written."""
     written = 0
     while written < len(data):
         try:
             written += os.write(fd, data[written:])
-        except BlockingIOError:  # others, who share the descriptor, have set it so
+        except BlockingIOError:  # someone who shares the descriptor made it non-blocking
             room = select.poll()
             room.register(fd, select.POLLOUT)
             room.poll()

@@ -1,7 +1,8 @@
-"""What became of work that is done in threads beside the loop, on its way to the loop.
+"""Results of work in other threads, on their way to the loop.
 
 Owns one rule: a thread reports, and never touches the store or the log itself. The loop takes the reports
-when it has time, counts them, and logs an error once.
+when
+it has time, counts them, and logs each error once.
 """
 
 import sqlite3
@@ -14,9 +15,9 @@ from observability.store.families import PATHS_LOST, Series
 
 
 class Report(NamedTuple):
-    """What became of one piece of work.
+    """The result of one piece of work.
 
-    name: what it concerns; error: empty where there was none; increments: by series, what the store is to add
+    name: what it concerns; error: "" if there was none; increments: what to add to which series
     """
 
     name: str
@@ -25,7 +26,7 @@ class Report(NamedTuple):
 
 
 class Reports:
-    """Those that the loop has not taken yet. errors: what is wrong now."""
+    """Reports that the loop has not taken yet. errors: current errors."""
 
     def __init__(self, count: Callable[[Mapping[Series, float]], None], log: Log) -> None:
         """Pass them on. count: may raise sqlite3.Error."""
@@ -33,11 +34,11 @@ class Reports:
         self._waiting: deque[Report] = deque()
 
     def put(self, report: Report) -> None:
-        """Have it counted and logged; in any thread."""
+        """Queue a report; may be called in any thread."""
         self._waiting.append(report)
 
     def take(self) -> None:
-        """Count what was reported, and log what is wrong, once; in the loop's thread."""
+        """Count the reports, and log each error once; in the loop's thread."""
         taken = list(self._waiting)
         increments: Counter[Series] = Counter()
         for report in taken:
@@ -46,15 +47,15 @@ class Reports:
             if increments:
                 self._count(increments)
         except sqlite3.Error:
-            return  # they stay for the next time
+            return  # retried next time
         for report in taken:
             self._waiting.popleft()
             self.errors.note(report.name, report.error)
 
     def put_error(self, name: str, error: str) -> None:
-        """Have it logged what went wrong, or that nothing does any more; in any thread."""
+        """Queue an error, or "" when it is over; may be called in any thread."""
         self.put(Report(name, error, {}))
 
     def put_path(self, label: str, error: str, is_lost: bool) -> None:  # noqa: FBT001  as Watch reports it
-        """Have what became of a path in use counted and logged; in any thread."""
+        """Queue the state of a path in use; may be called in any thread."""
         self.put(Report(label, error, {(PATHS_LOST.name, label): 1} if is_lost else {}))

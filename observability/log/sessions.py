@@ -1,7 +1,7 @@
-"""The JSON log: one line a session on stdout.
+"""The JSON log: one line per session on stdout.
 
-Owns the names of its fields, as tables over the Event (privacy.py has those that tell of a person), and the
-count of lines that were lost. A fault in here costs lines and nothing else.
+Owns its field names, as tables over the Event (privacy.py has those about a person), and the count of lost
+lines. An error here costs only lines.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ _LOSING = "lines of the JSON log are lost: nobody reads it, or it cannot be writ
 
 
 class SessionLog:
-    """One line for each session, and for the record of one that had been taken for killed."""
+    """One line per session, and one for a record that arrives after its session was counted as killed."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class SessionLog:
     ) -> None:
         """Write to stream what privacy allows.
 
-        clock: seconds since 1970; count_lost: so many lines more were lost; may raise sqlite3.Error
+        clock: seconds since 1970; count_lost: counts this many more lost lines; may raise sqlite3.Error
         """
         self._stream, self._privacy, self._clock, self._count_lost = stream, privacy, clock, count_lost
         self._log, self._errors = log, Errors(log)
@@ -36,11 +36,11 @@ class SessionLog:
         self._unrendered = self._counted = self._told = self._written = 0
 
     def __call__(self, counted: Sequence[Event]) -> None:
-        """Log what was counted just now."""
+        """Log the events just counted."""
         self._stream.put("".join(map(self._line, counted)).encode())
 
     def tick(self) -> None:
-        """Count lines that were lost; log that they are being lost, and how many once that is over."""
+        """Count lost lines; log when lines begin to get lost and, once that is over, how many were."""
         lost = self._stream.lost + self._unrendered
         if lost > self._counted:
             self._errors.note("lost", _LOSING)
@@ -52,7 +52,7 @@ class SessionLog:
             self._told = lost
 
     def close(self) -> None:
-        """Write what waits, as long as the stream allows, and count the rest as lost."""
+        """Write what is queued, as far as the stream's timeout allows, and count the rest as lost."""
         self._stream.close()
         self.tick()
 
@@ -60,13 +60,13 @@ class SessionLog:
         try:
             self._count_lost(lost - self._counted)
         except sqlite3.Error:
-            return  # the loop tells of it; at the next tick
+            return  # already logged by the loop; retried at the next tick
         self._counted = lost
 
     def _line(self, event: Event) -> str:
         try:
             return f"{self._render(self._facts(event))}\n"
-        except Exception as error:  # noqa: BLE001  the boundary: a line is worth less than all other sessions
+        except Exception as error:  # noqa: BLE001  the boundary: one line is worth less than all other sessions
             self._unrendered += 1
             self._errors.note("line", f"a line of the JSON log cannot be made: {describe(error)}")
             return ""
@@ -86,7 +86,7 @@ class SessionLog:
 
 def _auth_duration(event: Event) -> float | None:
     if not event.record or event.record.result != "rejected":
-        return None  # an accepted login is known only when its session ends
+        return None  # for an accepted login it would be known only when the session ends
     return event.auth_duration
 
 

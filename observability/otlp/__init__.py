@@ -1,1 +1,1 @@
-"""Spans and metrics on their way to an OpenTelemetry collector."""
+"""Exports spans and metrics to an OpenTelemetry collector."""

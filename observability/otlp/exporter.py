@@ -1,10 +1,11 @@
-"""OpenTelemetry in a process of its own: what was counted goes there, and what became of it is counted here.
+"""The sidecar's side of the OTLP exporter: sends it counted events, and counts dropped spans.
 
-The SDK runs in that process (process.py) and not in a thread of this one, where the intake would have to
-get the interpreter's lock back from it after each system call: of a flood of events, on two cores, 4,050 a
-second were acknowledged so, and 5,700 to 11,900 this way. Nothing here waits for the exporter. What it has
-no room for is dropped here, before anything was made of it, and counted; what it had in hand when it died is
-counted as dropped too, and a new one is started a while later.
+The SDK runs in its own process (process.py). In a thread, it would make the intake wait for the
+interpreter lock after each system call: in a flood on two cores, 4,050 events a second were acknowledged with
+a thread, 5,700 to 11,900 with a process. Nothing here waits for the exporter. If it has no room, spans are
+dropped
+and counted before any work is spent on them. If it dies, what it held is counted as dropped too, and a new
+one is started a while later.
 """
 
 import contextlib
@@ -26,28 +27,28 @@ from observability.otlp.sampling import Sampler, spans_in
 
 NAME = "qmail-popup"
 MAX_IN_HAND = 65_536  # spans: as many on the way to the exporter as in its queue
-FLUSH_SECONDS = 1.5  # that the exporter takes to get the rest out once it is told to stop
-_HAND_OVER_SECONDS = 0.5  # that it may take before, to get the rest in
+FLUSH_SECONDS = 1.5  # how long the exporter may take to flush after it is told to stop
+_HAND_OVER_SECONDS = 0.5  # how long it may take before that to accept the rest
 _RESTART_SECONDS = 30.0
 _REPORTS = 65536  # bytes
 
-# Its path is ours, however that came about: installed, a checkout, a virtual environment.
+# It inherits our sys.path, from whatever source: an installation, a checkout, a virtual environment.
 _RUN = "import sys; sys.path[:] = sys.argv[1:]; from observability.otlp.process import main; main()"
 
 
 def signal_endpoint(base: str | None, signal: str) -> str | None:
-    """Return where one kind goes, as the SDK makes it of OTEL_EXPORTER_OTLP_ENDPOINT; None without a base."""
+    """Return the endpoint of a signal, derived as the SDK does from its base; None without a base."""
     return f"{base.removesuffix('/')}/v1/{signal}" if base else None
 
 
 class SpanCounts(NamedTuple):
-    """What the exporter did with the spans that it was given so far."""
+    """How many spans the exporter has exported and dropped so far."""
 
     exported: int = 0
     dropped: int = 0
 
     def after(self, number: int, dropped: int) -> "SpanCounts":
-        """Return the counts after so many spans more, and so many dropped among them."""
+        """Return the counts after `number` more spans, of which `dropped` were dropped."""
         return SpanCounts(self.exported + number - dropped, self.dropped + dropped)
 
 
@@ -55,7 +56,7 @@ class Parts(NamedTuple):
     """What an exporter is used with."""
 
     keeps: Sampler
-    count_dropped: Callable[[int], None]  # so many spans more were dropped; may raise sqlite3.Error
+    count_dropped: Callable[[int], None]  # count this many more dropped spans; may raise sqlite3.Error
     values: Callable[[], Values]
     log: Log
     clock: Callable[[], float]  # monotonic seconds
@@ -63,17 +64,17 @@ class Parts(NamedTuple):
 
 
 class Exporter:
-    """The exporter's process, and what became of the spans that it and those before it were given."""
+    """The exporter's process, and the counts of this one and its predecessors."""
 
     def __init__(self, setup: Setup, parts: Parts) -> None:
-        """Start it."""
+        """Start the process."""
         self._setup, self._parts = setup, parts
         self._process: _Process | None = None
-        self._lost = self._counted = 0  # spans: not given to a process that lives, and those in the store
+        self._lost = self._counted = 0  # spans: lost outside a live process; already in the store
         self._start()
 
     def __call__(self, counted: Sequence[Event]) -> None:
-        """Hand on what was counted just now, as far as it is to be told."""
+        """Pass on the events just counted, if they are sampled."""
         kept = [event for event in counted if self._parts.keeps(event)]
         if (spans := sum(map(spans_in, kept))) and not (
             self._process and self._process.give_events(kept, spans)
@@ -81,7 +82,7 @@ class Exporter:
             self._lost += spans
 
     def tick(self) -> None:
-        """Hear what became of it, hand the values on, count drops; start another where that is due."""
+        """Read reports, pass on the values, count drops; restart the process if due."""
         if self._process and not self._process.hear():
             self._parts.log("warning", "the exporter of spans has died")
             self._let_go()
@@ -91,7 +92,7 @@ class Exporter:
         self._count()
 
     def close(self) -> None:
-        """Have it flush, for FLUSH_SECONDS and a little more at most, and count what is left."""
+        """Flush, for little more than FLUSH_SECONDS, and count what is left as dropped."""
         self._give_values()
         if self._process:
             self._process.finish()
@@ -119,16 +120,16 @@ class Exporter:
         dropped = self._lost + (self._process.counts.dropped if self._process else 0)
         if dropped == self._counted:
             return
-        with contextlib.suppress(sqlite3.Error):  # the loop has told of it; at the next tick
+        with contextlib.suppress(sqlite3.Error):  # already logged by the loop; retried at the next tick
             self._parts.count_dropped(dropped - self._counted)
             self._counted = dropped
 
 
 class _Process:
-    """One exporter: what it was given, and what it reports."""
+    """One exporter process: what it was given, and what it reports."""
 
     def __init__(self, setup: Setup, max_in_hand: int) -> None:
-        """Start it, to have so many spans in hand at the most; OSError where that cannot be."""
+        """Start it, to hold at most `max_in_hand` spans; OSError."""
         self._max_in_hand = max_in_hand
         self._line, theirs = socket.socketpair()
         command = [sys.executable, "-IS", "-c", _RUN, *sys.path]
@@ -140,24 +141,24 @@ class _Process:
         self.given, self.counts = 0, SpanCounts()
 
     def give_events(self, events: Sequence[Event], spans: int) -> bool:
-        """Hand on events that make so many spans; False where there is no room for them."""
+        """Pass on events that make this many spans; False if there is no room for them."""
         if not (self._has_room(spans) and self._stream.put(frames.of_events(events))):
             return False
         self.given += spans
         return True
 
     def give_values(self, values: Values) -> None:
-        """Hand on the values of all series; they are in the next frame again, should there be no room."""
+        """Pass on all values; without room they are skipped, as the next frame has them again."""
         self._stream.put(frames.of_values(values))
 
     def _has_room(self, spans: int) -> bool:
-        """Whether it keeps up, well before anything is made of what it could not take."""
+        """Whether it keeps up, checked before any work on events that it could not take."""
         if self.given - sum(self.counts) + spans > self._max_in_hand:
             self.hear()
         return self.given - sum(self.counts) + spans <= self._max_in_hand
 
     def hear(self) -> bool:
-        """Take what it has reported; False where it has ended."""
+        """Read its reports; False if it has ended."""
         try:
             while data := self._line.recv(_REPORTS, socket.MSG_DONTWAIT):
                 *reports, self._heard = (self._heard + data).split(b"\n")
@@ -170,7 +171,7 @@ class _Process:
         return False
 
     def finish(self) -> None:
-        """Hand over the rest, tell it that this was all, and hear it to its end."""
+        """Pass on the rest, signal the end, and read reports until it ends or the time is up."""
         self._stream.close()
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_WR)
@@ -181,8 +182,8 @@ class _Process:
             news.poll(left * 1000)
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it, if it has not ended."""
         self._process.kill()
         self._process.wait()
-        self._stream.close()  # nobody reads any more, so no write of it blocks or is left
+        self._stream.close()  # nothing reads any more, so none of its writes blocks or remains
         self._line.close()

@@ -1,7 +1,7 @@
-"""What goes over the socket between the sidecar and its exporter's process.
+"""The frames on the socket between the sidecar and its exporter process.
 
-Owns the form: a frame is a letter, a length and so many bytes. Events travel as the blocks that they came in,
-everything else as JSON. Pure, and read by our own other half alone.
+Owns their format: a letter, a length and that many bytes. Events travel as the blocks they arrived in,
+everything else as JSON. Pure; both ends are our own code.
 """
 
 import json
@@ -21,16 +21,16 @@ Values = Mapping[Series, float]
 
 
 class Setup(NamedTuple):
-    """What the exporter is told first; the environment tells the rest, by OpenTelemetry's own variables."""
+    """What the exporter gets first; the rest comes from the environment, in OpenTelemetry's own variables."""
 
-    endpoint: str | None  # a base, as OTEL_EXPORTER_OTLP_ENDPOINT is; it goes before the environment
+    endpoint: str | None  # a base like OTEL_EXPORTER_OTLP_ENDPOINT, which it overrides
     metrics: bool
     privacy: Privacy
     instance: str
     version: str
-    born: int  # nanoseconds since 1970: since when the store counts
+    born: int  # nanoseconds since 1970: when the store began to count
     json: bool  # how to log on stderr
-    refusal_seconds: float  # as parsing.py has it
+    refusal_seconds: float  # as in parsing.py
 
 
 def of_setup(setup: Setup) -> bytes:
@@ -51,7 +51,7 @@ def of_values(values: Values) -> bytes:
 
 
 def read(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and content of each frame until the stream ends, which may be in the middle of one."""
+    """Yield type and content of each frame until the stream ends, possibly in the middle of one."""
     while len(head := stream.read(1 + _LENGTH_BYTES)) == 1 + _LENGTH_BYTES:
         length = int.from_bytes(head[1:])
         if len(content := stream.read(length)) < length:
@@ -60,20 +60,20 @@ def read(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def setup_in(content: bytes) -> Setup:
-    """Read the content of a SETUP frame."""
+    """Parse the content of a SETUP frame."""
     told = json.loads(content)
     user_names, addresses, key = told.pop("privacy")
     return Setup(**told, privacy=Privacy(user_names, addresses, bytes.fromhex(key)))
 
 
 def events_in(content: bytes, refusal_seconds: float) -> list[Event]:
-    """Read the content of an EVENTS frame."""
+    """Parse the content of an EVENTS frame."""
     found = (parse(block, refusal_seconds) for block in content.split(SEPARATOR))
     return [what for what in found if isinstance(what, Event)]
 
 
 def values_in(content: bytes) -> Values:
-    """Read the content of a VALUES frame."""
+    """Parse the content of a VALUES frame."""
     return {tuple(series): value for *series, value in json.loads(content)}
 
 

@@ -1,13 +1,15 @@
-"""The store's values as OpenTelemetry's metrics.
+"""The store's values as OpenTelemetry metrics.
 
-Owns their names, and when they leave. Nothing is counted here: at each interval the values that the sidecar
-told last are sent, always cumulative, for after a start the difference to "before" would be everything. To
-OTLP a start time that changes is a reset to 0, so all count from the birth of the store and not, as the SDK's
-instruments have it, of the process; and the SDK has no instrument that observes a histogram. So of the SDK
-this uses the data model and the exporter.
+Owns their names and when they are sent. Nothing is counted here: each interval sends the latest values from
+the sidecar, always cumulative, because after a restart a delta would be the whole total. In OTLP a changed
+start time is a reset to 0, so all series start when the store was created, not, as with the SDK's
+instruments,
+when the process started; and the SDK has no asynchronous histogram. So this uses only the SDK's data model
+and
+exporter.
 
-Prometheus' OTLP receiver makes the names of /metrics out of these: dots become underscores, a unit becomes
-the end of the name (s: seconds, By: bytes; one in braces nothing), and a counter ends in _total.
+Prometheus' OTLP receiver derives the names of /metrics from these: dots become underscores, the unit becomes
+a suffix (s: seconds, By: bytes; none for a unit in braces), and a counter ends in _total.
 """
 
 import os
@@ -38,12 +40,12 @@ from observability.otlp.session import session
 from observability.store import families
 from observability.store.families import Family, Labels
 
-INTERVAL = 60.0  # seconds, as the SDK has it
+INTERVAL = 60.0  # seconds, the SDK's default
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
-_ENDINGS = {"s": "_seconds", "By": "_bytes"}  # which a receiver adds for the unit
+_ENDINGS = {"s": "_seconds", "By": "_bytes"}  # suffixes that a receiver adds for the unit
 
-# Nobody keeps the extremes. OTLP may leave them out, which the SDK's types do not say.
+# The store does not record min and max. OTLP may omit them, but the SDK's types do not allow for it.
 _UNKNOWN: Any = None
 
 Rows = Mapping[Labels, float]
@@ -53,7 +55,7 @@ class OtlpMetrics:
     """The latest values, and the thread that sends them each minute (or OTEL_METRIC_EXPORT_INTERVAL)."""
 
     def __init__(self, setup: Setup, resource: Resource) -> None:
-        """Send, once there are values, to the endpoint of setup or to where the environment names."""
+        """Once there are values, send them to the endpoint in setup or in the environment."""
         self._born, self._resource = setup.born, resource
         self._scope = InstrumentationScope(NAME, setup.version)
         self._latest: Values = {}
@@ -65,11 +67,11 @@ class OtlpMetrics:
         self._thread.start()
 
     def take(self, values: Values) -> None:
-        """Send these from now on."""
+        """Send these values from now on."""
         self._latest = values
 
     def close(self) -> None:
-        """Send the latest once more."""
+        """Send the latest values once more."""
         self._stopping.set()
         self._thread.join()
         self._exporter.shutdown()
@@ -88,7 +90,7 @@ class OtlpMetrics:
 
 
 def name_of(family: Family) -> str:
-    """Return a family's name in OpenTelemetry: no unit in it, and no _total."""
+    """Return a family's name in OpenTelemetry, without unit and _total."""
     return f"qmail_popup.{family.name.removesuffix(_ENDINGS.get(family.unit, '')).replace('_', '.')}"
 
 
@@ -113,7 +115,7 @@ def _sum(family: Family, rows: Rows, born: int, now: int) -> Sum:
 
 
 def _gauge(family: Family, rows: Rows, _born: int, now: int) -> Gauge:
-    # A gauge has no beginning.
+    # A gauge has no start time.
     return Gauge([NumberDataPoint(_attributes(family, labels), 0, now, rows[labels]) for labels in rows])
 
 

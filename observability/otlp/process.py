@@ -1,7 +1,7 @@
-"""The exporter: the process in which OpenTelemetry's SDK does its work.
+"""The exporter process, in which OpenTelemetry's SDK runs.
 
-Owns the SDK's setting up and its end. exporter.py starts it with a socket as descriptor 0: frames come in,
-and counts of spans go out, a line each. It ends when the sidecar does, however that comes about, and at most
+Owns the SDK's setup and shutdown. exporter.py starts it with a socket as descriptor 0: frames come in, and
+counts of spans go out, one line each. It ends when the sidecar ends, for whatever reason, and at most
 FLUSH_SECONDS later, whatever a collector does.
 """
 
@@ -30,20 +30,20 @@ from observability.otlp.metrics import OtlpMetrics
 from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of
 from observability.otlp.spans import Spans
 
-_NICENESS = 5  # where there is one core for all, the intake comes first
+_NICENESS = 5  # if there is one core for everything, the intake comes first
 _LOOK_MILLISECONDS = 20
 _EXIT_SECONDS = 0.2  # of FLUSH_SECONDS
 _LOG_AGAIN_SECONDS = 60.0
 _HEADERS_READER = "opentelemetry.util.re"
-_VALUES_BEFORE_A_LOOK = 20_000  # spans hold no cycles, and many values
+_VALUES_BEFORE_A_LOOK = 20_000  # spans hold no reference cycles; values are many objects
 
 Frame = tuple[bytes, bytes]
 
 
 def main() -> None:
-    """Export until there is nothing more to come; never return, for the SDK's threads may hang."""
+    """Export until the input ends; never return, because the SDK's threads may hang."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A service manager or a terminal signals all of us; what counts is when the sidecar ends.
+        # A service manager or terminal signals all of us, but this process ends only after the sidecar.
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     _trust_the_system()
@@ -56,8 +56,8 @@ def main() -> None:
 
 
 def _trust_the_system() -> None:
-    """Verify collectors as gateways are: by the system's authorities, not by those that requests brings."""
-    authorities = ssl.get_default_verify_paths()  # as SSL_CERT_FILE and SSL_CERT_DIR say
+    """Verify collectors as gateways are: with the system's authorities, not those bundled with requests."""
+    authorities = ssl.get_default_verify_paths()  # honours SSL_CERT_FILE and SSL_CERT_DIR
     if place := authorities.cafile or authorities.capath:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", place)
 
@@ -75,7 +75,7 @@ def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> Non
         os._exit(1)
 
     _listen_to_the_sdk(log)
-    # No thread, of ours or the SDK's, is missed in silence: the sidecar starts another process.
+    # If any thread fails, ours or the SDK's, exit, so that the sidecar starts another process.
     threading.excepthook = lambda told: give_up(told.exc_value)
     try:
         _work(setup, received, line)
@@ -85,13 +85,13 @@ def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> Non
 
 
 def _work(setup: Setup, received: Iterable[Frame], line: socket.socket) -> None:
-    """Take frames in until there are no more, then get out what waits."""
+    """Process frames until the input ends, then flush."""
     resource = resource_of(setup)
     spans = Spans(resource, InstrumentationScope(NAME, setup.version), setup.privacy)
     exporter = CountedExporter(signal_endpoint(setup.endpoint, "traces"), _reporter(line))
     read = partial(frames.events_in, refusal_seconds=setup.refusal_seconds)
     queue = SpanQueue(spans, exporter, size_of(os.environ), read, _end_of(line))
-    # What makes spans is left as it is until there is room for them.
+    # Events stay unparsed until there is room for their spans.
     takers: dict[bytes, Callable[[bytes], None]] = {frames.EVENTS: queue.put}
     closers = [queue.close]
     if setup.metrics:
@@ -106,7 +106,7 @@ def _work(setup: Setup, received: Iterable[Frame], line: socket.socket) -> None:
 
 
 class _SdkLog(logging.Handler):
-    """What the SDK logs, each thing now and then: a collector that is down is told of once a minute."""
+    """The SDK's log, each message at most once a minute: e.g. that a collector is down."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
@@ -114,16 +114,16 @@ class _SdkLog(logging.Handler):
         self._logged: dict[object, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log it, without the traceback."""
+        """Log the record without its traceback."""
         now = time.monotonic()
         if now - self._logged.get(record.msg, -_LOG_AGAIN_SECONDS) >= _LOG_AGAIN_SECONDS:
             self._logged[record.msg] = now
-            # What this one adds are the headers, and so credentials.
+            # _text_of leaves out this logger's arguments, which are headers and so may hold credentials.
             self._log(record.levelname.lower(), f"OpenTelemetry: {_text_of(record)}")
 
 
 def resource_of(setup: Setup) -> Resource:
-    """Return who sends; what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say goes before ours."""
+    """Return the resource; OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME override our attributes."""
     ours = {
         "service.name": NAME,
         "service.version": setup.version,
@@ -134,13 +134,13 @@ def resource_of(setup: Setup) -> Resource:
 
 
 def _received(line: socket.socket) -> Iterator[Frame]:
-    """Yield what comes in until the sidecar has ended."""
+    """Yield frames until the sidecar has ended."""
     with contextlib.suppress(OSError):
         yield from frames.read(line.makefile("rb"))
 
 
 def _reporter(line: socket.socket) -> Callable[[SpanCounts], None]:
-    """Return what tells the counts; each report holds all of them, so it does not matter if one is lost."""
+    """Return a function that sends the counts; each report is complete, so losing one does no harm."""
 
     def report(counts: SpanCounts) -> None:
         with contextlib.suppress(OSError):
@@ -150,14 +150,14 @@ def _reporter(line: socket.socket) -> Callable[[SpanCounts], None]:
 
 
 def _end_of(line: socket.socket) -> IsOver:
-    """Return what waits a moment for the sidecar to end, or to say that this was all."""
+    """Return a function that waits briefly for the sidecar to end or to close its side."""
     end = select.poll()
     end.register(line, select.POLLRDHUP)
     return lambda: bool(end.poll(_LOOK_MILLISECONDS))
 
 
 def _flush(closers: Sequence[Callable[[], None]]) -> None:
-    """Close all, each in a thread of its own: the SDK's own limits are none, or ten seconds."""
+    """Close all, each in its own thread: the SDK's own time limits are none, or ten seconds."""
     threads = [threading.Thread(target=close, daemon=True) for close in closers]
     deadline = time.monotonic() + FLUSH_SECONDS - _EXIT_SECONDS
     for thread in threads:
@@ -173,9 +173,9 @@ def _listen_to_the_sdk(log: Log) -> None:
 
 
 def _text_of(record: logging.LogRecord) -> str:
-    """Return a message in one line, with each error in it cut to its cause."""
+    """Return a message as one line, with each exception in it reduced to its cause."""
     if record.name == _HEADERS_READER:
-        # What this one adds are the headers, and so credentials.
+        # This logger's arguments are headers, and so may hold credentials.
         return " ".join(str(record.msg).split())
     if isinstance(record.args, tuple):
         record.args = tuple(cause_of(arg) if isinstance(arg, Exception) else arg for arg in record.args)
@@ -183,7 +183,7 @@ def _text_of(record: logging.LogRecord) -> str:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what is behind an error: of a chain that libraries wrapped around it, the innermost link."""
+    """Return the cause of an error: the innermost of those that libraries wrapped around each other."""
     inner = _wrapped(error)
     if inner:
         return cause_of(inner)
@@ -194,6 +194,6 @@ def cause_of(error: BaseException) -> str:
 
 
 def _wrapped(error: BaseException) -> BaseException | None:
-    """Return the error that this one was made of: as Python has it, or requests and urllib3."""
+    """Return the error that this one wraps, as Python, requests or urllib3 store it."""
     found = (error.__cause__, getattr(error, "reason", None), *error.args, error.__context__)
     return next((one for one in found if isinstance(one, BaseException) and one is not error), None)

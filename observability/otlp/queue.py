@@ -1,8 +1,8 @@
-"""The queue of spans before the SDK's exporter, with counts that do not miss one.
+"""The queue of spans in front of the SDK's exporter, which counts every one.
 
-Owns what happens to a span between its event and the collector's answer. The SDK's queue would let the
-oldest go and not count them. So it never overflows: who fills it waits while it is full, and exporter.py
-drops what would be too much in hand, before anything was made of it.
+Owns what happens to a span between its event and the collector's answer. The SDK's queue would discard the
+oldest spans uncounted. So it is never allowed to overflow: the thread that fills it waits while it is full,
+and exporter.py drops the excess before any work is spent on it.
 """
 
 import contextlib
@@ -26,45 +26,45 @@ from observability.otlp.session import session
 from observability.otlp.spans import Spans
 
 QUEUE = 32768  # spans: a burst of 20,000 overran the SDK's own 2,048
-MAX_BATCH = 512  # spans, as the SDK has it
+MAX_BATCH = 512  # spans, the SDK's default
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _MAX_OF_SESSION = 2  # spans
 
-_ALL = sys.maxsize  # of a batch, whatever its size
+_ALL = sys.maxsize  # all spans of a batch, whatever its size
 
 Read = Callable[[bytes], list[Event]]
 IsOver = Callable[[], bool]
 
 
 def size_of(environ: Mapping[str, str]) -> int:
-    """Return how many spans may wait, as OTEL_BSP_MAX_QUEUE_SIZE has it."""
+    """Return how many spans may wait, as OTEL_BSP_MAX_QUEUE_SIZE says."""
     asked = environ.get("OTEL_BSP_MAX_QUEUE_SIZE", "")
     return max(int(asked), _MAX_OF_SESSION) if asked.isdecimal() else QUEUE
 
 
 class SpanQueue:
-    """The SDK's batch processor, and who fills it, in a thread of its own."""
+    """The SDK's batch processor, and the thread that fills it."""
 
     def __init__(
         self, spans: Spans, exporter: "CountedExporter", size: int, read: Read, is_over: IsOver
     ) -> None:
-        """Export what spans makes of what read finds; is_over is asked while the queue has no room."""
+        """read: parses events; spans: makes their spans; is_over: called while the queue is full."""
         self._spans, self._exporter, self._size = spans, exporter, size
         self._read, self._is_over = read, is_over
         self._submitted = 0
-        # The SDK refuses a batch that is larger than the queue; one that the environment names is as it says.
+        # The SDK rejects a batch larger than the queue; a size set in the environment is left alone.
         batch = None if _BATCH in os.environ else min(MAX_BATCH, size)
         self._processor = BatchSpanProcessor(exporter, max_queue_size=size, max_export_batch_size=batch)
-        self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # as they came, which is smallest
+        self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # unparsed, to save memory
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
     def put(self, events: bytes) -> None:
-        """Have the spans of events made and exported, none where it is over before there is room for them."""
+        """Make and export the spans of events, unless the sidecar ends before there is room for them."""
         self._waiting.put(events)
 
     def close(self) -> None:
-        """Export what waits, however long that takes."""
+        """Export everything that waits, however long it takes."""
         self._waiting.put(b"")
         self._thread.join()
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own
@@ -85,10 +85,10 @@ class SpanQueue:
 
 
 class CountedExporter(SpanExporter):
-    """The SDK's own, counted: taken from the queue, and what became of it."""
+    """The SDK's exporter, with counts of the spans taken from the queue and their outcome."""
 
     def __init__(self, endpoint: str | None, report: Callable[[SpanCounts], None]) -> None:
-        """Export to endpoint, or where the environment says; report the counts after each batch."""
+        """Export to endpoint, or as the environment says; report the counts after each batch."""
         self._report = report
         self._inner = OTLPSpanExporter(endpoint=endpoint, session=session(self._answered))
         self._refused = 0
@@ -108,12 +108,12 @@ class CountedExporter(SpanExporter):
         return result
 
     def _answered(self, status: int, body: bytes) -> None:
-        """Look at what the SDK does not: redirections, which it takes for success, and partial successes."""
+        """Check what the SDK does not: redirects, which it takes for success, and partial successes."""
         self._refused = _ALL if status >= HTTPStatus.MULTIPLE_CHOICES else 0
         with contextlib.suppress(DecodeError):
             told = ExportTraceServiceResponse.FromString(body)
             self._refused += max(0, told.partial_success.rejected_spans)
 
     def shutdown(self) -> None:
-        """Let go of the connection, and of trying again."""
+        """Close the connection, and end retries."""
         self._inner.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own

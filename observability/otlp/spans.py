@@ -1,9 +1,8 @@
 """An event as the spans of one trace: the session and, below it, its subprogram.
 
-Owns names, attributes and status. The spans are built after the fact, with the event's own times and
-identities, so that what the subprogram did under its TRACEPARENT hangs below the span that is sent here. What
-may be told of a person is privacy.py's business, and getting spans out is process.py's, which alone loads
-this module.
+Owns names, attributes and status. Spans are built afterwards, with the event's own times and identities, so
+that spans which the subprogram made under its TRACEPARENT become children of the one sent here. privacy.py
+decides what may be shown of a person; process.py, which alone loads this module, exports the spans.
 """
 
 from collections.abc import Callable
@@ -28,14 +27,14 @@ _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
 class Spans:
-    """Makes spans of one resource and scope, which tell no more than privacy allows."""
+    """Makes spans for one resource and scope, showing only what privacy allows."""
 
     def __init__(self, resource: Resource, scope: InstrumentationScope, privacy: Privacy) -> None:
-        """Make none yet."""
+        """Store what all spans share."""
         self._resource, self._scope, self._privacy = resource, scope, privacy
 
     def of(self, event: Event) -> list[ReadableSpan]:
-        """Return as many spans as spans_in says of the event, its session's first."""
+        """Return as many spans as spans_in counts for the event, the session's first."""
         number, failure = spans_in(event), _failure(event)
         context = _context(event, event.session_span)
         spans = [self._session(event, context, failure)] if number else []
@@ -82,7 +81,7 @@ def _context(event: Event, span: str) -> SpanContext:
 
 
 def _failure(event: Event) -> Attributes:
-    """Return what failed on our side; a refused login is its client's mistake, as a 4xx of HTTP is."""
+    """Return a failure on our side; a refused login is the client's error, like an HTTP 4xx."""
     failure = event.reason if event.reason in _FAILURES else event.error
     return {"error.type": failure} if failure else {}
 

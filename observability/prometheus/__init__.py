@@ -1,1 +1,1 @@
-"""The totals as Prometheus reads them: over HTTP and as a textfile."""
+"""The totals for Prometheus: over HTTP and as a textfile."""

@@ -1,7 +1,7 @@
-"""One client of the sidecar's HTTP server: a connection from its first byte to its last.
+"""One client of the sidecar's HTTP server, from connect to close.
 
-Owns what is read and sent on it, and for how long: a request has REQUEST_TIMEOUT to come, an answer
-ANSWER_TIMEOUT to be taken. One request is answered on each. Nothing here waits. h11 knows the protocol.
+Owns what is read and sent, and the timeouts: the request must arrive within REQUEST_TIMEOUT, the answer be
+taken within ANSWER_TIMEOUT. Each connection serves one request. Nothing here blocks. h11 parses HTTP.
 """
 
 import select
@@ -21,13 +21,13 @@ REQUEST_TIMEOUT = 2.0  # seconds from connecting to the end of the request's hea
 ANSWER_TIMEOUT = 10.0  # Prometheus's own scrape timeout
 
 _PIECE = 16384
-_STEPS = 16  # of one client, before the others' turn
+_STEPS = 16  # of one client, before it is the others' turn
 
 Pages = Callable[[h11.Request], Answer]
 
 
 class Client:
-    """One connection: a request is read, then answered, then the client's end is awaited."""
+    """One connection: reads a request, answers it, then waits for the client to close."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.fd = connection, connection.fileno()
@@ -37,7 +37,7 @@ class Client:
         self._step: Callable[[Pages], bool] = self._read
 
     def go_on(self, pages: Pages) -> int:
-        """Do what can be done now; return the events of epoll(7) to wait for, none at the end."""
+        """Do what is possible without waiting; return the epoll(7) events to wait for, 0 at the end."""
         try:
             for _ in range(_STEPS):
                 if self._step(pages):
@@ -80,7 +80,7 @@ class Client:
     def _write(self, _pages: Pages) -> bool:
         self.unsent = self.unsent[self.connection.send(self.unsent) :]
         if not self.unsent:
-            # Closed at once, an answer is lost where the client has sent more than its request.
+            # Closed at once, the answer could be lost if the client has sent more than its request.
             self.connection.shutdown(socket.SHUT_WR)
             self.deadline = time.monotonic() + REQUEST_TIMEOUT
             self._step = self._linger
@@ -93,7 +93,7 @@ class Client:
 def _answer(pages: Pages, request: h11.Request) -> Answer:
     try:
         return pages(request)
-    except Exception as error:  # noqa: BLE001  the boundary: other pages, and the next request, may do well
+    except Exception as error:  # noqa: BLE001  the boundary: other pages, and the next request, may succeed
         return _line(HTTPStatus.INTERNAL_SERVER_ERROR, f"This page cannot be made: {describe(error)}")
 
 

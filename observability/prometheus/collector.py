@@ -1,7 +1,7 @@
-"""What the store holds, as Prometheus families.
+"""The store's contents as Prometheus families.
 
-Owns names, types and help of what stands on /metrics. Nothing is counted here: each scrape reads what the
-store has committed, so that a number never goes back, and no series has a `_created` beside it.
+Owns names, types and help texts on /metrics. Nothing is counted here: each scrape reads what the store has
+committed, so a counter never goes back, and no series has a `_created` series.
 """
 
 import platform
@@ -23,25 +23,25 @@ PREFIX = "qmail_popup_"
 
 
 class Sources(NamedTuple):
-    """Where the numbers are, asked at each scrape and from another thread than the loop's."""
+    """Where the numbers come from; called at each scrape, in a thread other than the loop's."""
 
     committed: Callable[[], Committed]
-    active: Callable[[], int | None]  # None where that is not known, as by a pusher
+    active: Callable[[], int | None]  # None if unknown, as in a pusher
     spool_bytes: Callable[[], int]
-    sessions_limit: int | None  # as the operator told it; without that there is no such series
+    sessions_limit: int | None  # as set by the operator; the series is absent without it
     version: str
     logs_unreadable: Callable[[], int] = int
 
 
 class SidecarCollector(Collector):
-    """Everything that the sidecar has to show."""
+    """All families of the sidecar."""
 
     def __init__(self, sources: Sources) -> None:
         """Show what sources have."""
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families, of one moment."""
+        """Yield all families, from one moment."""
         committed = self._sources.committed()
         rows = _by_family(committed.values)
         for family in families.COUNTERS:
@@ -54,7 +54,7 @@ class SidecarCollector(Collector):
                 yield _gauge(family, looked_up[family.name])
 
     def describe(self) -> Iterator[Metric]:
-        """Yield all families without a sample, so that each can be asked for by its name."""
+        """Yield all families without samples, so that each can be requested by name."""
         kinds = (
             (families.COUNTERS, CounterMetricFamily),
             (families.HISTOGRAMS, HistogramMetricFamily),
@@ -66,7 +66,7 @@ class SidecarCollector(Collector):
 
 
 def gauges(sources: Sources) -> dict[Series, float]:
-    """Return what is not counted but looked up: the series of families.GAUGES that are known here."""
+    """Return the values that are read rather than counted: the series of families.GAUGES known here."""
     found: dict[Series, float] = {
         (families.LOGS_UNREADABLE.name,): sources.logs_unreadable(),
         (families.SPOOL_BYTES.name,): sources.spool_bytes(),
@@ -81,8 +81,8 @@ def gauges(sources: Sources) -> dict[Series, float]:
 
 
 def registry(sources: Sources) -> CollectorRegistry:
-    """Return what /metrics shows: what sources have, and this process (process_*, python_info)."""
-    made = CollectorRegistry(auto_describe=True)  # so that name[] finds what is about this process, too
+    """Return the registry behind /metrics: the sources, and this process (process_*, python_info)."""
+    made = CollectorRegistry(auto_describe=True)  # so that name[] also finds the process's metrics
     made.register(SidecarCollector(sources))
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
@@ -90,9 +90,9 @@ def registry(sources: Sources) -> CollectorRegistry:
 
 
 def exposition(sources: Sources) -> bytes:
-    """Return what sources have now, in Prometheus' text format 0.0.4.
+    """Return the sources' current values in Prometheus' text format 0.0.4.
 
-    That is for a textfile or a Pushgateway, which show process_* of their own.
+    For a textfile or a Pushgateway, which have process_* metrics of their own.
     """
     made = CollectorRegistry()
     made.register(SidecarCollector(sources))

@@ -1,9 +1,8 @@
-"""The sidecar's HTTP server, or HTTPS where a certificate is given.
+"""The sidecar's HTTP server, or HTTPS if a certificate is given.
 
-Owns the connections: one thread, which waits for nothing but its own descriptors, so no scrape holds the
-intake up and no client holds up another one's scrape. Where there are too many clients, of those that have
-asked nothing the one that has been silent longest makes room; whoever is being answered stays. client.py
-reads and answers on one connection, pages.py knows what to answer.
+Owns the connections, in one thread that waits only for its own descriptors: no scrape delays the intake, and
+no client delays another. If there are too many clients, the one that has been silent longest and is not being
+answered is disconnected. client.py reads and answers on one connection; pages.py knows the answers.
 """
 
 import os
@@ -32,7 +31,7 @@ class Endpoint:
     def __init__(
         self, host: str, port: int, pages: Pages, tls: TLS | None = None, max_clients: int = MAX_CLIENTS
     ) -> None:
-        """Serve pages at host and port (0: any that is free)."""
+        """Serve pages at host and port (0: any free port)."""
         self._pages, self._tls, self._max_clients = pages, tls, max_clients
         self._context = self._loaded()
         try:
@@ -42,7 +41,7 @@ class Endpoint:
             raise UnusableError(f"cannot use --listen {where}: {describe(error)}") from error
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'https' if tls else 'http'}://{shown}:{self._listener.getsockname()[1]}{METRICS}"
-        self._clients: dict[int, Client] = {}  # by descriptor; who has been silent longest comes first
+        self._clients: dict[int, Client] = {}  # by descriptor; the longest silent one comes first
         self._poll = select.epoll()
         self._stop = os.eventfd(0)
         for fd in (self._listener.fileno(), self._stop):
@@ -51,7 +50,7 @@ class Endpoint:
         self._thread.start()
 
     def reload(self) -> None:
-        """Read the certificates again; UnusableError, and those read before stay in use."""
+        """Reload the certificates; on UnusableError the previous ones stay in use."""
         self._context = self._loaded()
 
     def close(self) -> None:
@@ -82,12 +81,12 @@ class Endpoint:
                 self._sweep()
 
     def _accept(self) -> None:
-        """Take one in; before the next one, whoever has asked meanwhile is looked after."""
+        """Accept one connection; other clients that are ready are served before the next one."""
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:
             return
-        except OSError:  # no descriptor is left, or no memory
+        except OSError:  # no descriptor left, or no memory
             self._make_room()
             time.sleep(_PAUSE_SECONDS)
             return
@@ -97,7 +96,7 @@ class Endpoint:
             connection.close()
 
     def _make_room(self) -> bool:
-        """Cut off who has been silent longest; False where all are being answered."""
+        """Disconnect the longest silent client; False if all are being answered."""
         silent = next((client for client in self._clients.values() if not client.unsent), None)
         if silent:
             self._drop(silent)
@@ -106,25 +105,25 @@ class Endpoint:
     def _welcome(self, connection: socket.socket) -> None:
         try:
             client = Client(self._secured(connection))
-        except OSError:  # it has gone
+        except OSError:  # disconnected
             connection.close()
             return
         self._clients[client.fd] = client
         self._poll.register(client.fd, select.EPOLLIN)
-        self._serve(client)  # most have asked by now
+        self._serve(client)  # most clients have sent their request by now
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         connection.settimeout(0)
         if not self._context:
             return connection
-        # The handshake is made by the first reads.
+        # The first reads do the handshake.
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
     def _serve(self, client: Client) -> None:
-        """Go on with one client as far as that is possible now."""
+        """Serve one client as far as possible without waiting."""
         try:
             wanted = client.go_on(self._pages)
-        except Exception:  # noqa: BLE001  the boundary: it has gone, or speaks no TLS; others are served on
+        except Exception:  # noqa: BLE001  the boundary: disconnected, or no TLS client; the others are served on
             wanted = 0
         if wanted:
             self._poll.modify(client.fd, wanted)
@@ -158,7 +157,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def server_context(tls: TLS) -> ssl.SSLContext:
-    """Load the files; with a client_ca, who scrapes has to show a certificate that it signed."""
+    """Load the files; with a client_ca, scrapers must present a certificate signed by it."""
     named = (("--tls-cert", tls.certificate), ("--tls-key", tls.key), ("--tls-client-ca", tls.client_ca))
     for option, file in named:
         _check(option, file)
@@ -174,7 +173,7 @@ def server_context(tls: TLS) -> ssl.SSLContext:
 
 
 def _check(option: str, file: Path | None) -> None:
-    """See that it can be read: the errors of ssl name no file."""
+    """Check that the file can be read: ssl's errors do not name it."""
     try:
         if file:
             file.open("rb").close()

@@ -1,8 +1,8 @@
-"""What stands at each address of the sidecar's HTTP server.
+"""The pages of the sidecar's HTTP server.
 
-Owns the paths that monitoring asks for, and knows nothing of sockets. A request of h11 in, an answer out.
-The exposition (text, OpenMetrics, gzip, name[]) is prometheus_client's own; what people look at is made in
-observability.status.
+Owns the paths that monitoring uses, and knows nothing of sockets: an h11 request in, an answer out.
+prometheus_client makes the exposition (text, OpenMetrics, gzip, name[]); observability.status makes the pages
+for people.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Headers = list[tuple[str, str]]
 
 
 class Answer(NamedTuple):
-    """What is sent back; to HEAD without the body."""
+    """A response; the server omits the body for HEAD."""
 
     status: int
     headers: Headers
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class Pages:
-    """All addresses, over one registry."""
+    """All paths, over one registry."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Pages:
         is_ready: Callable[[], bool],
         others: Mapping[str, Callable[[], Answer]],
     ) -> None:
-        """Show registry, and others at their paths; all are asked in the server's thread.
+        """Serve registry, and others at their paths; all are called in the server's thread.
 
         is_ready: whether the store takes commits
         """
@@ -77,7 +77,7 @@ class Pages:
 
 
 def _split(request: h11.Request) -> tuple[str, str]:
-    """Return path and query; the target may be a whole URL (RFC 9112, section 3.2.2)."""
+    """Return path and query; the target may be an absolute URL (RFC 9112, section 3.2.2)."""
     target = request.target.decode("latin-1")
     if target.startswith("/"):
         path, _, query = target.partition("?")

@@ -1,7 +1,7 @@
 """The metrics as a file for node_exporter's textfile collector.
 
-Owns the file: replaced as a whole, so that nobody reads a half of it, and nothing but a regular file of ours
-is ever replaced. It has a thread of its own: a file system that hangs holds up nothing but the file.
+Owns the file: it is replaced as a whole, so that no reader sees a part of it, and only if it is a regular
+file. Has its own thread: a file system that hangs delays nothing but the file.
 """
 
 import os
@@ -15,7 +15,7 @@ from observability.log.reports import Report
 from observability.store.families import PATHS_LOST, TEXTFILE_WRITES, Series
 
 _LAST_TIMEOUT = 1.0
-_READABLE = 0o644  # node_exporter is another user
+_READABLE = 0o644  # node_exporter runs as another user
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -23,32 +23,32 @@ class Textfile:
     """One file."""
 
     def __init__(self, path: Path, text: Callable[[], bytes]) -> None:
-        """Name it; UnusableError where something else stands there. text: makes what stands in it."""
+        """UnusableError if the path is something other than a regular file. text: makes the contents."""
         self._path, self._text = path, text
-        self._aside = path.with_name(f"{path.name}.new")  # which node_exporter leaves alone
+        self._aside = path.with_name(f"{path.name}.new")  # node_exporter ignores this name
         try:
             self._check()
         except OSError as error:
             raise UnusableError(f"cannot use --textfile {path}: {error.strerror}") from error
 
     def write(self) -> None:
-        """Replace it; OSError where that cannot be, and whatever making its text may raise."""
+        """Replace the file; raises OSError, and whatever making the text raises."""
         text = self._text()
         self._check()
-        # The directory may be others' too: nothing that lies there is followed or written to.
+        # Others may write to the directory: follow no link, and write to no existing file.
         self._aside.unlink(missing_ok=True)
         with open(os.open(self._aside, _NEW, _READABLE), "wb") as file:
-            os.fchmod(file.fileno(), _READABLE)  # whatever the umask
+            os.fchmod(file.fileno(), _READABLE)  # regardless of the umask
             file.write(text)
         self._aside.rename(self._path)
 
     @property
     def has_directory(self) -> bool:
-        """Whether there is a directory to write it to."""
+        """Whether the file's directory exists."""
         return self._path.parent.is_dir()
 
     def _check(self) -> None:
-        """See that nothing or a regular file stands at the path."""
+        """Check that the path is free or a regular file."""
         try:
             status = self._path.lstat()
         except FileNotFoundError:
@@ -61,7 +61,7 @@ class TextfileThread:
     """The thread that writes the file at every interval, from its start to close()."""
 
     def __init__(self, textfile: Textfile, interval: float, report: Callable[[Report], None]) -> None:
-        """Begin. interval: seconds; report: takes what became of each write."""
+        """Start. interval: seconds; report: receives the result of each write."""
         self._textfile, self._interval, self._report = textfile, interval, report
         self._had_directory = False
         self._stopping = threading.Event()
@@ -69,7 +69,7 @@ class TextfileThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Write once more, if that does not take long."""
+        """Write once more, unless that takes long."""
         self._stopping.set()
         self._thread.join(_LAST_TIMEOUT)
 
@@ -83,7 +83,7 @@ class TextfileThread:
         error = ""
         try:
             self._textfile.write()
-        except Exception as caught:  # noqa: BLE001  the boundary: the next write may well succeed
+        except Exception as caught:  # noqa: BLE001  the boundary: the next write may succeed
             error = f"cannot write the textfile: {describe(caught)}"
         increments: dict[Series, float] = {(TEXTFILE_WRITES.name, "failed" if error else "ok"): 1}
         if self._is_directory_lost():
@@ -91,6 +91,6 @@ class TextfileThread:
         self._report(Report("textfile", error, increments))
 
     def _is_directory_lost(self) -> bool:
-        """Whether the directory has been there, and is not any more since this write."""
+        """Whether the directory existed before, but no longer does."""
         had, self._had_directory = self._had_directory, self._textfile.has_directory
         return had and not self._had_directory

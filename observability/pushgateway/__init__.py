@@ -1,1 +1,1 @@
-"""The totals on their way to a Pushgateway."""
+"""Pushing the totals to a Pushgateway."""

@@ -1,7 +1,7 @@
-"""DIR/pusher.error: why a pusher could not work, for popups, which look before they start the next one.
+"""DIR/pusher.error: why a pusher failed, for popups to check before they start another.
 
-Nobody reads what a pusher writes to its descriptor 2, and what it lacks is missing at the next login, too.
-Owns the file: one line, replaced as a whole, and removed once a pusher has worked.
+Nobody reads a pusher's descriptor 2, and its problem will probably persist until the next login. Owns the
+file: one line, replaced as a whole, and removed once a pusher has succeeded.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ _SPOOL = "--spool="
 
 @contextlib.contextmanager
 def noted(spool: Path) -> Iterator[None]:
-    """Leave for popups why what is done inside could not be done; or nothing, where it could."""
+    """Write the error of the enclosed work to the file, or remove the file on success."""
     try:
         yield
-    except HeldError:  # whose holder may end at any time: then the next pusher is to start
+    except HeldError:  # the holder may end at any time, so the next pusher must start
         raise
     except Exception as error:
         _note(spool, describe(error))
@@ -36,7 +36,7 @@ def noted(spool: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted_from(argv: Sequence[str]) -> Iterator[None]:
-    """Leave for popups what is wrong with a pusher's command line, which is read inside."""
+    """Write what is wrong with a pusher's command line, parsed in the enclosed code, to the file."""
     written = io.StringIO()
     try:
         with contextlib.redirect_stderr(written):
@@ -47,22 +47,22 @@ def noted_from(argv: Sequence[str]) -> Iterator[None]:
             _note(_spool_in(argv), " ".join(wrong.split()))
         raise
     finally:
-        if sys.stderr:  # which there is none of where descriptor 2 is closed
+        if sys.stderr:  # None if descriptor 2 is closed
             sys.stderr.write(written.getvalue())
 
 
 def _spool_in(argv: Sequence[str]) -> Path:
-    """Return the spool that a command line names as popups do, or the usual one."""
+    """Return the spool named on the command line as popups write it, or the default."""
     named = [option.removeprefix(_SPOOL) for option in argv if option.startswith(_SPOOL)]
     return Path(named[-1] if named else DEFAULT_SPOOL)
 
 
 def _note(spool: Path, message: str) -> None:
-    """Leave one line for popups, which start no pusher while that is new; nothing where it cannot be."""
+    """Write a line that keeps popups from starting pushers while it is new; ignore failures."""
     with contextlib.suppress(OSError):
         aside = spool / f"{_ERROR}.{os.getpid()}"
         fd = os.open(aside, _NEW, _MODE)
-        os.fchmod(fd, _MODE)  # whatever the umask
+        os.fchmod(fd, _MODE)  # regardless of the umask
         os.write(fd, f"{message}\n".encode(errors="backslashreplace"))
         os.close(fd)
         aside.rename(spool / _ERROR)

@@ -1,6 +1,6 @@
-"""One host's group on a Pushgateway: its path, and the credentials that go with each request.
+"""One host's group on a Pushgateway: its path, and the credentials sent with each request.
 
-Owns the credentials, which are in no URL, message or repr. Pure, except that it reads the file they are in.
+Owns the credentials, which appear in no URL, message or repr. Pure, except that it reads their file.
 """
 
 import base64
@@ -18,10 +18,10 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Group:
-    """What one host owns on a gateway: the path, and the right to change what is there."""
+    """A host's group on a gateway: its path, and the credentials to change it."""
 
     def __init__(self, gateway: Gateway, instance: str, credentials: Path | None) -> None:
-        """Name it. credentials: a file that holds user:password in its first line; UnusableError."""
+        """credentials: a file with user:password in its first line; UnusableError."""
         self.gateway = gateway
         self.path = f"/metrics/job/qmail-popup/instance/{quote(instance, safe='')}"
         self._credentials = credentials
@@ -29,11 +29,11 @@ class Group:
         self.reload()
 
     def reload(self) -> None:
-        """Read the credentials again; UnusableError, and those read before stay in use."""
+        """Reload the credentials; on UnusableError the previous ones stay in use."""
         self._authorization = _authorization(self._credentials) if self._credentials else ()
 
     def request(self, method: str, path: str, length: int) -> h11.Request:
-        """Return the head of a request with a body of that length."""
+        """Return the head of a request with a body of this length."""
         headers = [
             ("Host", self.gateway.netloc),
             ("User-Agent", f"qmail-popup-sidecar/{VERSION}"),

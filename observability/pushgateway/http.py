@@ -1,8 +1,8 @@
-"""One HTTP request and the status of its answer, without ever blocking.
+"""One HTTP request and the status of its answer, without blocking.
 
-Owns one connection, which serves this request and no other. h11 knows the protocol, this module the sockets.
-An exchange is a generator: it yields what it waits for, as a descriptor and poll(2)'s events, and goes on
-when it is asked to, ready or not. Only name look-ups block; who cannot wait for one drives it in a thread.
+Owns one connection, used for this request only. h11 handles HTTP, this module the sockets. An exchange is a
+generator: it yields the descriptor and poll(2) events it waits for, and may be resumed at any time, ready or
+not. Only name look-ups block; a caller that cannot wait for one runs the exchange in a thread.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import h11
 
 CONNECT_TIMEOUT = 10.0
-DEAD_SECONDS = 60  # without a sign of life from the other host; a stopped process is no dead host
+DEAD_SECONDS = 60  # without a packet from the other host; a stopped process does not count as a dead host
 MAX_ANSWER = 65536  # bytes up to the end of the answer's head, interim answers included
 _PIECE = 4096
 
@@ -28,13 +28,13 @@ _OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, DEAD_SECONDS // 2),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    # In milliseconds; it goes for what was sent and not acknowledged, too, where keep-alive is silent.
+    # In milliseconds. Also covers unacknowledged data, during which keep-alive sends no probes.
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_SECONDS * 1000),
 )
 
 
 class Peer(NamedTuple):
-    """Whom to ask: host and port, and over TLS where there is a context."""
+    """The server: host and port, and a context for TLS."""
 
     host: str
     port: int
@@ -42,7 +42,7 @@ class Peer(NamedTuple):
 
 
 class _Timeout:
-    """A limit to one step, by a monotonic clock."""
+    """A time limit for one step, by a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._deadline = clock, clock() + CONNECT_TIMEOUT
@@ -53,13 +53,13 @@ class _Timeout:
 
 
 def exchange(peer: Peer, request: h11.Request, body: bytes, clock: Callable[[], float]) -> Work[int]:
-    """Send request and body to peer; return the status of the answer. OSError: the connection is dead."""
+    """Send request and body to peer; return the answer's status. OSError: the connection is dead."""
     protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_ANSWER)
     parts = (request, h11.Data(data=body), h11.EndOfMessage())
     with contextlib.ExitStack() as stack:
         connection = yield from _connected(peer, stack, clock)
         if peer.tls:
-            # It owns the descriptor from here on.
+            # The TLS socket owns the descriptor from here on.
             secured = peer.tls.wrap_socket(
                 connection, server_hostname=peer.host, do_handshake_on_connect=False
             )
@@ -70,7 +70,7 @@ def exchange(peer: Peer, request: h11.Request, body: bytes, clock: Callable[[], 
 
 
 def _connected(peer: Peer, stack: contextlib.ExitStack, clock: Callable[[], float]) -> Work[socket.socket]:
-    """Connect to the first of the peer's addresses that lets us; the stack closes what was opened."""
+    """Connect to the first of the peer's addresses that accepts; the stack closes all sockets."""
     failure = OSError(f"{peer.host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(*peer[:2], type=socket.SOCK_STREAM):
         connection = stack.enter_context(socket.socket(family, kind, protocol))
@@ -78,7 +78,7 @@ def _connected(peer: Peer, stack: contextlib.ExitStack, clock: Callable[[], floa
         try:
             for option in _OPTIONS:
                 connection.setsockopt(*option)
-            # Asked again, connect(2) tells how the first one went.
+            # Called again, connect(2) reports the result of the first call.
             connect = functools.partial(connection.connect, address)
             yield from _retried(connection, connect, select.POLLOUT, _Timeout(clock))
         except OSError as error:
@@ -89,14 +89,14 @@ def _connected(peer: Peer, stack: contextlib.ExitStack, clock: Callable[[], floa
 
 
 def _sent(connection: socket.socket, data: bytes) -> Work[None]:
-    """Send all, in one go where the connection takes it."""
+    """Send all of data, at once if the connection takes it."""
     while data:
         send = functools.partial(connection.send, data)
         data = data[(yield from _retried(connection, send, select.POLLOUT)) :]
 
 
 def _status(connection: socket.socket, protocol: h11.Connection) -> Work[int]:
-    """Return the final status; interim answers (RFC 9110, section 15.2) may come before it."""
+    """Return the final status; interim answers (RFC 9110, section 15.2) may precede it."""
     received = 0
     while received < MAX_ANSWER:
         try:
@@ -115,7 +115,7 @@ def _status(connection: socket.socket, protocol: h11.Connection) -> Work[int]:
 def _retried(
     connection: socket.socket, attempt: Callable[[], _T], events: int, timeout: _Timeout | None = None
 ) -> Work[_T]:
-    """Attempt until it succeeds; in between, wait for events, or for what TLS needs first."""
+    """Call attempt until it succeeds; in between, wait for events, or for what TLS needs first."""
     while True:
         try:
             return attempt()

@@ -1,13 +1,15 @@
-"""Pushing: one host's group on a Pushgateway, one push at a time and without ever blocking.
+"""Pushing one host's group to a Pushgateway, one push at a time, without blocking.
 
-Owns the order of what goes to the gateway. One that was stopped serves what waits in any order, so of two
-pushes the older may win, and a counter that steps back is an attack to Prometheus. Hence two rules. No push
-goes out before the last one was answered or its connection is dead; a gateway that is merely stopped holds
-its one push for as long as it takes. And after a push without an answer (at the start too: a predecessor
-may have been killed) the gateway is first asked whether it is there: once it answers, itself and no proxy
-for it, it has begun to serve what came before. Should such a straggler come later, the next push heals it.
+Owns the order of requests. A gateway that was stopped and resumes serves waiting requests in any order, so an
+older push could overwrite a newer one. Prometheus takes a counter that goes back for a reset, and counts its
+whole value again: that looks like an attack. Hence two rules. No push starts before the previous one is
+answered or its connection is dead;
+a gateway that is only stopped holds its one push for as long as it takes. And after a push without an answer
+(also at the start: a predecessor may have been killed) we first ask whether the gateway is ready. Once it
+answers, itself and no proxy for it, it has begun to serve what came before. Should an older push still arrive
+later, the next push corrects it.
 
-Everything goes by POST, which replaces what it brings and nothing else: of a torn PUT nothing would be left.
+Everything goes by POST, which replaces only the metrics it contains: a torn PUT would leave nothing.
 """
 
 import contextlib
@@ -22,40 +24,40 @@ from observability.pushgateway.http import Peer, Work, exchange
 
 _READY = "/-/ready"
 _GOOD = range(200, 300)
-_UNSURE = (502, 504)  # a proxy says so of a gateway that has not answered, and may yet serve what it got
+_UNSURE = (502, 504)  # a proxy's answer for a silent gateway, which may still serve the request
 _REMOVE_TIMEOUT = 30.0
 
 
 class Result(NamedTuple):
-    """How a push ended. error: why it failed, empty where it did not."""
+    """The result of a push. error: why it failed, "" if it did not."""
 
     error: str
 
 
 class Pushing:
-    """The pushes to one group, and the one that is under way."""
+    """The pushes to one group, including the current one."""
 
     def __init__(self, group: Group, body: Callable[[], bytes], clock: Callable[[], float]) -> None:
-        """Prepare. body: makes what is pushed; clock: monotonic seconds."""
+        """Prepare. body: makes the metrics to push; clock: monotonic seconds."""
         self._group, self._body, self._clock = group, body, clock
         gateway = group.gateway
         tls = ssl.create_default_context() if gateway.is_secure else None
         self._peer = Peer(gateway.host, gateway.port, tls)
-        self._is_sure = False  # that no earlier push to this group is still to be served
+        self._is_sure = False  # that no earlier push to this group is still waiting to be served
         self._work: Work[Result] | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way."""
+        """Whether no push is under way."""
         return self._work is None
 
     def begin(self, method: str = "POST") -> None:
-        """Begin a push, if none is under way; DELETE takes the group away instead."""
+        """Start a push, unless one is under way; DELETE removes the group instead."""
         if not self._work:
             self._work = self._exchanges(method)
 
     def go_on(self, timeout: float) -> Result | None:
-        """Go on with what is under way, for `timeout` seconds at the most; the result, once there is one."""
+        """Continue for at most `timeout` seconds; return the result, once there is one."""
         deadline = self._clock() + timeout
         while self._work:
             try:
@@ -69,7 +71,7 @@ class Pushing:
         return None
 
     def close(self) -> None:
-        """Let go of what is under way."""
+        """Abort the push under way."""
         if self._work:
             self._work.close()
             self._work = None
@@ -93,7 +95,7 @@ class Pushing:
 
 
 def remove(group: Group, clock: Callable[[], float]) -> None:
-    """Take a group away from its gateway; UnusableError where that has not worked."""
+    """Delete a group from its gateway; UnusableError if that fails."""
     with contextlib.closing(Pushing(group, bytes, clock)) as pushing:
         pushing.begin("DELETE")
         result = pushing.go_on(_REMOVE_TIMEOUT) or Result(f"{group.gateway.url} does not answer")

@@ -1,11 +1,10 @@
-"""The pusher, `--once`: counts and pushes what popups left on a host without a sidecar, and soon ends.
+"""The pusher, `--once`: counts and pushes what popups left on a host without a sidecar, then exits.
 
-Owns its own life. While it has the pusher lock it runs the sidecar's loop over the spool and the gateway, for
-as long as events come; then it closes the store, lets the lock go, and looks at the spool once more: a popup
-leaves its event first and tries for the lock after that, so one of the two sees the other. All that it does
-is as safe against kill -9 as the store is, so SIGTERM simply ends it, and a sidecar takes over. It starts no
-thread and opens no port: it may have to live in 64 MB. Why it could not work stands in DIR/pusher.error,
-where popups look.
+Owns its own lifetime. While it holds the pusher lock, it runs the sidecar's loop over the spool and the
+gateway for as long as events arrive. Then it closes the store, releases the lock and checks the spool once
+more: a popup leaves its event before it tries the lock, so one of the two sees the other. It survives kill -9
+as the store does, so SIGTERM just kills it, and a sidecar takes over. It starts no thread and opens no port,
+because it may have to run in 64 MB. Its errors go to DIR/pusher.error, where popups look.
 """
 
 import contextlib
@@ -40,12 +39,12 @@ from observability.store.presence import Presence
 from qmail_popup import VERSION
 
 MAX_FAILURES = 20
-_LOCKED_SECONDS = 5.0  # for somebody who looks at the store while we start
+_LOCKED_SECONDS = 5.0  # in case another process is reading the store
 
 
 def run(settings: Settings, clocks: Clocks, log: Log) -> None:
-    """Push until nothing new comes; UnusableError where that cannot be, or another is at work."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # also where it was ignored: a sidecar may be waiting
+    """Push until no more events arrive; UnusableError if that fails, or if another process is at work."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # even if it was ignored: a sidecar may be waiting
     try:
         with closing(PusherLock(settings.spool)) as lock:
             if not lock.take():
@@ -65,20 +64,20 @@ def _run_with(lock: PusherLock, settings: Settings, clocks: Clocks, log: Log) ->
 
 
 def drop_privileges(spool: Path) -> None:
-    """Become the spool directory's owner, where this is root; UnusableError."""
+    """Become the owner of the spool directory, if root; UnusableError."""
     if os.geteuid() != 0:
         return
     try:
         owner = spool.stat()
         os.setgroups([])
-        os.setgid(owner.st_gid)  # to which the files in it belong
+        os.setgid(owner.st_gid)  # the group of the files in it
         os.setuid(owner.st_uid)
     except OSError as error:
         raise UnusableError(f"cannot become the owner of the spool: {describe(error)}") from error
 
 
 def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bool:
-    """Be the store's writer until nothing new comes; whether something was left that cannot be drained."""
+    """Be the store's writer until no more events arrive; return whether some cannot be drained."""
     group = of_host(settings)
     read = partial(parse, refusal_seconds=settings.refusal_seconds)
     with (
@@ -122,7 +121,7 @@ def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bo
 
 
 def _body(settings: Settings, store: Store) -> Callable[[], bytes]:
-    """Return what makes the text to push: all but how many sessions there are, which nobody here knows."""
+    """Return a function that makes the text to push; it lacks the open sessions, unknown here."""
     sources = metrics.Sources(
         committed=lambda: store.committed,
         active=lambda: None,
@@ -139,7 +138,7 @@ def _waiting(directory: Path) -> int:
 
 
 class _Pushes:
-    """The pushes, as the loop's receiver: nothing comes from there, but it waits for the gateway's answer."""
+    """The pushes, as the loop's receiver: it yields no events, but here the loop waits for the gateway."""
 
     is_idle = True
 
@@ -156,15 +155,15 @@ class _Pushes:
         self._interval, self._store, self._spool = interval, store, spool
         self._pushing, self._clock, self._log = pushing, clock, log
         self._due = clock()
-        self._drains = 0  # how many there had been at the last push
-        self._is_news = True  # what the last push has not got; at the start, what a predecessor left
+        self._drains = 0  # how many there were at the last push
+        self._is_news = True  # since the last push; at the start, a predecessor's
         self._failures = 0
         self._shown = store.committed
         self._error = ""  # of the spool
         self._counted: Counter[Series] = Counter()  # not yet in the store
 
     def arrivals(self, timeout: float) -> list[Arrival]:
-        """Wait for the gateway's answer, or for the next thing to do."""
+        """Wait for the gateway's answer, or until the loop's next task."""
         if self._pushing.is_idle:
             time.sleep(max(0.0, timeout))
         elif result := self._pushing.go_on(timeout):
@@ -172,10 +171,10 @@ class _Pushes:
         return []
 
     def acknowledge(self) -> None:
-        """Tell nobody: the spool's files are removed."""
+        """Do nothing: the spool's files are removed instead."""
 
     def is_over(self, timeout: float) -> bool:
-        """Push, where that is due after a drain; whether the last push held all, or none is taken."""
+        """Push if due after a drain; return whether the last push had everything, or too many failed."""
         time.sleep(timeout)
         is_drained = not self._spool.is_draining and self._spool.drains > self._drains
         if self._clock() < self._due or not self._pushing.is_idle or not is_drained:
@@ -189,7 +188,7 @@ class _Pushes:
         return False
 
     def count(self) -> None:
-        """Count what became of pushes; that alone is no news, or there would be no end."""
+        """Count the results of pushes; that alone is no reason to push, or there would be no end."""
         self._is_news |= self._store.committed is not self._shown
         if self._counted:
             self._store.count(self._counted)
@@ -197,9 +196,9 @@ class _Pushes:
         self._shown = self._store.committed
 
     def _look(self) -> None:
-        """See whether there is something that the last push did not hold, or that the next one may hold."""
+        """Check for anything that the last push lacked, or that the next one may include."""
         error, self._error = self._error, self._spool.error
-        may_come = bool(self._error) and self._error != error  # as a writer in flight does
+        may_come = bool(self._error) and self._error != error  # as when a writer is not finished yet
         self._is_news |= may_come or self._store.committed is not self._shown
         self._shown = self._store.committed
 

@@ -1,7 +1,8 @@
-"""In the sidecar, the thread that pushes at every interval.
+"""The sidecar's thread that pushes at every interval.
 
-Owns the interval. The loop that takes events in waits for none of this; what became of each push, it takes
-from the reports. Nothing that goes wrong with one push ends the thread.
+Owns the interval. The event loop never waits for it, and gets the result of each push from the reports. A
+push
+that fails does not end the thread.
 """
 
 import threading
@@ -12,7 +13,7 @@ from observability.log.reports import Report
 from observability.pushgateway.push import Pushing, Result
 from observability.store.families import PUSHED
 
-_LOOK_SECONDS = 0.5  # while a push is under way: for the word to stop
+_LOOK_SECONDS = 0.5  # during a push, between checks for close()
 _LAST_TIMEOUT = 1.0
 
 
@@ -26,7 +27,7 @@ class PushThread:
         report: Callable[[Report], None],
         clock: Callable[[], float],
     ) -> None:
-        """Begin. interval: seconds; report: takes what became of each push; clock: monotonic."""
+        """Start. interval: seconds; report: receives the result of each push; clock: monotonic."""
         self._pushing, self._interval = pushing, interval
         self._report, self._clock = report, clock
         self._stopping = threading.Event()
@@ -34,7 +35,7 @@ class PushThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Push once more, if that does not take long."""
+        """Push once more, unless that takes long."""
         self._stopping.set()
         self._thread.join(_LAST_TIMEOUT)
 
@@ -48,7 +49,7 @@ class PushThread:
                 self._stopping.wait(max(0.0, due - self._clock()))
             else:
                 self._go_on()
-        self._finish()  # or a push that is older might come in behind the last one
+        self._finish()  # or an older push might arrive after the last one
         self._pushing.begin()
         self._finish()
 
@@ -59,7 +60,7 @@ class PushThread:
     def _go_on(self) -> None:
         try:
             result = self._pushing.go_on(_LOOK_SECONDS)
-        except Exception as error:  # noqa: BLE001  the boundary: the next push may well succeed
+        except Exception as error:  # noqa: BLE001  the boundary: the next push may succeed
             self._pushing.close()
             result = Result(f"cannot push: {describe(error)}")
         if result:
