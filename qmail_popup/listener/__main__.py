@@ -47,7 +47,12 @@ class _Told(NamedTuple):
 def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     """Serve until SIGTERM; the exit status."""
     former = handover.take(environ)
-    told = _read(parse(argv), environ)
+    try:
+        told = _read(parse(argv), environ)
+    except SystemExit:
+        if former:
+            handover.try_again(former)
+        raise
     if told.options.check:
         return 0
     given = former.listening if former else _handed_in(environ)
@@ -153,6 +158,8 @@ def _user(name: str | None) -> pwd.struct_passwd | None:
 def _reserve_descriptors(options: Options) -> int | None:
     """Open what is closed of those that have a meaning, for nobody to inherit; the log, if it was open."""
     if options.log_descriptor != LOG:
+        if not is_open(options.log_descriptor):
+            fail(f"--log-descriptor {options.log_descriptor} is a socket that is handed in", BAD_USAGE)
         os.dup2(options.log_descriptor, LOG)
     log = LOG if is_open(LOG) else None
     while (fd := os.open(os.devnull, os.O_RDWR)) in STANDARD:

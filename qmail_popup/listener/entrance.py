@@ -10,7 +10,7 @@ from collections.abc import Callable
 from qmail_popup.listener import addresses, proxy
 from qmail_popup.listener.buffer import CLEAR_CHUNK, Buffer
 from qmail_popup.listener.connection import Connection
-from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, REFUSED, TIMEOUT
+from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, NO_HEADER, REFUSED
 from qmail_popup.listener.lookups import AS_IT_IS_NOW, Answer, Lookups, Question
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import Options
@@ -60,7 +60,8 @@ class Entrance:
         self._settings_of = settings_of
         self._lookups = Lookups(loop, rules, self._answered) if rules else None
         self._balancers = options.proxy_protocol
-        self._headers: Deadlines[Connection] = Deadlines(HEADER_SECONDS, lambda late: ended(late, TIMEOUT))
+        seconds = min(HEADER_SECONDS, settings_of.default.login_timeout)
+        self._headers: Deadlines[Connection] = Deadlines(seconds, lambda late: ended(late, NO_HEADER))
         loop.timers.append(self._headers)
 
     def begin(self, connection: Connection) -> None:
@@ -69,7 +70,7 @@ class Entrance:
             self._admit(connection)
             return
         self._room.hold(connection)
-        self._headers.set(connection)
+        self._headers.set(connection, connection.start / 1e9)
         self._loop.watch(connection.peer.fileno(), _Header(self, connection))
         self._room.make()
 

@@ -18,8 +18,9 @@ METHODS = (b"User", b"Apop")
 QUIT, DISCONNECTED, TIMEOUT = "quit", "disconnected", "timeout"
 TLS_REQUIRED, TLS_FAILED, REFUSED = "tls_required", "tls_failed", "refused"
 BAD_HEADER = "bad_header"  # a balancer's; to the event it is disconnected
+NO_HEADER = "no_header"  # in time; to the event it is a timeout
 ERROR = "error"  # no socket pair is to be had
-ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, TLS_FAILED, REFUSED, BAD_HEADER, ERROR)
+ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, TLS_FAILED, REFUSED, BAD_HEADER, NO_HEADER, ERROR)
 
 MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
 SLOTS = 256  # workers at most; a number's remainder is its worker's

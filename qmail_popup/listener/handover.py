@@ -18,6 +18,7 @@ from qmail_popup.settings import OWN_PREFIX
 from qmail_popup.subprogram import as_inherited
 
 _VARIABLE = OWN_PREFIX + b"HANDOVER"
+_PAUSE_SECONDS = 1.0
 _HELD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
@@ -62,6 +63,17 @@ def execute(handover: Handover, *, ignore_hangup: bool) -> OSError:
         signal.signal(signal.SIGHUP, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return error
+
+
+def try_again(handover: Handover) -> None:
+    """Execute again in a second, or at a SIGHUP; returns at SIGTERM or SIGINT, which end this process.
+
+    For who finds now that something makes no sense, which a moment ago was good: the generation before still
+    serves, and would end with this process.
+    """
+    received = signal.sigtimedwait(_HELD, _PAUSE_SECONDS)
+    if received is None or received.si_signo == signal.SIGHUP:
+        execute(handover, ignore_hangup=False)
 
 
 def release_signals() -> None:

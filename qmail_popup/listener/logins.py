@@ -16,6 +16,7 @@ from typing import NamedTuple
 from qmail_popup import protocol, reasons, stderr, subprogram
 from qmail_popup.listener.census import Column
 from qmail_popup.listener.loop import OUT, Loop, Timeouts
+from qmail_popup.listener.seldom import Seldom
 from qmail_popup.listener.session import Session
 from qmail_popup.listener.variables import SettingsOf, for_subprogram
 from qmail_popup.wire import wipe
@@ -63,6 +64,7 @@ class Logins:
         """
         self._loop, self._settings_of, self._environ = loop, settings_of, environ
         self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
+        self._log_full = Seldom(log)
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
         self._waiting: deque[tuple[Session, socket.socket]] = deque()
@@ -79,6 +81,7 @@ class Logins:
         if len(self._running) < self._limit:
             self._start(session, peer)
         else:
+            self._log_full(f"logins wait, because --sessions allows {self._limit} subprograms at a time")
             self._column.enter(session.client.ip)
             self._waiting.append((session, peer))
             self.waiting[session.slot] += 1

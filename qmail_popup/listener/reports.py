@@ -4,10 +4,22 @@ import socket
 import time
 
 from qmail_popup.listener.connection import Connection
-from qmail_popup.listener.frames import BAD_HEADER, BEGIN, END, ENDED, LOGIN, METHODS, TLS_REQUIRED, Frame
+from qmail_popup.listener.frames import (
+    BAD_HEADER,
+    BEGIN,
+    END,
+    ENDED,
+    LOGIN,
+    METHODS,
+    NO_HEADER,
+    REFUSED,
+    TLS_REQUIRED,
+    Frame,
+)
 from qmail_popup.listener.outbox import Outbox
 
-_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER)  # for a line of the spawner's
+_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER, NO_HEADER)  # for a line of the spawner's
+_NOT_LET_IN = (REFUSED, BAD_HEADER, NO_HEADER)
 
 
 class Reports:
@@ -30,7 +42,9 @@ class Reports:
         self._outbox.put(_frame(connection, LOGIN, method, now, name=login.name, secret=login.secret), peer)
 
     def end(self, connection: Connection, ended: str) -> None:
-        """Tell of one that has ended, and how."""
+        """Tell of one that has ended, and how; whoever left before the greeting has begun, too."""
+        if not connection.is_told and ended not in _NOT_LET_IN:
+            self.begin(connection)
         if self.is_tracked or ended in _ALWAYS_TOLD:
             self._outbox.put(_frame(connection, END, ENDED.index(ended), time.monotonic_ns()))
 

@@ -16,6 +16,7 @@ from qmail_popup.listener.processes import STANDARD
 BACKLOG = 4096  # Linux caps it at net.core.somaxconn
 POP3, POP3S = "pop3", "pop3s"
 _FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START
+_MAX_DIGITS = 6  # of how many there are: with more of them no descriptor is open, either
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -43,10 +44,11 @@ def listen(kind: str, endpoints: Iterable[Endpoint]) -> list[Listening]:
 def handed_in(environ: Mapping[bytes, bytes]) -> list[Listening]:
     """Return what is handed in; NotHandedInError. A socket without a name is one of POP3."""
     told = environ.get(b"LISTEN_FDS", b"")
-    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not told.isdigit() or not int(told):
+    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not told.isdigit() or not told.strip(b"0"):
         return []
-    count = int(told)
-    names = environ[b"LISTEN_FDNAMES"].decode().split(":") if b"LISTEN_FDNAMES" in environ else [POP3] * count
+    count = int(told[:_MAX_DIGITS])
+    given = environ.get(b"LISTEN_FDNAMES")
+    names = [POP3] * count if given is None else os.fsdecode(given).split(":")
     if len(names) != count:
         raise NotHandedInError(f"{count} sockets are handed in, but LISTEN_FDNAMES names {len(names)}")
     return [Listening(_known(name), _moved(fd)) for fd, name in enumerate(names, _FIRST_HANDED_IN)]

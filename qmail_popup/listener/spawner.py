@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping
 
 from observability.event import build
@@ -19,12 +18,23 @@ from qmail_popup.listener.census import Column
 from qmail_popup.listener.channel import Channel
 from qmail_popup.listener.control import Control
 from qmail_popup.listener.delivery import Deliveries, max_link
-from qmail_popup.listener.frames import BAD_HEADER, DISCONNECTED, ERROR, QUIT, REFUSED, TLS_REQUIRED, Frame
+from qmail_popup.listener.frames import (
+    BAD_HEADER,
+    DISCONNECTED,
+    ERROR,
+    NO_HEADER,
+    QUIT,
+    REFUSED,
+    TIMEOUT,
+    TLS_REQUIRED,
+    Frame,
+)
 from qmail_popup.listener.logins import Logins
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import NAME, Options
 from qmail_popup.listener.output import Output
 from qmail_popup.listener.ruled import Ruled
+from qmail_popup.listener.seldom import Seldom
 from qmail_popup.listener.session import Session
 from qmail_popup.listener.spooler import Spooler
 from qmail_popup.listener.variables import SettingsOf
@@ -34,7 +44,7 @@ from qmail_popup.wire import wipe
 STDERR = 2
 
 _GOOD_ENDS = ("accepted", QUIT)
-_HEADER_LINE_SECONDS = 60  # between lines of headers that are bad
+_HEADERS = {BAD_HEADER: DISCONNECTED, NO_HEADER: TIMEOUT}  # and what the event calls them
 _BAD_STATUS = 1 << 8  # exit status 1, as wait(2) gives it and tcpserver shows it
 _RECORD_SECONDS = 30  # for a reader of descriptor 5 that takes nothing, once all sessions have ended
 
@@ -93,7 +103,7 @@ class Spawner:
             ended=self._ended,
         )
         self._ruled = Ruled(loop, rules, self._logins.add, self._refuse) if rules else None
-        self._next_header_line = 0.0
+        self._log_no_header = Seldom(self.log)
         self._channels: set[Channel] = set()
         self._is_draining = False
         self._last_wait: Deadlines[Output[Session]] = Deadlines(_RECORD_SECONDS, Output.give_up_all)
@@ -104,6 +114,7 @@ class Spawner:
 
     def run(self) -> None:
         """Serve until the supervisor has ended, and the workers, and the last session too."""
+        self._status(0)
         while not self._is_over():
             self._loop.turn()
 
@@ -135,8 +146,8 @@ class Spawner:
             self._log_begin(session, "deny")
         elif session.ended == ERROR:
             session.failure = "pipe"
-        elif session.ended == BAD_HEADER:
-            session.ended = DISCONNECTED
+        elif session.ended in _HEADERS:
+            session.ended = _HEADERS[session.ended]
             self._log_header(session)
         self._ended(session)
 
@@ -222,10 +233,8 @@ class Spawner:
     def _log_header(self, session: Session) -> None:
         """Say that a balancer sends no PROXY header: not for each of its connections."""
         self._log_begin(session, "deny")
-        if (now := time.monotonic()) >= self._next_header_line:
-            self._next_header_line = now + _HEADER_LINE_SECONDS
-            client = numeric(session.client.ip).decode()
-            self.log(f"closed a connection from {client}, which began with no good PROXY header")
+        client = numeric(session.client.ip).decode()
+        self._log_no_header(f"closed a connection from {client}, which began with no good PROXY header")
 
     def _log_begin(self, session: Session, verdict: str) -> None:
         if self._options.verbose:

@@ -139,6 +139,19 @@ def test_its_checks(haproxy: HAProxy, listener: Listener) -> None:
     assert 1 == len(listener.wait_for_records(1))
 
 
+def test_one_that_sends_no_header(tmp_path: Path) -> None:
+    """Its clients wait in vain for a greeting, and a line says why."""
+    env = {"QMAIL_POPUP_LOGIN_TIMEOUT": "2"}
+    with (
+        Listener(tmp_path, "--proxy-protocol", _BALANCER, env=env) as listener,
+        HAProxy(tmp_path, listener.port, "") as haproxy,
+        haproxy.connect() as peer,
+    ):
+        assert b"" == read_all(peer)
+        said = f"closed a connection from {_BALANCER}, which began with no good PROXY header\n"
+        until(lambda: 1 == listener.errors().count(said))
+
+
 def test_the_page(tmp_path: Path) -> None:
     """What it tells haproxy is what haproxy takes, and what the tests above try."""
     (program,) = programs.need("haproxy")

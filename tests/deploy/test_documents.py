@@ -4,11 +4,12 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
+from prometheus_client.samples import Sample
 
 from observability.prometheus.collector import Sources, registry
 from observability.store.database import Committed
@@ -94,10 +95,26 @@ def test_each_metric_is_one(page: Path) -> None:
     assert set() == set(_METRIC.findall(page.read_text(encoding="utf-8"))) - _metrics()
 
 
-def _metrics() -> set[str]:
+@pytest.mark.parametrize(
+    ("metric", "label"), [("sessions_total", "ended"), ("auth_failures_total", "reason")], ids=str
+)
+def test_the_manual_explains_each_label_value(metric: str, label: str) -> None:
+    """How sessions end and why logins are refused, each by the word that the metric has."""
+    manual = MANUALS["qmail-popup-sidecar"].read_text(encoding="utf-8")
+    told = manual.partition(f"\n.B {metric}\n")[2].partition("\n.TP\n")[0]
+    values = {s.labels[label] for s in _samples() if s.name == f"qmail_popup_{metric}"}
+    assert set() == values - set(re.findall(r"\w+", told))
+    assert values
+
+
+def _samples() -> Sequence[Sample]:
     committed = Committed(at_start(), {}, 0)
     sources = Sources(lambda: committed, lambda: 0, lambda: 0, 1, "0")
-    names = {sample.name for family in registry(sources).collect() for sample in family.samples}
+    return [sample for family in registry(sources).collect() for sample in family.samples]
+
+
+def _metrics() -> set[str]:
+    names = {sample.name for sample in _samples()}
     whole = {name.removesuffix(part) for name in names for part in _PARTS}
     return names | whole
 

@@ -14,7 +14,7 @@ from qmail_popup.listener.buffer import Buffer
 from qmail_popup.listener.census import Census
 from qmail_popup.listener.connection import Connection
 from qmail_popup.listener.entrance import Entrance
-from qmail_popup.listener.frames import TIMEOUT
+from qmail_popup.listener.frames import NO_HEADER
 from qmail_popup.listener.loop import Loop
 from qmail_popup.listener.options import parse
 from qmail_popup.listener.room import Room
@@ -133,6 +133,29 @@ def test_one_line_of_bad_headers(tmp_path: Path) -> None:
         ]
 
 
+def test_one_line_of_headers_that_do_not_come(tmp_path: Path) -> None:
+    """They are told of, too: a client of POP3 says nothing before the greeting, nor does its balancer."""
+    env = {**environment(tmp_path), "QMAIL_POPUP_LOGIN_TIMEOUT": "1"}
+    with RunningSidecar(tmp_path) as sidecar, Listener(tmp_path, *_OPTIONS, env=env) as listener:
+        for said in (b"", b"PROXY "):
+            with listener.connect(_BALANCER) as peer:
+                peer.sendall(said)
+                assert b"" == read_all(peer)
+        told = f"closed a connection from {_BALANCER}, which began with no good PROXY header\n"
+        until(lambda: {"timeout": 2} == sessions(sidecar))
+        assert 1 == listener.errors().count(told)
+
+
+def test_a_balancer_that_only_connects(tmp_path: Path) -> None:
+    """A check of TCP alone is a session like any other to --verbose, and no reason for a line of its own."""
+    with Listener(tmp_path, *_OPTIONS, "--verbose") as listener:
+        with listener.connect(_BALANCER):
+            pass
+        until(lambda: " status 256" in listener.errors())
+        lines = [line.split()[1:3:2] for line in listener.errors().splitlines()]
+        assert [["status:"], ["pid"], ["ok"], ["end"]] == [line for line in lines if line != ["pop3"]]
+
+
 def test_from_elsewhere(tmp_path: Path) -> None:
     """Such a header is a line like any other, and its address counts nowhere."""
     with Listener(tmp_path, *_OPTIONS, subprogram=_ENV) as listener:
@@ -183,7 +206,7 @@ def test_thirty_seconds_of_it() -> None:
     near, far = client()
     ended: list[str] = []
 
-    def end(_connection: Connection, word: str = TIMEOUT) -> None:
+    def end(_connection: Connection, word: str = "") -> None:
         ended.append(word)
 
     bells = [os.eventfd(0)]
@@ -193,16 +216,15 @@ def test_thirty_seconds_of_it() -> None:
     entrance = Entrance(loop, told, room, Buffer(), settings_of=settings_of, rules=None, greet=end, ended=end)
     with near, far:
         now, address = time.monotonic(), read(far.getpeername())
-        connection = Connection(
-            _Nobody(), far, 1, address, settings_of.default, local=address, origin=0, start=0
-        )
+        settings, start = settings_of.default, time.monotonic_ns()
+        connection = Connection(_Nobody(), far, 1, address, settings, local=address, origin=0, start=start)
         entrance.begin(connection)
         for timer in loop.timers:
             timer.expire(now + 30)
         assert [] == ended
         for timer in loop.timers:
             timer.expire(time.monotonic() + 30)
-        assert [TIMEOUT] == ended
+        assert [NO_HEADER] == ended
     os.close(bells[0])
 
 

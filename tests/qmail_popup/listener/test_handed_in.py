@@ -97,11 +97,12 @@ def test_a_restart(tmp_path: Path) -> None:
         assert b"still here\n" == read_all(logged_in)
 
 
-def _refused(fds: dict[int, int], **env: str) -> subprocess.CompletedProcess[str]:
+def _refused(fds: dict[int, int], *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Hand something in that cannot be served."""
     read_end, write_end = os.pipe()
     standard = {0: os.open("/dev/null", os.O_RDONLY), 1: write_end, 2: write_end}
-    command = ("/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *CHECKOUT_COMMAND, "pop.example.org", "true")
+    listener = (*CHECKOUT_COMMAND, *options, "pop.example.org", "true")
+    command = ("/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *listener)
     process = descriptors.start(command, {**standard, **fds}, env={"PATH": os.environ["PATH"], **env})
     descriptors.close(standard.values())
     with open(read_end, encoding="utf-8") as said:
@@ -112,17 +113,30 @@ def _refused(fds: dict[int, int], **env: str) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("count", "names", "why"),
     [
-        (1, "imap", "a socket is handed in as 'imap', which is neither pop3 nor pop3s"),
-        (1, "pop3:pop3", "1 sockets are handed in, but LISTEN_FDNAMES names 2"),
-        (2, "pop3:pop3", "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
-        (0, "", "nothing to listen on"),
+        ("1", "imap", "a socket is handed in as 'imap', which is neither pop3 nor pop3s"),
+        ("1", "\udcff", "a socket is handed in as '\\udcff', which is neither pop3 nor pop3s"),
+        ("1", "pop3:pop3", "1 sockets are handed in, but LISTEN_FDNAMES names 2"),
+        ("2", "pop3:pop3", "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
+        ("9" * 12, None, "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
+        ("9" * 5000, None, "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
+        ("0", "", "nothing to listen on"),
+        ("-1", None, "nothing to listen on"),
     ],
 )
-def test_what_makes_no_sense(count: int, names: str, why: str) -> None:
+def test_what_makes_no_sense(count: str, names: str | None, why: str) -> None:
     """It is one line, and status 2."""
+    told = {} if names is None else {"LISTEN_FDNAMES": names}
     with listening(HOST) as sockets:
-        done = _refused({3: sockets[0].fileno()}, LISTEN_FDS=str(count), LISTEN_FDNAMES=names)
+        done = _refused({3: sockets[0].fileno()}, LISTEN_FDS=count, **told)
     assert (2, True) == (done.returncode, why in done.stdout), done.stdout
+
+
+def test_a_log_that_is_handed_in() -> None:
+    """A descriptor that is a socket of clients is no log: one line, and status 2."""
+    with listening(HOST) as sockets:
+        done = _refused({3: sockets[0].fileno()}, "--log-descriptor", "3", LISTEN_FDS="1")
+    said = "qmail-popup-listener: --log-descriptor 3 is a socket that is handed in\n"
+    assert (2, said) == (done.returncode, done.stdout)
 
 
 def test_what_is_no_listening_socket(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_a_login_waits_for_a_place(tmp_path: Path) -> None:
             assert b"done\n" == read_all(peer)
             assert b"begun\n" == read_line(following)
         assert "status: 2/1" not in listener.errors()
+        told = ": logins wait, because --sessions allows 1 subprograms at a time\n"
+        assert 1 == listener.errors().count(told)
 
 
 def test_a_login_that_waits_counts_as_its_clients(tmp_path: Path) -> None:
@@ -140,6 +142,7 @@ def test_verbose(tmp_path: Path) -> None:
         until(lambda: " status 256" in listener.errors())
         (number,) = re.findall(r" pid ([0-9]+) ", listener.wait_for_records(1)[0])
         assert [
+            "status: 0/7",
             f"pid {number} from {HOST}",
             f"ok {number} {HOSTNAME}:{HOST}:{listener.port} :{HOST}::{port}",
             "status: 1/7",

@@ -107,6 +107,35 @@ def test_kills_of_workers(tmp_path: Path) -> None:
         assert len(numbers) == len(set(numbers)) >= 30
 
 
+def test_what_changes_behind_the_check(program: Program, tmp_path: Path) -> None:
+    """Where the program cannot start after all, those of before serve until it can."""
+    flag = tmp_path / "flag"
+    checked = "'--check' in sys.argv"
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        flag.touch()
+        program.change(f"{checked} or not os.path.exists({str(flag)!r}) or sys.argv.insert(1, '--no-such')")
+        listener.process.send_signal(signal.SIGHUP)
+        until(lambda: 2 <= listener.errors().count("unrecognized arguments: --no-such"))
+        assert [_SERVED] * 5 == [listener.talk(LOGIN) for _ in range(5)]
+        flag.unlink()
+        until(lambda: "qmail-popup-listener: reloaded\n" in listener.errors())
+        assert [_SERVED] * 5 == [listener.talk(LOGIN) for _ in range(5)]
+        assert 5 + 5 == len(listener.wait_for_records(10))
+        until(lambda: 2 == len(listener.children()))
+
+
+def test_a_stop_behind_the_check(program: Program, tmp_path: Path) -> None:
+    """SIGTERM ends a program that cannot start after all, and then those of before end, too."""
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        family = listener.children()
+        program.change("'--check' in sys.argv or sys.argv.insert(1, '--no-such')")
+        listener.process.send_signal(signal.SIGHUP)
+        until(lambda: "unrecognized arguments: --no-such" in listener.errors())
+        listener.process.terminate()
+        listener.process.wait(TIMEOUT)
+        until(lambda: all(map(processes.is_gone, family)))
+
+
 def test_signals_in_a_burst(tmp_path: Path) -> None:
     """However many come at once, and while it reloads, it reloads and goes on."""
     with Listener(tmp_path, "--workers", "1") as listener, Load(listener.port, LOGIN, clients=2) as load:
