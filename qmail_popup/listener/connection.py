@@ -202,8 +202,9 @@ class Connection:
         """Return a line that ends with `rest`, cut behind what tells that it is too long."""
         begun = self._begun or b""
         line = bytearray(min(len(begun) + len(rest), _ROOM))
-        line[: len(begun)] = begun
-        line[len(begun) :] = rest[: len(line) - len(begun)]
+        room = memoryview(line)  # what is assigned to a part of a bytearray is copied first, and stays there
+        room[: len(begun)] = begun
+        room[len(begun) :] = rest[: len(line) - len(begun)]
         self._wipe()
         return line
 
@@ -216,8 +217,7 @@ class Connection:
     def wipe(self) -> None:
         """Wipe what the client had begun to say."""
         self._wipe()
-        if self.left:
-            wipe(self.left)
+        wipe(self.left or bytearray())
         self.left = None
 
     def _wipe(self) -> None:

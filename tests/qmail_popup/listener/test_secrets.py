@@ -105,3 +105,50 @@ def test_a_secret_that_came_over_tls(
             pass
         for pid in (listener.spawner(), *listener.workers()):
             assert not any(_SECRET[:-4] in region for region in memory(pid))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"USER bob\r\nPA", b"SS " + _SECRET[:10], _SECRET[10:] + _SECRET * 30 + b"\r\n"],
+        [b"USER bob\r\n" * 1000, b"PASS " + _SECRET * 10 + b"\r\n"],
+        [b"PASS " + _SECRET * 50, _SECRET * 50 + b"\r\n", b"USER bob\r\nPASS x\r\n"],
+    ],
+    ids=["a line", "behind many", "without USER"],
+)
+def test_a_secret_that_comes_in_several_records(
+    pieces: list[bytes], tmp_path: Path, certified: Certified
+) -> None:
+    """However its line is put together, no copy of it stays."""
+    need_root()
+    with (
+        Listener(tmp_path, *certified.options, "--workers", "1", subprogram=_WAITS) as listener,
+        secure.pop3s(listener, certified.issuer.trusted()) as client,
+    ):
+        for piece in pieces:
+            client.tls.write(piece)
+        client.bare.sendall(client.unsent())
+        while read_line(client) != b"here\n":
+            pass
+        for pid in (listener.spawner(), *listener.workers()):
+            assert not any(_SECRET[:-4] in region for region in memory(pid))
+
+
+@pytest.mark.parametrize("way", ["clear", "pop3s"])
+def test_a_secret_that_does_not_come_to_its_end(way: str, tmp_path: Path, certified: Certified) -> None:
+    """A client that leaves within the line of PASS leaves nothing of it."""
+    need_root()
+    with Listener(tmp_path, *certified.options, "--workers", "1", subprogram=_WAITS) as listener:
+        for size in range(1, 9):
+            said = b"USER bob\r\nPASS " + _SECRET * size
+            if way == "clear":
+                with listener.connect() as peer:
+                    peer.sendall(said)
+                    _settle(listener)
+            else:
+                with secure.pop3s(listener, certified.issuer.trusted()) as client:
+                    client.sendall(said)
+                    _settle(listener)
+        _settle(listener)
+        (worker,) = listener.workers()
+        assert not any(_SECRET[:-4] in region for region in memory(worker))
