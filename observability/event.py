@@ -146,24 +146,22 @@ EXPENDABLE = (CLIENT_HOST, CIPHER, TLS, CLIENT_IP, CLIENT_PORT, LOCAL_IP, LOCAL_
 
 def build(facts: "Facts") -> bytes:
     """Return the block that tells facts: by name, values without NUL; what is None or empty is left out."""
-    names = [name for name in FIELDS if facts.get(name) not in (None, b"")]
-    block = _block(facts, names)
-    for name in EXPENDABLE:
+    block = _block(facts)
+    for number in range(len(EXPENDABLE)):
         if len(block) <= LIMIT:
             break
-        if name in names:
-            names.remove(name)
-            block = _block(facts, names)
+        left_out = EXPENDABLE[: number + 1]
+        block = _block({name: fact for name, fact in facts.items() if name not in left_out})
     return block
 
 
-def _block(facts: "Facts", names: "list[bytes]") -> bytes:
-    entries = [b"%b=%b" % (name, _bytes(facts[name])) for name in names]
+def _block(facts: "Facts") -> bytes:
+    entries = [
+        b"%b=%d" % (name, fact) if isinstance(fact, int) else b"%b=%b" % (name, fact)
+        for name in FIELDS
+        if (fact := facts.get(name)) not in (None, b"")
+    ]
     return b"\0".join([FIRST, *entries, LAST, b"\0"])
-
-
-def _bytes(value: "bytes | int | None") -> bytes:
-    return b"%d" % value if isinstance(value, int) else value or b""
 
 
 def session_span(trace: str) -> str:

@@ -21,6 +21,7 @@ from qmail_popup.listener.suites import CLEAR
 from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
+_ROOM = rights.room(_MAX_DESCRIPTORS)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _NO_NAME = ("", b"")  # of a Unix socket
 
@@ -100,17 +101,17 @@ class Channel:
     def _receive(self) -> None:
         """Take one message, or the end. The buffer may hold a secret, and is wiped."""
         size, ancillary, flags, _ = self.peer.recvmsg_into(
-            [self._buffer], rights.room(_MAX_DESCRIPTORS), rights.FLAGS
+            [self._buffer], _ROOM, rights.FLAGS
         )
         descriptors = rights.received(ancillary)
         try:
             if not size and not descriptors:
                 self._drop()
                 return
-            if flags & socket.MSG_TRUNC or (flags & socket.MSG_CTRUNC and descriptors):
+            if flags & rights.TRUNCATED or (flags & rights.RIGHTS_TRUNCATED and descriptors):
                 raise BrokenFrameError("more than a frame can hold")
             frame = parse(self._view[:size], self.slot, time.monotonic_ns())
-            if flags & socket.MSG_CTRUNC:
+            if flags & rights.RIGHTS_TRUNCATED:
                 self._lose(frame)
             else:
                 self._take(frame, descriptors)
@@ -175,7 +176,7 @@ def _peer(
 
 
 def _check(peer: socket.socket, session: Session, balancers: Collection[addresses.Network]) -> None:
-    if peer.type != socket.SOCK_STREAM or peer.family not in _FAMILIES:
+    if not _is(peer, *_FAMILIES):
         raise BrokenFrameError("a socket that is no client's")
     local = addresses.read(peer.getsockname())
     try:
@@ -195,7 +196,7 @@ def _check_pair(peer: socket.socket) -> None:
 
     What a program reads there comes from the subprogram, which may be root: SO_PASSCRED would say so.
     """
-    if (peer.family, peer.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+    if not _is(peer, socket.AF_UNIX):
         raise BrokenFrameError("a socket that is none of a pair")
     try:
         names = (peer.getsockname(), peer.getpeername())
@@ -203,3 +204,9 @@ def _check_pair(peer: socket.socket) -> None:
         raise BrokenFrameError("a socket that is none of a pair") from error
     if any(name not in _NO_NAME for name in names):
         raise BrokenFrameError("a socket that is none of a pair")
+
+
+def _is(peer: socket.socket, *families: int) -> bool:
+    """Return whether it is a stream socket of such a family; asked of the kernel, which is cheaper."""
+    kind, family = (peer.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_TYPE, socket.SO_DOMAIN))
+    return kind == socket.SOCK_STREAM and family in families

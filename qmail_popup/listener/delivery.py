@@ -7,13 +7,13 @@ does for one session in the popup is done here for all at once, with its limits:
 
 import resource
 import socket
-from contextlib import ExitStack, suppress
 
 from observability.mirror import ANSWER_SECONDS
 from qmail_popup.listener.loop import Deadlines, Loop
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.spooler import Spooler
 
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _SPARE = 100  # descriptors that are neither a client's nor a connection to the sidecar
 
 
@@ -49,15 +49,18 @@ class Deliveries:
         """
         if not self._sidecar:
             return None
-        with suppress(OSError), ExitStack() as stack:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            stack.enter_context(link)
-            if link.fileno() > self._max_link:
-                return None
-            link.connect(self._sidecar)
-            if link.send(block) == len(block):
-                stack.pop_all()
-                return link
+        try:
+            link = socket.socket(socket.AF_UNIX, _STREAM)
+        except OSError:  # no descriptor is left
+            return None
+        try:
+            if link.fileno() <= self._max_link:
+                link.connect(self._sidecar)
+                if link.send(block) == len(block):
+                    return link
+        except OSError:
+            pass
+        link.close()
         return None
 
     def event(self, block: bytes, link: socket.socket | None) -> None:

@@ -6,8 +6,8 @@ call is bounded, so that one peer holds up no other.
 
 import select
 import time
-from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
 GONE = select.EPOLLHUP | select.EPOLLERR  # told of whatever is waited for
@@ -26,84 +26,78 @@ class Handler(Protocol):
 
 
 class Timer(Protocol):
-    """Something that falls due."""
+    """Something that falls due, with a length: of what is waited for."""
+
+    def __len__(self) -> int:
+        """Return how many items are waited for; of none, nothing is asked."""
 
     def due(self) -> float | None:
-        """Return when it does next, in seconds of the monotonic clock; None where nothing is waited for."""
+        """Return when it does next, in seconds of the monotonic clock."""
 
     def expire(self, now: float) -> None:
         """Do what was due by now."""
 
 
-class Deadlines(Generic[_Item]):
-    """Items that all have the same time, so that the one that was set first falls due first."""
+class Deadlines(dict[_Item, float]):
+    """Items that all have the same time, so that the one that was set first falls due first.
+
+    Each with when it does. A loop asks for that at each turn, so it is a dict, and holds none.
+    """
 
     def __init__(self, seconds: float, expired: Callable[[_Item], None]) -> None:
         """Call `expired` with each item that is neither set again nor dropped for `seconds`."""
+        super().__init__()
         self._seconds, self._expired = seconds, expired
-        self._due: dict[_Item, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._due)
-
-    def __iter__(self) -> Iterator[_Item]:
-        return iter(self._due)
 
     def set(self, item: _Item, since: float | None = None) -> None:
         """Start an item's time, or start it again; since: where it began before now."""
-        self._due.pop(item, None)
-        self._due[item] = (time.monotonic() if since is None else since) + self._seconds
+        self.pop(item, None)
+        self[item] = (time.monotonic() if since is None else since) + self._seconds
 
     def drop(self, item: _Item) -> None:
         """Wait for an item no more."""
-        self._due.pop(item, None)
+        self.pop(item, None)
 
     def longest(self) -> tuple[_Item, float] | None:
         """Return the item that was set longest ago, and when."""
-        for item, due in self._due.items():
+        for item, due in self.items():
             return item, due - self._seconds
         return None
 
     def due(self) -> float | None:
         """Return when the first item falls due."""
-        return next(iter(self._due.values())) if self._due else None
+        return next(iter(self.values()), None)
 
     def expire(self, now: float) -> None:
         """Call for each item that is due."""
         while (due := self.due()) is not None and due <= now:
-            item = next(iter(self._due))
-            del self._due[item]
+            item = next(iter(self))
+            del self[item]
             self._expired(item)
 
 
-class Timeouts(Generic[_Item]):
-    """Items of which each has its own time; few times, so that each has its queue, mostly one."""
+class Timeouts(dict[_Item, float]):
+    """Items, each with its own time; few times, so that each has its queue, mostly one."""
 
     def __init__(self, expired: Callable[[_Item], None]) -> None:
         """Call `expired` with each item that is neither set again nor dropped in its time."""
+        super().__init__()
         self._expired = expired
-        self._seconds: dict[_Item, float] = {}
         self._queues: dict[float, Deadlines[_Item]] = {}
         self._only: Deadlines[_Item] | None = None  # where there is one queue
 
-    def __len__(self) -> int:
-        return len(self._seconds)
-
-    def __iter__(self) -> Iterator[_Item]:
-        return iter(self._seconds)
-
     def set(self, item: _Item, seconds: float, since: float | None = None) -> None:
         """Start an item's time, or start it again, as long as it is now."""
-        if self._seconds.get(item) != seconds:
+        if self.get(item) != seconds:
             self.drop(item)
-            self._seconds[item] = seconds
+            self[item] = seconds
         if seconds not in self._queues:
             self._open(seconds)
         self._queues[seconds].set(item, since)
 
     def drop(self, item: _Item) -> None:
         """Wait for an item no more."""
-        if (seconds := self._seconds.pop(item, None)) is not None:
+        if (seconds := self.pop(item, None)) is not None:
             self._queues[seconds].drop(item)
 
     def longest(self) -> tuple[_Item, float] | None:
@@ -188,6 +182,6 @@ class Loop:
     def _due(self) -> float | None:
         first = None
         for timer in self.timers:
-            if (due := timer.due()) is not None and (first is None or due < first):
+            if timer and (due := timer.due()) is not None and (first is None or due < first):
                 first = due
         return first
