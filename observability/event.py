@@ -157,7 +157,7 @@ def build(facts: "Facts") -> bytes:
 
 def _block(facts: "Facts") -> bytes:
     entries = [
-        b"%b=%d" % (name, fact) if isinstance(fact, int) else b"%b=%b" % (name, fact)
+        name + b"=" + fact if isinstance(fact, bytes) else b"%b=%d" % (name, fact)
         for name in FIELDS
         if (fact := facts.get(name)) not in (None, b"")
     ]
