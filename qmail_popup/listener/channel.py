@@ -100,9 +100,7 @@ class Channel:
 
     def _receive(self) -> None:
         """Take one message, or the end. The buffer may hold a secret, and is wiped."""
-        size, ancillary, flags, _ = self.peer.recvmsg_into(
-            [self._buffer], _ROOM, rights.FLAGS
-        )
+        size, ancillary, flags, _ = self.peer.recvmsg_into([self._buffer], _ROOM, rights.FLAGS)
         descriptors = rights.received(ancillary)
         try:
             if not size and not descriptors:
@@ -187,7 +185,7 @@ def _check(peer: socket.socket, session: Session, balancers: Collection[addresse
         if not balancers:
             session.local = local
         return
-    if not addresses.is_in(client.ip, balancers):
+    if not balancers or not addresses.is_in(client.ip, balancers):
         session.client, session.local = client, local
 
 
@@ -208,5 +206,5 @@ def _check_pair(peer: socket.socket) -> None:
 
 def _is(peer: socket.socket, *families: int) -> bool:
     """Return whether it is a stream socket of such a family; asked of the kernel, which is cheaper."""
-    kind, family = (peer.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_TYPE, socket.SO_DOMAIN))
-    return kind == socket.SOCK_STREAM and family in families
+    family = peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+    return family in families and peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM

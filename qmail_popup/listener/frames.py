@@ -26,6 +26,7 @@ MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
 SLOTS = 256  # workers at most; a number's remainder is its worker's
 MIN_NUMBER = 4_194_304  # PID_MAX_LIMIT of Linux: nobody's kill(2) is to meet a process
 
+_WORDS = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}  # how many each kind has
 _HEAD = struct.Struct("!BBQ16s8sqQQQQBB16sH16sHHH")
 MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
 _MAX_NANOSECONDS = 1 << 62
@@ -101,8 +102,7 @@ def parse(data: memoryview, slot: int, now: int) -> Frame:
 
 
 def _check(frame: Frame, slot: int, now: int) -> None:
-    words = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}
-    if frame.word >= words.get(frame.kind, 0):
+    if frame.word >= _WORDS.get(frame.kind, 0):
         raise BrokenFrameError("a frame of no known kind")
     if frame.number <= MIN_NUMBER or frame.number % SLOTS != slot:
         raise BrokenFrameError("a number that is not its own")

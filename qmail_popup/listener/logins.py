@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import socket
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class Logins:
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
         self._waiting: deque[tuple[Session, socket.socket]] = deque()
-        self.waiting: Counter[int] = Counter()  # by the slot of their worker
+        self.waiting: defaultdict[int, int] = defaultdict(int)  # by the slot of their worker
         self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
         self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as it was inherited
         loop.timers.append(self._replies)

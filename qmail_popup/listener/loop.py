@@ -88,8 +88,9 @@ class Timeouts(dict[_Item, float]):
 
     def set(self, item: _Item, seconds: float, since: float | None = None) -> None:
         """Start an item's time, or start it again, as long as it is now."""
-        if self.get(item) != seconds:
-            self.drop(item)
+        if (before := self.get(item)) != seconds:
+            if before is not None:
+                self.drop(item)
             self[item] = seconds
         if seconds not in self._queues:
             self._open(seconds)
@@ -110,7 +111,7 @@ class Timeouts(dict[_Item, float]):
     def due(self) -> float | None:
         """Return when the first item falls due."""
         if self._only is not None:
-            return self._only.due()
+            return next(iter(self._only.values()), None)
         return min(filter(None, (queue.due() for queue in self._queues.values())), default=None)
 
     def expire(self, now: float) -> None:

@@ -14,6 +14,7 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from qmail_popup.listener.loop import OUT, Loop
@@ -96,10 +97,10 @@ def _writer(fd: int) -> tuple[int, Write, Close]:
         peer = socket.socket(fileno=os.dup(fd))
         return peer.fileno(), lambda line: peer.send(line, socket.MSG_DONTWAIT), peer.close
     if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
-        return fd, lambda line: os.write(fd, line), lambda: None
+        return fd, partial(os.write, fd), lambda: None
     with contextlib.suppress(OSError):
         own = os.open(f"{_DESCRIPTORS}/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
-        return own, lambda line: os.write(own, line), lambda: os.close(own)
+        return own, partial(os.write, own), partial(os.close, own)
     return fd, lambda line: write_if_room(fd, line), lambda: None
 
 

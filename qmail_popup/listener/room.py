@@ -72,8 +72,8 @@ class Room:
 
     def make(self) -> None:
         """Close the longest silent connections while there are too many, or have it done who has them."""
-        self.publish()
         while self._column.total() > self._limit:
+            self.publish()
             slot = self._column.longest_silent()
             if slot != self._slot:
                 os.eventfd_write(self._bells[slot], 1)
@@ -82,7 +82,6 @@ class Room:
             if longest is None:
                 return
             self._refused(longest[0])
-            self.publish()
 
     def publish(self) -> None:
         """Tell the others how long one's own have been silent."""

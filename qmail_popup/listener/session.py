@@ -15,6 +15,8 @@ from qmail_popup.listener.variables import Variables
 from qmail_popup.settings import UNKNOWN, Settings
 from qmail_popup.subprogram import Outcome
 
+_NOT_RUN = Outcome()
+
 
 class Session:
     """One connection, from the frame that tells of it to its event.
@@ -43,7 +45,7 @@ class Session:
         """Begin with what the worker tells of it."""
         self.frame, self.link = frame, link
         self.client, self.local = frame.client, frame.local
-        self.outcome = Outcome()
+        self.outcome = _NOT_RUN
         self.ended = self.failure = self.reason = ""
         self.record = b""
         self.rules: Variables = {}
@@ -62,10 +64,6 @@ class Session:
     def clock(self) -> int:
         """Return the time of day in nanoseconds, by the clock that the session began with."""
         return self.frame.origin + time.monotonic_ns()
-
-    def time(self, monotonic: int) -> int | None:
-        """Return a time of day in nanoseconds; None for 0, which was not reached."""
-        return self.frame.origin + monotonic if monotonic else None
 
     def timestamp(self, hostname: bytes) -> bytes:
         """Return the one that the greeting had, if it had one."""
@@ -119,7 +117,7 @@ class Session:
 
     def facts(self) -> "event.Facts":
         """Return what the event tells, by its names; before the end, the hello."""
-        outcome, frame = self.outcome, self.frame
+        outcome, frame, origin = self.outcome, self.frame, self.frame.origin
         known: event.Facts = {
             event.TRACE: frame.trace.hex().encode(),
             event.SPAN: frame.span.hex().encode(),
@@ -129,14 +127,14 @@ class Session:
             event.CLIENT_PORT: self.client.port,
             event.LOCAL_IP: numeric(self.local.ip),
             event.LOCAL_PORT: self.local.port,
-            event.T_START: self.time(frame.start),
+            event.T_START: origin + frame.start,
         }
         if not self.ended:
             return known
         return {
             **known,
-            event.T_GREETED: self.time(frame.greeted),
-            event.T_CREDENTIALS: self.time(frame.reached if frame.name else 0),
+            event.T_GREETED: origin + frame.greeted if frame.greeted else None,
+            event.T_CREDENTIALS: origin + frame.reached if frame.name else None,
             event.T_SPAWNED: outcome.spawned or None,
             event.T_EXITED: outcome.exited or None,
             event.T_ENDED: self.finished,

@@ -115,7 +115,7 @@ class Spawner:
     def run(self) -> None:
         """Serve until the supervisor has ended, and the workers, and the last session too."""
         self._status(0)
-        while not self._is_over():
+        while not (self._is_draining and self._is_over()):
             self._loop.turn()
 
     def begin(self, frame: Frame) -> Session:
@@ -167,7 +167,7 @@ class Spawner:
         self._stderr.put(f"{NAME}: {text}\n".encode(), None)
 
     def _is_over(self) -> bool:
-        if not self._is_draining or self._channels or self._logins or self._ruled:
+        if self._channels or self._logins or self._ruled:
             return False
         if self._records and not self._last_wait:
             self._last_wait.set(self._records)
