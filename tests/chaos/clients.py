@@ -4,8 +4,6 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
@@ -76,18 +74,8 @@ class Crowd:
         self._ports, self._random, self._lock = ports, random.Random(seed), Lock()  # noqa: S311
         self.sessions: Counter[tuple[str, ...]] = Counter()
 
-    def visit(self, enough: Callable[[], bool]) -> None:
-        """Visit, AT_ONCE at a time, until it is enough."""
-
-        def come() -> None:
-            while not enough():
-                self._visit()
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for visitor in [pool.submit(come) for _ in range(AT_ONCE)]:
-                visitor.result()
-
-    def _visit(self) -> None:
+    def visit(self) -> None:
+        """Be one client, from its connection to its end; AT_ONCE threads do that at a time."""
         with self._lock:
             sort, pause = self._random.choice(SORTS), self._random.choice((0, 0, 0.2, 0.7))
         with socket.create_connection((HOST, self._ports[sort.server]), timeout=_PATIENCE_SECONDS) as client:

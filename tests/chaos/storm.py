@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,8 @@ from signal import SIGKILL, SIGTERM, Signals
 from typing import NamedTuple
 
 from tests.chaos import clients, faults
-from tests.chaos.clients import Crowd
+from tests.chaos.clients import AT_ONCE, Crowd
+from tests.support.background import Repeated
 from tests.support.keeper import Keeper
 from tests.support.scraper import Numbers, Watcher, counts
 from tests.support.server import Server, serving
@@ -104,14 +104,8 @@ def _server(storm: Storm, keeper: Keeper, env: dict[str, str]) -> Iterator[Serve
 
 def _let_loose(crowd: Crowd, trouble: Callable[[], None]) -> None:
     """Have clients come for as long as there is trouble."""
-    over = threading.Event()
-    visiting = threading.Thread(target=crowd.visit, args=(over.is_set,), name="crowd")
-    visiting.start()
-    try:
+    with Repeated(crowd.visit, threads=AT_ONCE):
         trouble()
-    finally:
-        over.set()
-        visiting.join()
 
 
 def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
@@ -127,30 +121,21 @@ def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
 def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[Signals]]:
     """Strike popups by chance, for as long as the context lasts; yields the signals, as they are sent."""
     struck: list[Signals] = []
-    over = threading.Event()
-    thread = threading.Thread(target=_strike, args=(servers, storm, struck, over), name="striking")
-    if storm.strikes:
-        thread.start()
-    try:
-        yield struck
-    finally:
-        over.set()
-        if storm.strikes:
-            thread.join()
-
-
-def _strike(servers: Sequence[Server], storm: Storm, struck: list[Signals], over: threading.Event) -> None:
     chance = random.Random(storm.seed)  # noqa: S311
-    while not over.is_set():
-        popups = [pid for server in servers for pid in _popups(server.pid)]
-        if popups:
-            # The older ones: most of the others have not got to their first line.
-            victim = chance.choice(popups[: len(popups) // 2 + 1])
-            number = chance.choice((SIGKILL, SIGTERM))
-            with suppress(ProcessLookupError):
-                os.kill(victim, number)
-                struck.append(number)
-        time.sleep(chance.uniform(0, 0.2))
+    with Repeated(lambda: _strike(servers, chance, struck), threads=int(storm.strikes)):
+        yield struck
+
+
+def _strike(servers: Sequence[Server], chance: random.Random, struck: list[Signals]) -> None:
+    popups = [pid for server in servers for pid in _popups(server.pid)]
+    if popups:
+        # The older ones: most of the others have not got to their first line.
+        victim = chance.choice(popups[: len(popups) // 2 + 1])
+        number = chance.choice((SIGKILL, SIGTERM))
+        with suppress(ProcessLookupError):
+            os.kill(victim, number)
+            struck.append(number)
+    time.sleep(chance.uniform(0, 0.2))
 
 
 def _popups(server: int) -> list[int]:

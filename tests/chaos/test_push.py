@@ -6,7 +6,6 @@ CHAOS=n makes each run n times as long, with a seed of its own.
 import os
 import random
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from observability.event import build
 from tests.chaos.clients import AT_ONCE, SERVERS, SUBPROGRAM, Crowd, server_for
+from tests.support.background import Repeated
 from tests.support.gateway import Prometheus, Pushgateway
 from tests.support.keeper import Keeper
 from tests.support.programs import need
@@ -59,24 +59,6 @@ def _chance(usual: int) -> random.Random:
     return random.Random(seed)  # noqa: S311
 
 
-@contextmanager
-def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Do it again and again, in a thread, for as long as the context lasts."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.is_set():
-            work()
-
-    thread = threading.Thread(target=go_on, name="meanwhile")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def _steps_back(prometheus: Prometheus) -> list[str]:
     """Return the counters that were ever scraped with less than before."""
     found = prometheus.samples(f"{_COUNTERS}[1h]")
@@ -116,7 +98,7 @@ def _stopped_under_load(
         deliver(keeper.socket, build(fields(REJECTED)))
         sent["rejected"] += 1
 
-    with _meanwhile(one_more):
+    with Repeated(one_more):
         for _ in range(stops):
             gateway.hold()
             time.sleep(chance.uniform(0.2, 0.4))
@@ -166,17 +148,14 @@ def test_what_prometheus_sees_is_what_stands_on_descriptor_5(
 
 def _storm(host: Unattended, keeper: Keeper, gateway: Pushgateway) -> Counter[tuple[str, ...]]:
     """Have a crowd of clients, while pushers are killed and a sidecar comes and goes; return the records."""
-    chance, over = _chance(6), threading.Event()
+    chance = _chance(6)
     with ExitStack() as stack:
         servers = {name: stack.enter_context(_server(host, env)) for name, env in SERVERS.items()}
         crowd = Crowd({name: server.port for name, server in servers.items()}, chance.randrange(1 << 32))
-        with _meanwhile(lambda: crowd.visit(over.is_set)):
-            try:
-                for _ in range(2 * _TIMES):
-                    _strike_pushers(host, chance)
-                    _have_sidecar(keeper, gateway, chance)
-            finally:
-                over.set()
+        with Repeated(crowd.visit, threads=AT_ONCE):
+            for _ in range(2 * _TIMES):
+                _strike_pushers(host, chance)
+                _have_sidecar(keeper, gateway, chance)
         return _records(servers.values())
 
 

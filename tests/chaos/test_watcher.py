@@ -1,12 +1,12 @@
 """The watcher of the storms: it has to see what it is there for."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.support.background import served
 from tests.support.scraper import Watcher
 from tests.support.waiting import until
 
@@ -27,12 +27,9 @@ def _showing(numbers: list[int]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    with served(server):
         yield f"http://127.0.0.1:{server.server_port}/metrics"
-        server.shutdown()
-        serving.join()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from observability.event import build
 from observability.store import schema
 from qmail_popup.listener.addresses import read
 from qmail_popup.listener.rules import Rules
+from tests.support.background import Repeated
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands
 from tests.support.keeper import COMMAND, Keeper
@@ -94,20 +94,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def again_and_again(task: Callable[[], bytes], pause: float = 0) -> Iterator[list[bytes]]:
     """Do a task for as long as the context lasts, at first ten times; gives what it returned."""
     results: list[bytes] = []
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(pause):
-            results.append(task())
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
+    with Repeated(lambda: results.append(task()), pause=pause):
         until(lambda: len(results) >= 10)
         yield results
-    finally:
-        over.set()
-        worker.join()
 
 
 def test_a_backup_is_one_moment_of_a_state_in_use(host: Host) -> None:

@@ -21,6 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.authority import Authority
+from tests.support.background import served
 from tests.support.processes import children
 from tests.support.waiting import until
 
@@ -89,18 +90,17 @@ class Collector:
             context.load_cert_chain(identity.certificate, identity.key)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"{'https' if identity else 'http'}://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._served = served(self._server)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._served.__enter__()
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.gate.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._served.__exit__(kind, error, trace)
 
     def spans(self, path: str = "/v1/traces") -> list[Received]:
         """Return all spans that it took, in their order."""

@@ -7,7 +7,6 @@ machine's own CrowdSec is touched, and nobody outside is asked.
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.background import served
 from tests.support.descriptors import CHECKOUT
 from tests.support.programs import find
 from tests.support.waiting import TIMEOUT
@@ -103,7 +103,6 @@ def _local_api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with served(server):
         yield f"http://127.0.0.1:{server.server_port}", alerts
-        server.shutdown()

@@ -3,26 +3,24 @@
 import queue
 import socket
 import ssl
-import threading
-from types import TracebackType
-from typing import Self
 
+from tests.support.background import Background
 from tests.support.waiting import TIMEOUT
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 HANG_UP = b""
 
 
-class Peer:
+class Peer(Background):
     """Takes one request a connection, in a thread, and answers each when it is told how."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen."""
+        super().__init__(self._serve)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._tls = tls
         self._requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="peer", daemon=True)
         self.url = f"http{'s' if tls else ''}://localhost:{self._listener.getsockname()[1]}"
 
     def answer(self, *answers: bytes) -> None:
@@ -43,16 +41,11 @@ class Peer:
         """Return the first lines of the requests that have come, without waiting."""
         return [self._requests.get().partition(b"\r\n")[0] for _ in range(self._requests.qsize())]
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Listen no more."""
         self._answers.put(None)
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(TIMEOUT)
+        super().stop()
         self._listener.close()
 
     def _serve(self) -> None:

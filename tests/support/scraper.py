@@ -1,16 +1,14 @@
 """What /metrics says, and a watcher that asks all the time and notes every number that went back."""
 
 import http.client
-import threading
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.background import Repeated
 
 _PATIENCE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
@@ -50,7 +48,7 @@ def counts(numbers: Numbers, name: str, *labels: str) -> Counter[tuple[str, ...]
     return found
 
 
-class Watcher:
+class Watcher(Repeated):
     """Scrapes in a thread for as long as the context lasts.
 
     looks: how many answers it got; complaints: numbers that went back, or were higher than they could be
@@ -58,28 +56,15 @@ class Watcher:
 
     def __init__(self, url: Callable[[], str], attempts_most: Callable[[], int]) -> None:
         """Watch what answers at url; attempts_most: how many records there are by now."""
+        super().__init__(self._watch, pause=_PAUSE_SECONDS)
         self._url, self._attempts_most = url, attempts_most
         self._highest: Numbers = {}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self.looks = 0
         self.complaints: list[str] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
     def _watch(self) -> None:
-        while not self._done.is_set():
-            with suppress(OSError):  # killed, stopped, or about to begin
-                self._look(read(self._url()))
-            time.sleep(_PAUSE_SECONDS)
+        with suppress(OSError):  # killed, stopped, or about to begin
+            self._look(read(self._url()))
 
     def _look(self, numbers: Numbers) -> None:
         self.looks += 1

@@ -1,11 +1,12 @@
 """What an Alertmanager tells: a receiver of its webhooks, which keeps every notice in order of arrival."""
 
 import json
-import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import NamedTuple, Self
+
+from tests.support.background import served
 
 
 class Notice(NamedTuple):
@@ -39,9 +40,9 @@ class Webhook:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="webhook", daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._served = served(server)
+        self.url = f"http://127.0.0.1:{server.server_port}/"
 
     def states(self) -> dict[tuple[str, str], list[str]]:
         """Return what became of each alert, by its name and instance: firing, resolved and so on in turn.
@@ -56,15 +57,13 @@ class Webhook:
         return told
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._served.__enter__()
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._served.__exit__(kind, error, trace)
 
 
 def _notices(body: bytes) -> list[Notice]:

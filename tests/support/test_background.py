@@ -1,0 +1,47 @@
+"""Threads beside a test: what the harness promises of them."""
+
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Barrier, Event, active_count, get_ident
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support import background
+from tests.support.background import Background, Repeated, served
+from tests.support.waiting import TIMEOUT, until
+
+
+def test_each_work_runs_beside_the_test_and_ends_with_the_context() -> None:
+    """All of them at once, and none is left."""
+    before = active_count()
+    met = Barrier(3)
+    with Background(met.wait, met.wait):
+        met.wait(TIMEOUT)
+    assert before == active_count()
+
+
+def test_a_work_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails the test, which goes on."""
+    monkeypatch.setattr(background, "TIMEOUT", 0)
+    deaf = Event()
+    with pytest.raises(AssertionError, match="did not end"), Background(deaf.wait):
+        pass
+    deaf.set()
+
+
+def test_a_work_is_done_again_and_again() -> None:
+    """By each of its threads, until it is over."""
+    before, workers = active_count(), Counter[int]()
+    with Repeated(lambda: workers.update([get_ident()]), pause=0.001, threads=2):
+        until(lambda: len([turns for turns in workers.values() if turns >= 10]) == 2)
+    assert before == active_count()
+
+
+def test_a_server_is_closed_at_the_end() -> None:
+    """It answers in the context, and nobody listens behind it."""
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    with served(server), pytest.raises(HTTPError):
+        urlopen(f"http://127.0.0.1:{server.server_port}")
+    assert -1 == server.fileno()
