@@ -14,7 +14,6 @@ Steps, each a word and what it wants:
   ctl-closed     the server closes the control socket
 """
 
-import ast
 import os
 import re
 import time
@@ -22,8 +21,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from signal import SIGTERM, Signals
-from typing import TypedDict
 
+from tests.conformance import notes
+from tests.conformance.notes import Notes
 from tests.conformance.stage import Stage, in_scratch
 from tests.conformance.vector import HOST, Vector
 from tests.support import descriptors
@@ -31,18 +31,6 @@ from tests.support.descriptors import Line
 from tests.support.waiting import TIMEOUT, until
 
 _PLACEHOLDERS = {"{pid}": "[0-9]+", "{time}": "[0-9]+", "{stamp}": rf"<[0-9]+\.[0-9]+@{re.escape(HOST)}>"}
-
-
-class Notes(TypedDict):
-    """What the probe saw."""
-
-    argv: list[str]
-    fd3: str
-    fds: list[int]
-    rest: str
-    ignored: int
-    blocked: int
-    env: list[str]
 
 
 @dataclass
@@ -205,8 +193,7 @@ class _Player:
             seen.log = descriptors.writes(stage.log)
         seen.errors = os.pread(stage.errors, 65536, 0)
         seen.said += _rest_of_control(stage)
-        if stage.notes.exists():
-            seen.notes = ast.literal_eval(stage.notes.read_text(encoding="ascii"))
+        seen.notes = notes.read(stage.notes)
 
 
 def _rest_of_control(stage: Stage) -> bytes:

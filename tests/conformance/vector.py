@@ -15,7 +15,7 @@ ANSWER = "SSL_PROTOCOL=TLSv1.3\0SSL_CIPHER=TLS_AES_256_GCM_SHA384\0\0"
 
 @dataclass(frozen=True, kw_only=True)
 class Vector:
-    """One session; `session.py` says what the steps are, `probe.py` what `do` may be."""
+    """One session; `session.py` says what the steps are, `probe` what `do` may be."""
 
     name: str
     steps: Sequence[Sequence[str]]

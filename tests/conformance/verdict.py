@@ -5,7 +5,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
-from tests.conformance.session import Notes, Seen, pattern
+from tests.conformance.notes import Notes
+from tests.conformance.session import Seen, pattern
 from tests.conformance.vector import Vector
 
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
@@ -47,7 +48,7 @@ def _exit(vector: Vector, seen: Seen) -> Iterator[str]:
 
 def _identity(_vector: Vector, seen: Seen) -> Iterator[str]:
     """Want one pid and one time, those of this very process, wherever they stand."""
-    given = seen.notes["fd3"].encode("latin-1") if seen.notes else b""
+    given = seen.notes.fd3.encode("latin-1") if seen.notes else b""
     stamps = set(_STAMP.findall(seen.out + given))
     pids = {pid for pid, _ in stamps} | {m[1] for line in seen.log if (m := _RECORD_PID.match(line))}
     if pids - {b"%d" % seen.pid}:
@@ -74,30 +75,30 @@ def _subprogram(vector: Vector, seen: Seen) -> Iterator[str]:
 
 
 def _given(vector: Vector, notes: Notes) -> Iterator[str]:
-    if not pattern(vector.fd3 or "").fullmatch(notes["fd3"].encode("latin-1")):
-        yield f"fd 3: wanted {vector.fd3!r}, got {notes['fd3']!r}"
-    if vector.rest is not None and vector.rest != notes["rest"]:
-        yield f"left for the subprogram: wanted {vector.rest!r}, got {notes['rest']!r}"
-    if vector.sub_argv is not None and list(vector.sub_argv) != notes["argv"]:
-        yield f"arguments: wanted {vector.sub_argv}, got {notes['argv']}"
+    if not pattern(vector.fd3 or "").fullmatch(notes.fd3.encode("latin-1")):
+        yield f"fd 3: wanted {vector.fd3!r}, got {notes.fd3!r}"
+    if vector.rest is not None and vector.rest != notes.rest:
+        yield f"left for the subprogram: wanted {vector.rest!r}, got {notes.rest!r}"
+    if vector.sub_argv is not None and list(vector.sub_argv) != notes.argv:
+        yield f"arguments: wanted {vector.sub_argv}, got {notes.argv}"
 
 
 def _descriptors(vector: Vector, notes: Notes) -> Iterator[str]:
     """Want descriptors 0 to 3 and the log, and nothing that the popup opened for itself."""
     wanted = {0, 1, 2, 3} if vector.no_fd5 else {0, 1, 2, 3, 5}
-    if set(vector.closed) & wanted or wanted != set(notes["fds"]):
-        yield f"descriptors: wanted {sorted(wanted)}, got {notes['fds']}"
+    if set(vector.closed) & wanted or wanted != set(notes.fds):
+        yield f"descriptors: wanted {sorted(wanted)}, got {notes.fds}"
 
 
 def _signals(_vector: Vector, notes: Notes) -> Iterator[str]:
-    if ignored := [number.name for number in _DEFAULTED if notes["ignored"] >> number - 1 & 1]:
+    if ignored := [number.name for number in _DEFAULTED if notes.ignored >> number - 1 & 1]:
         yield f"the subprogram inherited an ignored {', '.join(ignored)}"
-    if notes["blocked"]:
-        yield f"the subprogram inherited blocked signals, mask {notes['blocked']:x}"
+    if notes.blocked:
+        yield f"the subprogram inherited blocked signals, mask {notes.blocked:x}"
 
 
 def _environment(vector: Vector, notes: Notes) -> Iterator[str]:
-    entries = [entry.partition("=") for entry in notes["env"]]
+    entries = [entry.partition("=") for entry in notes.env]
     env = {name: value for name, _, value in entries}
     if len(env) != len(entries):
         yield f"a variable comes twice: {entries}"

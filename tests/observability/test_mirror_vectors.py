@@ -70,7 +70,7 @@ def _complaints(vector: Vector, popup: list[str]) -> list[str]:
     """Play it; what is not as the vector has it, or as the mirror should have it."""
     seen = play(vector, popup)
     found = [f"{vector.name}: {text}" for text in complaints(vector, seen)]
-    if seen.notes and len([entry for entry in seen.notes["env"] if _TRACEPARENT.fullmatch(entry)]) != 1:
+    if seen.notes and len([entry for entry in seen.notes.env if _TRACEPARENT.fullmatch(entry)]) != 1:
         found.append(f"{vector.name}: TRACEPARENT is not there, once and well-formed")
     return found
 

@@ -5,7 +5,6 @@ of one session. What stands for the pid is the session's number, and the client'
 of STLS are put to a listener with a certificate, by a client that speaks TLS.
 """
 
-import ast
 import os
 import re
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import test_vectors
+from tests.conformance.notes import read
 from tests.conformance.session import Seen, pattern
 from tests.conformance.stage import HERE, PROBE
 from tests.conformance.vector import Vector
@@ -156,8 +156,7 @@ def test_vector(vector: Vector, serving: Serving, certified: Certified) -> None:
     number = int(log[0].split(b" ")[2]) if log else 0
     seen = Seen(pid=number, began=began, out=client.received, exit=vector.exit)
     seen.log = [line.replace(f"S:{HOST}:".encode(), b"S:unknown:") for line in log]
-    if notes.exists():
-        seen.notes = ast.literal_eval(notes.read_text(encoding="ascii"))
+    seen.notes = read(notes)
     assert [] == [text for text in complaints(vector, seen) if not text.startswith(_UNSEEN)]
 
 
