@@ -18,7 +18,6 @@ from tests.support.server import HOST, Server, serving
 
 REQUIRED = {"UCSPITLS": "!"}
 POP3S: dict[str, str] = {}
-_ROUNDS = 2
 
 # Accepts by the name, and serves until its client has gone.
 _CHECKER = shell(
@@ -58,7 +57,7 @@ class _Port:
 
     def visit(self, *doings: Doing) -> int:
         """Have clients that do each of these, and leave in each way; how many there were."""
-        visits = [*product(doings, WAYS_OUT)] * _ROUNDS
+        visits = [*product(doings, WAYS_OUT)]
         for doing, leave in visits:
             client = self.connect()
             doing(client)

@@ -5,7 +5,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
@@ -17,6 +17,9 @@ from tests.support.background import Repeated
 from tests.support.keeper import Keeper
 from tests.support.scraper import Numbers, Watcher, counts
 from tests.support.server import Server, serving
+from tests.support.waiting import until
+
+MIN_SESSIONS = 100
 
 # From the left, as behaviour has it; the names of this crowd hold nothing odd.
 _RECORD = re.compile(
@@ -62,8 +65,9 @@ def weather(storm: Storm, keeper: Keeper) -> Outcome:
         watcher = stack.enter_context(Watcher(lambda: keeper.url, lambda: _records(servers).total()))
         ports = {name: server.port for name, server in zip(clients.SERVERS, servers, strict=True)}
         crowd = Crowd(ports, storm.seed)
-        with _striking(servers, storm) as struck:
-            _let_loose(crowd, lambda: faults.plan(keeper, storm.seed, storm.rounds))
+        with _striking(servers, storm) as struck, Repeated(crowd.visit, threads=AT_ONCE):
+            faults.plan(keeper, storm.seed, storm.rounds)
+            until(lambda: crowd.sessions.total() >= MIN_SESSIONS)
         for server in servers:
             server.settled_records()
         keeper.kill()
@@ -96,16 +100,9 @@ def _outcome(
 @contextmanager
 def _server(storm: Storm, keeper: Keeper, env: dict[str, str]) -> Iterator[Server]:
     program = (*storm.popup, "pop.example.org", *clients.SUBPROGRAM)
-    # Popups come last, or a sidecar would take its time to start, and then little would happen to it.
-    argv = ["nice", "-n", "10", *storm.wrap, *clients.server_for(*program)]
+    argv = [*storm.wrap, *clients.server_for(*program)]
     with serving(argv, {**keeper.environment, **env}, cwd=storm.cwd) as server:
         yield server
-
-
-def _let_loose(crowd: Crowd, trouble: Callable[[], None]) -> None:
-    """Have clients come for as long as there is trouble."""
-    with Repeated(crowd.visit, threads=AT_ONCE):
-        trouble()
 
 
 def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:

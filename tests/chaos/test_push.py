@@ -98,7 +98,7 @@ def _stopped_under_load(
         deliver(keeper.socket, build(fields(REJECTED)))
         sent["rejected"] += 1
 
-    with Repeated(one_more):
+    with Repeated(one_more, pause=0.005):
         for _ in range(stops):
             gateway.hold()
             time.sleep(chance.uniform(0.2, 0.4))

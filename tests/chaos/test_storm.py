@@ -9,15 +9,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.chaos.stand import POPUP
-from tests.chaos.storm import Outcome, Storm, weather
+from tests.chaos.storm import MIN_SESSIONS, Outcome, Storm, weather
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import Keeper
 from tests.support.programs import need_root
 
 _LONGER = int(os.environ.get("CHAOS", "0"))
 _ROUNDS = _LONGER or 1
-_SESSIONS_LEAST = 100
 _OTHER_USER = 64_023
 _UMASK = ("/bin/sh", "-c", 'umask 077; exec "$@"', "sh")
 
@@ -28,11 +26,15 @@ def _seed(usual: int) -> int:
     return seed
 
 
+def _popup(prefix: Path) -> list[str]:
+    return [str(prefix / "bin/qmail-popup")]
+
+
 def _exact(outcome: Outcome) -> None:
     """Check a storm in which no popup was killed: label by label, all that happened was counted once."""
     assert [] == outcome.complaints
     assert outcome.looks
-    assert outcome.connections.total() >= _SESSIONS_LEAST
+    assert outcome.connections.total() >= MIN_SESSIONS
     assert outcome.records == outcome.attempts
     assert outcome.connections == outcome.sessions
     # Both ways were gone, and what did not count had come both ways.
@@ -40,10 +42,10 @@ def _exact(outcome: Outcome) -> None:
     assert {("duplicate",)} >= set(outcome.dropped)
 
 
-def test_every_record_counts_once(tmp_path: Path) -> None:
+def test_every_record_counts_once(tmp_path: Path, installed: Path) -> None:
     """The attempts are the lines of descriptor 5, the sessions the connections; no number ever goes back."""
     with Keeper(tmp_path) as keeper:
-        _exact(weather(Storm(POPUP, CHECKOUT, _seed(1), _ROUNDS), keeper))
+        _exact(weather(Storm(_popup(installed), CHECKOUT, _seed(1), _ROUNDS), keeper))
 
 
 def test_every_record_counts_once_where_sidecar_and_popup_are_two_users(installed: Path) -> None:
@@ -56,15 +58,15 @@ def test_every_record_counts_once_where_sidecar_and_popup_are_two_users(installe
         (shared / "files").mkdir(mode=0o755)
         programs = shared / "prefix/bin"
         with Keeper(shared / "files", [str(programs / "qmail-popup-sidecar")], user=_OTHER_USER) as keeper:
-            storm = Storm([str(programs / "qmail-popup")], shared, _seed(2), _ROUNDS, wrap=_UMASK)
+            storm = Storm(_popup(shared / "prefix"), shared, _seed(2), _ROUNDS, wrap=_UMASK)
             _exact(weather(storm, keeper))
             assert 0o2770 == keeper.spool.stat().st_mode & 0o7777
 
 
-def test_killed_popups_are_all_that_is_missing(tmp_path: Path) -> None:
+def test_killed_popups_are_all_that_is_missing(tmp_path: Path, installed: Path) -> None:
     """Where popups are killed as well, no more is missing than they took along, and nothing counts twice."""
     with Keeper(tmp_path) as keeper:
-        outcome = weather(Storm(POPUP, CHECKOUT, _seed(3), _ROUNDS, strikes=True), keeper)
+        outcome = weather(Storm(_popup(installed), CHECKOUT, _seed(3), _ROUNDS, strikes=True), keeper)
     assert [] == outcome.complaints
     assert outcome.struck
     assert set() == set(outcome.attempts - outcome.records)

@@ -45,7 +45,7 @@ def said_and_left(pieces: list[bytes], handed: Path) -> tuple[bytes, int | None,
     return replies.split(b"\r\n", 1)[1], status, [line.replace(pid, b"PID", 1) for line in records]
 
 
-@examples(25)
+@examples(10)
 @given(streams, cuts)
 def test_a_process(handed: Path, stream: bytes, where: list[int]) -> None:
     """It says and leaves the same whole and cut anywhere, and hands nothing over that is not complete."""

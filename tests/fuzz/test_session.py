@@ -134,7 +134,7 @@ def _check_replies(said: bytes) -> None:
     assert not listing
 
 
-@examples(120)
+@examples(50)
 @given(ENVIRONMENTS, SUBPROGRAMS, streams, cuts)
 def test_a_session(environ: dict[bytes, bytes], script: bytes, stream: bytes, where: list[int]) -> None:
     """The rules hold, and the outcome is the same whole, byte by byte, and cut anywhere."""
@@ -146,7 +146,7 @@ def test_a_session(environ: dict[bytes, bytes], script: bytes, stream: bytes, wh
         assert whole == outcome(environ, script, [stream[at : at + 1] for at in range(len(stream))])
 
 
-@examples(80)
+@examples(35)
 @given(ENVIRONMENTS, SUBPROGRAMS, st.tuples(streams, streams, streams), ANSWERS, cuts)
 def test_a_session_over_tls(
     environ: dict[bytes, bytes],
@@ -164,7 +164,7 @@ def test_a_session_over_tls(
     assert whole == outcome(environ, script, cut(clear, where), answer, behind)
 
 
-@examples(25)
+@examples(10)
 @given(
     st.binary(min_size=1, max_size=30).filter(lambda text: b"\n" not in text), st.integers(MAX_LINE, 200_000)
 )

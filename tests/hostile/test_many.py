@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 from tests.support.popup import shell
 from tests.support.server import HOST, Server, serving, tcpserver
@@ -28,9 +29,9 @@ def _serve_all(server: Server) -> dict[str, bytes]:
         return {name: b"".join(iter(lambda: client.recv(65536), b"")) for name, client in clients.items()}  # noqa: B023
 
 
-def test_every_record_is_whole_and_none_is_missing(popup: list[str]) -> None:
+def test_every_record_is_whole_and_none_is_missing(installed: Path) -> None:
     """One line for each session, and to each client its own reply."""
-    program = tcpserver(*popup, "pop.example.org", *_CHECK, at_once=_SESSIONS)
+    program = tcpserver(str(installed / "bin/qmail-popup"), "pop.example.org", *_CHECK, at_once=_SESSIONS)
     with serving(program, {}) as server:
         said = _serve_all(server)
         records = server.settled_records()

@@ -4,7 +4,8 @@ The changes are cosmic-ray's. They are made in scratch copies of the checkout, n
 module by module, two copies at a time. Each mutant meets the tests of its own module first, then those of the
 others of its package, then what tests that package as a whole. Survivors are shown with what they changed;
 the exit status is 1 unless each of them is in the file `explained` beside this one: module, changed line, and
-the reason why no test can tell it from the original, with tabs between.
+the reason why no test can tell it from the original, with tabs between. table.py says which modules these are
+where none is named, and which tests each of them has.
 """
 
 import json
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from tests.mutants.table import AT_LAST, ON_REQUEST, TESTS
+
 ROOT = Path(__file__).resolve().parents[2]
 EXPLAINED = Path(__file__).with_name("explained")
 WORKERS = 2
@@ -27,73 +30,10 @@ SECONDS_MOST = 300  # for one mutant; all its tests take a fifth of that
 LOOP_SECONDS = 60  # for the tests of its own module, which take ten at most: it may loop forever
 SCRIPTS = Path(sys.executable).parent
 
-TESTS = {
-    "qmail_popup/protocol.py": "tests/qmail_popup/test_protocol*.py",
-    "qmail_popup/reasons.py": "tests/qmail_popup/test_reasons*.py",
-    "qmail_popup/settings.py": "tests/qmail_popup/test_settings*.py",
-    "qmail_popup/subprogram.py": "tests/qmail_popup/test_subprogram*.py",
-    "qmail_popup/tls.py": "tests/qmail_popup/test_tls*.py",
-    "qmail_popup/__main__.py": "tests/qmail_popup/test_main*.py",
-    "qmail_popup/session.py": "tests/qmail_popup/test_session*.py",
-    "qmail_popup/login.py": "tests/qmail_popup/test_session*.py",
-    "qmail_popup/record.py": "tests/qmail_popup/test_record*.py",
-    "qmail_popup/wire.py": "tests/qmail_popup/test_wire*.py",
-    "qmail_popup/stderr.py": "tests/qmail_popup/test_stderr.py",
-    "qmail_popup/executable.py": "tests/qmail_popup/test_subprogram*.py tests/qmail_popup/test_stderr.py",
-    "qmail_popup/check.py": "tests/qmail_popup/test_check.py",
-    "qmail_popup/listener/cdb.py": "tests/qmail_popup/listener/test_cdb.py",
-    "qmail_popup/listener/rules.py": "tests/qmail_popup/listener/test_rules.py",
-    "qmail_popup/listener/frames.py": "tests/qmail_popup/listener/test_frames.py",
-    "qmail_popup/listener/options.py": "tests/qmail_popup/listener/test_options.py",
-    "qmail_popup/listener/census.py": "tests/qmail_popup/listener/test_census.py",
-    "qmail_popup/listener/addresses.py": "tests/qmail_popup/listener/test_census.py",
-    "qmail_popup/listener/outbox.py": "tests/qmail_popup/listener/test_outbox.py",
-    "qmail_popup/listener/output.py": "tests/qmail_popup/listener/test_output.py",
-    "qmail_popup/listener/proxy.py": "tests/qmail_popup/listener/test_proxy.py",
-    "qmail_popup/listener/lookups.py": "tests/qmail_popup/listener/test_lookups.py",
-    "qmail_popup/listener/certificates.py": "tests/qmail_popup/listener/test_certificates.py",
-    "qmail_popup/listener/suites.py": "tests/qmail_popup/listener/test_suites.py",
-    "qmail_popup/listener/relays.py": "tests/qmail_popup/listener/test_relays.py",
-    "qmail_popup/listener/delivery.py": "tests/qmail_popup/listener/test_delivery.py",
-    "qmail_popup/listener/reload.py": "tests/qmail_popup/listener/test_reload.py",
-    "qmail_popup/listener/worker.py": "tests/qmail_popup/listener/test_limits.py"
-    " tests/qmail_popup/listener/test_login.py",
-    "qmail_popup/listener/spawner.py": "tests/qmail_popup/listener/test_login.py"
-    " tests/qmail_popup/listener/test_hostile_worker.py",
-    "qmail_popup/listener/session.py": "tests/qmail_popup/listener/test_login.py"
-    " tests/qmail_popup/listener/test_conformance.py",
-    "qmail_popup/listener/supervisor.py": "tests/qmail_popup/listener/test_processes.py",
-    "observability/event.py": "tests/observability/arrivals/test_parsing*.py",
-    "observability/arrivals/parsing.py": "tests/observability/arrivals/test_parsing*.py",
-    "observability/store/database.py": "tests/observability/store/test_database*.py",
-    "observability/store/identities.py": "tests/observability/store/test_database*.py",
-    "observability/store/families.py": "tests/observability/store/test_families.py"
-    " tests/observability/store/test_database*.py",
-    "observability/store/increments.py": "tests/observability/store/test_families.py"
-    " tests/observability/store/test_database*.py",
-    "observability/arrivals/connections.py": "tests/observability/arrivals/test_connections*.py",
-    "observability/arrivals/spool.py": "tests/observability/arrivals/test_spool*.py",
-    "observability/store/locks.py": "tests/observability/store/test_locks*.py",
-    "observability/spoolfile.py": "tests/observability/test_mirror_alone.py"
-    " tests/observability/test_mirror_spool.py",
-    # Without the vectors, which take a minute.
-    "observability/mirror.py": "tests/observability/test_mirror_[!v]*.py tests/observability/test_mirror.py",
-}
-"""The modules, and for each the tests that it meets first, for the shell; the quickest are at the top."""
-
-AT_LAST = {
-    "qmail_popup": "tests/test_layout.py tests/conformance",
-    "qmail_popup/listener": "tests/qmail_popup/listener/test_conformance.py"
-    " tests/qmail_popup/listener/test_counted.py",
-    "observability": "tests/test_layout.py tests/observability/store tests/observability/prometheus"
-    " tests/observability/test_sidecar.py",
-}
-"""For each package the tests that a mutant meets if nothing else has noticed it."""
-
 # What is installed is the same code, and installing it takes longer than all else.
 PYTEST = (
-    f"{shlex.quote(str(SCRIPTS))}/python -m pytest -x -q --no-header --tb=no -p no:cacheprovider"
-    " -k 'not installed'"
+    f"env VECTORS=all {shlex.quote(str(SCRIPTS))}/python -m pytest"
+    " -x -q --no-header --tb=no -p no:cacheprovider -k 'not installed'"
 )
 
 # One other operator tells as much as ten; of `|` most are annotations, where nothing is computed; and whether
@@ -167,8 +107,9 @@ def _command(module: str) -> list[str]:
     """Return what tests `module`: its own files, and if those notice nothing, all others."""
     package = _package(module)
     others = {TESTS[other]: None for other in TESTS if _package(other) == package} | {AT_LAST[package]: None}
-    rest = " ".join(files for files in others if files != TESTS[module])
-    return ["/bin/sh", "-c", f"timeout {LOOP_SECONDS} {PYTEST} {TESTS[module]} && {PYTEST} {rest}"]
+    own = (TESTS | ON_REQUEST)[module]
+    rest = " ".join(files for files in others if files != own)
+    return ["/bin/sh", "-c", f"timeout {LOOP_SECONDS} {PYTEST} {own} && {PYTEST} {rest}"]
 
 
 def _package(module: str) -> str:

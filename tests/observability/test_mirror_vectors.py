@@ -1,4 +1,4 @@
-"""The conformance vectors with the mirror on, whatever stands at the socket's path.
+"""The conformance vectors with the mirror on, put to what is installed, whatever stands at the socket's path.
 
 Nothing changes for client, log and subprogram but that the latter gets a TRACEPARENT.
 """
@@ -83,6 +83,12 @@ def _play(vectors: Sequence[Vector], popup: list[str], path: Path, spool: Path) 
         return [text for texts in found for text in texts]
 
 
+@pytest.fixture
+def popup(installed: Path) -> list[str]:
+    """Return the start of its command line."""
+    return [str(installed / "bin/qmail-popup")]
+
+
 def test_with_a_sidecar(popup: list[str], tmp_path: Path) -> None:
     """Each session counts once, and none needs the spool."""
     with Keeper(tmp_path) as keeper:
@@ -92,28 +98,26 @@ def test_with_a_sidecar(popup: list[str], tmp_path: Path) -> None:
         assert [] == left_in(keeper.spool)
 
 
-def test_with_a_stopped_sidecar(installed: Path, tmp_path: Path) -> None:
+def test_with_a_stopped_sidecar(popup: list[str], tmp_path: Path) -> None:
     """Each session is in the spool, and counts once, though the sidecar reads of it later as well."""
     with Keeper(tmp_path) as keeper:
         keeper.start().hold()
-        assert [] == _play(_VECTORS, [str(installed / "bin/qmail-popup")], keeper.socket, keeper.spool)
+        assert [] == _play(_VECTORS, popup, keeper.socket, keeper.spool)
         assert _SESSIONS == len(left_in(keeper.spool))
         keeper.go_on()
         assert _SESSIONS == counts(keeper.drained(), "sessions_total").total()
 
 
-def test_without_a_sidecar(installed: Path, tmp_path: Path) -> None:
+def test_without_a_sidecar(popup: list[str], tmp_path: Path) -> None:
     """Each session is in the spool, once, and nothing is lost."""
     (tmp_path / "spool").mkdir()
-    assert [] == _play(
-        _VECTORS, [str(installed / "bin/qmail-popup")], tmp_path / "socket", tmp_path / "spool"
-    )
+    assert [] == _play(_VECTORS, popup, tmp_path / "socket", tmp_path / "spool")
     assert _SESSIONS == len({event[b"TRACE"] for event in left_in(tmp_path / "spool")})
     assert ["spool"] == [path.name for path in (tmp_path / "spool").iterdir()]
 
 
 @pytest.mark.parametrize("place", _PLACES)
-def test_with_a_socket_that_is_none(installed: Path, tmp_path: Path, place: str) -> None:
+def test_with_a_socket_that_is_none(popup: list[str], tmp_path: Path, place: str) -> None:
     """What stands at its path is left as it is, and each session is in the spool, once.
 
     Each vector meets one of the places: where nobody listens, all of them are played above.
@@ -127,6 +131,6 @@ def test_with_a_socket_that_is_none(installed: Path, tmp_path: Path, place: str)
     spool.mkdir()
     _PLACES[place](path)
     before = sorted(tmp_path.iterdir())
-    assert [] == _play(vectors, [*command, str(installed / "bin/qmail-popup")], path, spool)
+    assert [] == _play(vectors, [*command, *popup], path, spool)
     assert before == sorted(tmp_path.iterdir())
     assert _sessions(vectors) == len({event[b"TRACE"] for event in left_in(spool)})

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.background import Repeated
 
 _PATIENCE_SECONDS = 0.5
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.15
 _GROWING = ("_total", "_bucket", "_sum", "_count")
 # A process's own, and what is shown while the store cannot be written, and so may go with the process.
 _OF_PROCESS = ("process_", "qmail_popup_telemetry_commits_failed_")
