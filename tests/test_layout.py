@@ -67,6 +67,7 @@ LISTENER = [
     "privileges",
     "options",
     "output",
+    "seldom",
     "census",
     "frames",
     "suites",

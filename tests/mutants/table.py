@@ -72,7 +72,11 @@ _HELD = (
     ("qmail_popup/listener", "entrance room buffer", "test_balancers* test_limits"),
     ("qmail_popup/listener", "reader looker rules_file ruled", "test_looker test_rules_* test_hostile_rules"),
     ("qmail_popup/listener", "variables", "test_rules*"),
-    ("qmail_popup/listener", "connection doors farewells reports", "test_login test_limits test_scarce"),
+    (
+        "qmail_popup/listener",
+        "connection doors farewells reports seldom",
+        "test_login test_limits test_scarce",
+    ),
     (
         "qmail_popup/listener",
         "channel logins rights",
