@@ -5,6 +5,7 @@ another version left. install.py calls it, and so does the Debian package whenev
 """
 
 import compileall
+import functools
 import py_compile
 import shutil
 import sys
@@ -18,9 +19,14 @@ BUNDLE = f"popup.{sys.implementation.cache_tag}"
 def write(lib: Path) -> None:
     """Compile all that is in `lib`, never to be checked against its source again, and make the bundle."""
     remove(lib)
-    compileall.compile_dir(
-        lib, quiet=1, stripdir=lib, workers=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compile_in = functools.partial(
+        compileall.compile_dir, lib, quiet=1, stripdir=lib, invalidation_mode=unchecked
     )
+    try:
+        compile_in(workers=0)
+    except OSError:  # several processes need a writable /dev/shm, which some containers do not have
+        compile_in(workers=1)
     new = lib / f"new.{BUNDLE}"
     new.write_bytes(bundle(lib))
     new.replace(lib / BUNDLE)  # a popup that starts meanwhile reads the old one or this one

@@ -64,6 +64,8 @@ def main() -> None:
             install(prefix.absolute(), asked.python)
             print(_report(prefix, is_in_place=not asked.destdir), end="")
     except PermissionError as error:
+        if error.filename is None:
+            sys.exit(f"install: {error}")
         sys.exit(f"install: you may not write {error.filename}: have root do it, or choose another PREFIX=")
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"install: {error}")

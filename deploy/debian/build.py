@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DOC = Path("usr/share/doc/qmail-popup")
-UNITS = Path("lib/systemd/system")
+UNITS = Path("usr/lib/systemd/system")
 LIB = Path("usr/lib/qmail-popup")
 SITE_PACKAGES = LIB / "site-packages"
 BYTE_CODE = ("__pycache__", "popup.*", "*.cpython-*.so")  # of the last a module in Python stands beside each

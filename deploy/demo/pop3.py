@@ -9,7 +9,8 @@ mail host should run it.
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,14 +25,15 @@ OK = b"+OK \r\n"
 
 @dataclass
 class Message:
-    """A message of the mailbox, and whether the client has deleted it."""
+    """A message of the mailbox as it was at the login, and whether the client has deleted it."""
 
     file: Path
+    content: bytes
     deleted: bool = False
 
     def lines(self) -> list[bytes]:
         """Return its lines without their ends."""
-        return self.file.read_bytes().removesuffix(b"\n").split(b"\n")
+        return self.content.removesuffix(b"\n").split(b"\n")
 
     def size(self) -> int:
         """Return its octets as they travel: with CR and LF behind each line."""
@@ -42,12 +44,19 @@ class Message:
         return os.fsencode(self.file.name.partition(":")[0])
 
 
+def read(maildir: Path) -> Iterator[Message]:
+    """Yield what is in a mailbox. Another session may move or delete a message at any moment."""
+    for part in ("new", "cur"):
+        for file in (maildir / part).iterdir():
+            with suppress(FileNotFoundError):
+                yield Message(file, file.read_bytes())
+
+
 class Session:
     """A client's mailbox from login to QUIT: takes a line, gives the reply."""
 
     def __init__(self, maildir: Path) -> None:
-        files = (file for part in ("new", "cur") for file in (maildir / part).iterdir())
-        self.messages = [Message(file) for file in sorted(files, key=lambda file: file.name)]
+        self.messages = sorted(read(maildir), key=lambda message: message.file.name)
         self.maildir = maildir
         self.over = False
 
@@ -57,7 +66,7 @@ class Session:
         try:
             numbers = [int(word) for word in words]
             return COMMANDS.get(verb.upper(), unknown)(self, numbers)
-        except (ValueError, IndexError, OSError):
+        except (ValueError, IndexError):
             return NO_MESSAGE
 
     def message(self, number: int) -> Message:
@@ -131,7 +140,8 @@ def leave(session: Session, _numbers: list[int]) -> bytes:
         if message.deleted:
             message.file.unlink(missing_ok=True)
         elif message.file.parent.name == "new":
-            message.file.rename(session.maildir / "cur" / f"{message.file.name}:2,")
+            with suppress(FileNotFoundError):
+                message.file.rename(session.maildir / "cur" / f"{message.file.name}:2,")
     session.over = True
     return OK
 

@@ -151,6 +151,18 @@ def test_marks_can_be_taken_back(bob: Account) -> None:
     assert ["cur/1000000000.0.test:2,", *SEEN] == left(bob)
 
 
+def test_another_session_may_move_and_delete_messages(bob: Account) -> None:
+    """This one goes on with what was there at its login, and ends by QUIT."""
+    command = [*PYTHON, str(DEMO / "pop3.py"), "Maildir"]
+    with subprocess.Popen(command, cwd=bob.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        assert b"+OK \r\n" == server.stdout.readline()
+        talk(bob.home, b"DELE 1\r\nQUIT\r\n")
+        lines = server.communicate(b"STAT\r\nDELE 1\r\nQUIT\r\n")[0].splitlines()
+    assert (0, [b"+OK 2 %d" % sum(SIZES), b"+OK ", b"+OK "]) == (server.returncode, lines)
+    assert SEEN == left(bob)
+
+
 @pytest.mark.parametrize("last", [b"", b"QUIT", b"X" * 600 + b"\r\nQUIT\r\n"])
 def test_without_quit_nothing_goes(bob: Account, last: bytes) -> None:
     """A client that is gone, in the middle of a line or not, or sends more than a line: no wrong password."""

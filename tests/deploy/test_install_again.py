@@ -13,7 +13,7 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 from tests.support.installed import LIB, PYTHON, STARTER, files, sidecar_works, unreadable, works
 from tests.support.popup import LOGIN
-from tests.support.programs import environ_without_make, need_root
+from tests.support.programs import environ_without_make, need_root, need_shared
 
 NOBODY = 65534
 OTHERS = "bin/somebody-else-s"
@@ -146,6 +146,7 @@ def test_everybody_may_read_it(installed: Path) -> None:
 def test_who_may_not_write_there_is_told_of_root_and_prefix(directory: Path) -> None:
     """In one line."""
     need_root()
+    need_shared(CHECKOUT)
     command = [PYTHON, str(CHECKOUT / "deploy/install.py"), "--prefix", str(directory / "below")]
     done = subprocess.run(command, user=NOBODY, capture_output=True, text=True, check=False)
     assert (1, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))

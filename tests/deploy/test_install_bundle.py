@@ -1,5 +1,6 @@
 """The bundle: what is in it, and what a session of an installed copy imports."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from marshal import loads
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support.descriptors import CHECKOUT
 from tests.support.installed import LIB, PYTHON, STARTER
+from tests.support.mounts import namespace
 from tests.support.popup import ACCEPTS, LOGIN, Popup
 
 NOW = [
@@ -45,6 +47,17 @@ def test_what_is_in_it(installed: Path) -> None:
         )
         used = {name for inner in codes(code) for name in inner.co_names}
         assert set() == used & {"typing", "__annotations__"}
+
+
+def test_where_processes_cannot_share_memory(installed: Path, tmp_path: Path) -> None:
+    """A container may have no /dev/shm that can be written to: the byte code is the same."""
+    for package in ("qmail_popup", "observability"):
+        shutil.copytree(CHECKOUT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = 'mount -t tmpfs -o ro none /dev/shm && exec "$@"'
+    compile_it = [PYTHON, str(CHECKOUT / "deploy/bytecode.py"), str(tmp_path)]
+    subprocess.run([*namespace(), "sh", "-c", script, "sh", *compile_it], check=True)
+    (made,), (expected,) = tmp_path.glob("popup.*"), (installed / LIB).glob("popup.*")
+    assert expected.read_bytes() == made.read_bytes()
 
 
 # What each session imports besides what every interpreter does: the promise of a fast start. What is run at

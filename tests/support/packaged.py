@@ -18,7 +18,7 @@ from tests.support.throwaway import ThrowAwayRoot
 from tests.support.waiting import TIMEOUT, until
 
 SOCKET, SPOOL, STATE = "/run/qmail-popup/sidecar.sock", "/var/spool/qmail-popup", "/var/lib/qmail-popup"
-UNITS = Path("lib/systemd/system")
+UNITS = Path("usr/lib/systemd/system")
 SIDECAR = ("qmail-popup-sidecar.socket", "qmail-popup-sidecar.service")
 
 

@@ -28,4 +28,5 @@ class Runit(Svscan):
     def end(self, scanner: subprocess.Popen[bytes]) -> None:
         """End it, which ends its services, too."""
         scanner.send_signal(SIGHUP)
-        scanner.wait(TIMEOUT)
+        scanner.wait(TIMEOUT)  # it sends SIGTERM to each runsv, and waits for none
+        self.wait_for_the_last()

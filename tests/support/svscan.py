@@ -110,10 +110,16 @@ class Svscan:
         """End it and all services."""
         scanner.terminate()  # first: it would start each supervise again
         scanner.wait(TIMEOUT)
-        each = [path for place in self._services.iterdir() for path in (place, place / "log")]
-        for place in each:
+        for place in self._places():
             self.control("-dx", str(place.relative_to(self._services)))
-        until(lambda: not any(_is_supervised(place) for place in each))
+        self.wait_for_the_last()
+
+    def wait_for_the_last(self) -> None:
+        """Wait until nothing supervises a service or a log: it writes into the directory until then."""
+        until(lambda: not any(_is_supervised(place) for place in self._places()))
+
+    def _places(self) -> list[Path]:
+        return [path for place in self._services.iterdir() for path in (place, place / "log")]
 
 
 def _is_supervised(place: Path) -> bool:
