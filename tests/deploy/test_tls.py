@@ -186,7 +186,7 @@ def renew(place: Path, name: str, certificates: Authority) -> None:
     shutil.copy(certificates.key, lineage / "privkey.pem")
     shutil.copy(certificates.certificate, lineage / "fullchain.pem")
     hook = Path(shutil.copy(TLS / "deploy-hook", place))
-    change(hook, {"/etc/": f"{place}/etc/", "/run/": f"{place}/"})
+    change(hook, {"=/service": f"={place}/service", "/etc/": f"{place}/etc/", "/run/": f"{place}/"})
     subprocess.run([hook], env={**os.environ, "RENEWED_LINEAGE": str(lineage)}, check=True)
 
 
@@ -225,13 +225,15 @@ def test_stunnel_takes_a_renewed_certificate(place: Path, installed: Path, tmp_p
         _sees_the_new_one(port, old, new, lambda: renew(place, "pop.example.org", new))
 
 
-def test_the_listener_takes_a_renewed_certificate(host: Host, tmp_path: Path) -> None:
-    """The hook has it reload, and a session that is open goes on."""
+@pytest.mark.parametrize("is_by_hand", [False, True], ids=["etc", "by hand"])
+def test_the_listener_takes_a_renewed_certificate(host: Host, tmp_path: Path, *, is_by_hand: bool) -> None:
+    """The hook has it reload, in whichever directory svscan looks, and a session that is open goes on."""
     place = host.spool.parent
     old, new = (_made(tmp_path / name) for name in ("old", "new"))
     renew(place, "pop.example.org", old)
     pem = place / "etc/qmail-popup/tls/pop.example.org.pem"
-    (place / "etc/service").symlink_to(place / "service")
+    if not is_by_hand:
+        (place / "etc/service").symlink_to(place / "service")
     host.place_listener(f"--pop3s {HOST}:0 --tls-certificate {pem} --tls-key {pem}")
     host.start()
     _sees_the_new_one(host.svscan.port("listener"), old, new, lambda: renew(place, "pop.example.org", new))
