@@ -7,6 +7,7 @@ child says there that it serves and, where it ends by a fault of its own, its la
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from qmail_popup.listener import rights
 
@@ -23,9 +24,23 @@ class Control:
     ) -> None:
         """Call `received` with a slot and descriptors, and `ended` at the end."""
         self.peer, self._received, self._ended = peer, received, ended
+        self._reserve: list[int] = []
+        self._fill()
 
     def ready(self, _events: int) -> None:
-        """Take one message."""
+        """Take one message; there is room for its descriptors, even if clients have taken all others."""
+        while self._reserve:
+            os.close(self._reserve.pop())
+        self._take()
+        self._fill()
+
+    def _fill(self) -> None:
+        """Keep as many descriptors as a message may bring, as long as there are any."""
+        with suppress(OSError):
+            while len(self._reserve) < _MAX_DESCRIPTORS:
+                self._reserve.append(os.eventfd(0))
+
+    def _take(self) -> None:
         try:
             slot, ancillary, _, _ = self.peer.recvmsg(1, rights.room(_MAX_DESCRIPTORS), rights.FLAGS)
         except BlockingIOError:

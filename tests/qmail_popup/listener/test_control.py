@@ -1,0 +1,36 @@
+"""What the supervisor hands to its children."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from qmail_popup.listener.control import Control, hand_over
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Take all descriptors that this process may open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[0], 512), limits[1]))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(0))
+        yield
+
+
+def test_where_no_descriptor_is_left() -> None:
+    """Those that are handed over arrive: a spawner or a worker that clients have filled goes on."""
+    came: list[int] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        control = Control(theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: None)
+        assert hand_over(ours, 3, [0, 0])
+        with no_descriptor_left():
+            control.ready(0)
+    assert 2 == len(came)
+    for fd in came:
+        os.close(fd)
