@@ -1,6 +1,6 @@
-"""`python -m dashboards.build`: writes the dashboards as the JSON that Grafana imports.
+"""`python -m dashboards.build`: writes the dashboards as JSON for Grafana to import.
 
-Owns the files' names and form. The same program writes the same bytes.
+Owns the files' names and format. The output is reproducible, byte for byte.
 """
 
 import json
@@ -21,7 +21,7 @@ DASHBOARDS: Mapping[str, Callable[[], Dashboard]] = {
 
 
 def rendered(made: Callable[[], Dashboard]) -> str:
-    """Return a dashboard as JSON, with its panels numbered in the order in which they stand."""
+    """Return a dashboard as JSON, its panels numbered in order."""
     encoded: dict[str, Any] = json.loads(JSONEncoder().encode(made().build()))
     for number, panel in enumerate(encoded["panels"], start=1):
         panel["id"] = number
@@ -29,7 +29,7 @@ def rendered(made: Callable[[], Dashboard]) -> str:
 
 
 def write(directory: Path) -> None:
-    """Write all of them into a directory."""
+    """Write all dashboards into a directory."""
     for name, made in DASHBOARDS.items():
         (directory / name).write_text(rendered(made))
 

@@ -1,7 +1,7 @@
-"""What has which colour, the same on all dashboards: red is what an operator has to look at.
+"""The colours, the same on all dashboards: red is what an operator must look at.
 
-Owns the colours of lines, by their legends, and how those are drawn that others are compared with. A legend
-that is made of a label has a colour for each of its values.
+Owns the colours of series, by their legends, and the style of reference series such as limits. A legend made
+of a label has a colour for each of the label's values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 GOOD, ODD, BAD, WORST, CALM = "green", "orange", "red", "purple", "blue"
 
 Steps = Sequence[tuple[float | None, str]]
-"""From which value on a number has which colour; the first has no value."""
+"""Thresholds: the value from which a colour applies; the first has none."""
 
 NO_MATTER: Steps = ((None, CALM),)
 ALWAYS_GOOD: Steps = ((None, GOOD),)
@@ -75,10 +75,10 @@ _DRAWN = {"usual": _COMPARED, "allowed": _COMPARED, "spike": _ALARMING}
 
 
 def of(legend: str) -> Mapping[str, str]:
-    """Return the colours of the lines that have this legend, by name; {} where Grafana chooses."""
+    """Return the colours of a legend's series, by name; {} if Grafana chooses."""
     return {legend: _LINES[legend]} if legend in _LINES else _VALUES.get(legend, {})
 
 
 def drawn(name: str) -> Mapping[str, object]:
-    """Return how the line of that name differs from others; {} where it does not."""
+    """Return how the style of this series differs from the default; {} if it does not."""
     return _DRAWN.get(name, {})

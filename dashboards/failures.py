@@ -1,7 +1,7 @@
 """The dashboard *Auth failures*: whether it is an attack, on which hosts, from where, or a broken checker.
 
-Owns its queries and words, in the order in which an operator asks. What is usual, and what is a spike, is
-decided in rules/recording.yml, and the alerts go by the same series.
+Owns its queries and texts, in the order in which an operator asks. rules/recording.yml decides what is usual
+and what is a spike; the alerts use the same series.
 """
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -49,7 +49,7 @@ _FAILED_ABOUT = "refused for wrong credentials, where hosts report reasons"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows = [_attack(), _hosts(), _refusals(), _checker(), _clients()]
     about = "Spikes of failed logins: on which hosts, from where, or whether a checker is broken."
     made = frame("qmail-popup-auth-failures", "qmail-popup / Auth failures", about, rows)

@@ -1,6 +1,6 @@
-"""The dashboard *Fleet overview*: whether logins are served, and on which host they are not.
+"""The dashboard *Fleet overview*: whether logins are served, and on which hosts they are not.
 
-Owns its queries and words, in the order in which an operator reads.
+Owns its queries and texts, in the order in which an operator reads.
 """
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -41,7 +41,7 @@ _HOST = "job, instance"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows = [_now(), _logins(), _hosts(), _sessions(), _tls()]
     return frame(
         "qmail-popup-fleet", "qmail-popup / Fleet overview", "Logins, sessions and TLS of all hosts.", rows

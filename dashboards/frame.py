@@ -1,6 +1,6 @@
-"""What all dashboards have around their panels: variables, links to each other, alerts drawn over time.
+"""What all dashboards share apart from panels: variables, links to each other, alert annotations.
 
-Owns the variables' names. It knows no panel.
+Owns the variables' names. Knows no panel.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from grafana_foundation_sdk.models import dashboard as models
 from dashboards.panels import PROMETHEUS, Row
 
 TAG = "qmail-popup"
-"""Each dashboard links to all others that have it."""
+"""Each dashboard links to all others with this tag."""
 
 ALERTS = 'ALERTS{alertname=~"QmailPopup.+", alertstate="firing", job=~"$job|", instance=~"$instance|"}'
-"""What is drawn over the panels: an alert for a whole job has no instance, so none is a match too."""
+"""The alerts drawn over panels. An alert for a whole job has no instance, so an empty one matches too."""
 
 _SEEN = "qmail_popup_build_info"
-"""One series a host, scraped or pushed: what the choices at the top of a dashboard are made from."""
+"""One series per host, scraped or pushed: it supplies the choices for job and instance."""
 
 
 def frame(uid: str, title: str, about: str, rows: Sequence[Row]) -> dashboard.Dashboard:
-    """Return a dashboard with these rows; uid: what its address ends in, which never changes."""
+    """Return a dashboard with these rows; uid: the end of its address, which never changes."""
     made = dashboard.Dashboard(title).uid(uid).description(about).tags([TAG, "mail"]).readonly()
     made = made.timezone("browser").time("now-6h", "now").refresh("1m").version(1)
     made = made.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_others()).annotation(_AlertsBuilder())
@@ -37,12 +37,12 @@ def frame(uid: str, title: str, about: str, rows: Sequence[Row]) -> dashboard.Da
 
 
 def source(name: str, label: str, kind: str) -> dashboard.DatasourceVariable:
-    """Return a variable that chooses among the data sources of a kind."""
+    """Return a variable that selects a data source of this type."""
     return dashboard.DatasourceVariable(name).label(label).type(kind)
 
 
 def _choice(name: str, query: str) -> dashboard.QueryVariable:
-    """Return a variable for any number of jobs or hosts: all of them, to begin with."""
+    """Return a variable that selects any number of jobs or hosts; the default is all."""
     everything = models.VariableOption(selected=True, text=["All"], value=["$__all"])
     variable = dashboard.QueryVariable(name).label(name.title()).datasource(PROMETHEUS)
     variable = variable.query({"query": query, "refId": name}).sort(models.VariableSort.ALPHABETICAL_ASC)
@@ -56,15 +56,15 @@ def _others() -> dashboard.DashboardLink:
 
 
 class _Alerts(models.AnnotationQuery):
-    """Alerts over time, with the fields that Grafana has for Prometheus and the SDK does not know."""
+    """An annotation query for alerts, with Prometheus fields that the SDK lacks."""
 
     def to_json(self) -> dict[str, object]:
-        """Return what Grafana reads."""
+        """Return the JSON for Grafana."""
         words = {"titleFormat": "{{alertname}}", "textFormat": "{{instance}}", "tagKeys": "severity"}
         return super().to_json() | words | {"step": "1m"}
 
 
 class _AlertsBuilder(Builder[models.AnnotationQuery]):
     def build(self) -> models.AnnotationQuery:
-        """Return them, ready to be shown."""
+        """Return the annotation query."""
         return _Alerts(name="Alerts", datasource=PROMETHEUS, icon_color="red", expr=ALERTS)

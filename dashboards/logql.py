@@ -1,7 +1,7 @@
-"""The queries about clients, which no metric has: of the sidecars' JSON log in Loki, and of traces in Tempo.
+"""Queries about clients, which no metric covers: the sidecars' JSON log in Loki, and traces in Tempo.
 
-Owns which of the log's fields are asked for. Loki writes client.address and user.hash with an underscore. The
-log has to come to Loki with the labels job and instance that the host has in Prometheus.
+Owns which fields of the log are queried. Loki writes client.address and user.hash with an underscore. The log
+must arrive in Loki with the host's job and instance labels from Prometheus.
 """
 
 import json
@@ -17,17 +17,17 @@ NETWORK = r'"client\.address": "(?P<network>\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:[0
 
 
 def most_by_network() -> str:
-    """Return what counts the failed logins in the whole time range, for the networks with most of them."""
+    """Return a query for the networks with the most failed logins in the time range."""
     return _most("network", f"regexp `{NETWORK}`")
 
 
 def most_by_user() -> str:
-    """Return what counts the failed logins in the whole time range, for the users with most of them."""
+    """Return a query for the users with the most failed logins in the time range."""
     return _most("user_hash", 'user_hash!=""')
 
 
 def traces_of_refused() -> str:
-    """Return the address of a search in Tempo; Grafana fills its variables in, so these stay as they are."""
+    """Return the address of a Tempo search; Grafana expands its variables, so they are not quoted."""
     tempo = "${tempo_datasource}"
     search = {
         "refId": "A",

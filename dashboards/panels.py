@@ -1,6 +1,6 @@
-"""The kinds of panels, with the settings that all panels of a kind share, and the rows that hold them.
+"""The types of panels, with the settings that all panels of a type share, and rows of panels.
 
-Owns how things look. It knows no metric: a panel's queries, words and unit come with it.
+Owns their appearance. Knows no metric: queries, texts and units are parameters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +27,11 @@ LOKI = models.DataSourceRef(type_val="loki", uid="${loki_datasource}")
 
 HEIGHT = 9
 WAITING = "needs eleven minutes of history"
-"""What a panel says in a host's first eleven minutes, while the rules do not know them in whole."""
+"""Shown in a host's first eleven minutes, until the rules have enough data."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Queries = Mapping[str, str]
-"""What is asked, by the legend under which the answer is shown: words, or {{label}}."""
+"""Queries by legend: text, or {{label}}."""
 
 P = TypeVar(
     "P",
@@ -45,7 +45,7 @@ P = TypeVar(
 
 
 class Row(NamedTuple):
-    """A heading, and what stands below it, from left to right."""
+    """A heading, and the panels below it from left to right."""
 
     title: str
     panels: Sequence[Builder[models.Panel]]
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 def timeseries(
     title: str, about: str, unit: str, queries: Queries, *, exemplars: bool = False
 ) -> sdk_timeseries.Panel:
-    """Return lines over time, with a table of mean, highest and last values below them."""
+    """Return lines over time, with a table of mean, maximum and last values below."""
     panel = _common(sdk_timeseries.Panel(), title, about).unit(unit).min(0).height(HEIGHT).span(12)
     panel = (
         panel.targets(_targets(queries, exemplars=exemplars)).legend(_legend()).line_width(2).fill_opacity(12)
@@ -72,26 +72,26 @@ def linked(panel: sdk_heatmap.Panel, title: str, url: str) -> sdk_heatmap.Panel:
 
 
 def stacked(panel: sdk_timeseries.Panel) -> sdk_timeseries.Panel:
-    """Return the panel with its lines as layers on each other."""
+    """Return the panel with its series stacked."""
     return _layered(panel, words.StackingMode.NORMAL)
 
 
 def shared_out(panel: sdk_timeseries.Panel) -> sdk_timeseries.Panel:
-    """Return the panel with its lines as shares of a whole."""
+    """Return the panel with its series stacked as percentages."""
     return _layered(panel, words.StackingMode.PERCENT)
 
 
 def stat(
     title: str, about: str, unit: str, expr: str, steps: colours.Steps = colours.NO_MATTER
 ) -> sdk_stat.Panel:
-    """Return one number in large type, with its course behind it; steps: its colours."""
+    """Return one number in large type over its graph; steps: its colours."""
     panel = _common(sdk_stat.Panel(), title, about).unit(unit).targets(_targets({"": expr})).height(4).span(4)
     panel = panel.reduce_options(_last()).graph_mode(words.BigValueGraphMode.AREA).thresholds(_steps(steps))
     return panel.color_mode(words.BigValueColorMode.BACKGROUND)
 
 
 def heatmap(title: str, about: str, unit: str, expr: str) -> sdk_heatmap.Panel:
-    """Return a histogram's buckets over time, the more the darker, with exemplars as dots."""
+    """Return a heatmap of a histogram's buckets over time, with exemplars as dots."""
     query = _range(expr, "A").legend_format("{{le}}").format(PromQueryFormat.HEATMAP).exemplar(exemplar=True)
     panel = _common(sdk_heatmap.Panel(), title, about).with_target(query).height(HEIGHT).span(12)
     reds = sdk_heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Reds").steps(64)
@@ -99,7 +99,7 @@ def heatmap(title: str, about: str, unit: str, expr: str) -> sdk_heatmap.Panel:
 
 
 def table(title: str, about: str, queries: Queries, units: Mapping[str, str]) -> sdk_table.Panel:
-    """Return a table with a line for each host, a column for each query; units: of columns, by name."""
+    """Return a table with a row per host and a column per query; units: of columns, by name."""
     panel = _common(sdk_table.Panel(), title, about).unit("short").decimals(0).height(HEIGHT).span(24)
     panel = panel.targets([_moment(expr, letter) for letter, (_, expr) in _lettered(queries)])
     names = {f"Value #{letter}": name for letter, (name, _) in _lettered(queries)}
@@ -112,7 +112,7 @@ def table(title: str, about: str, queries: Queries, units: Mapping[str, str]) ->
 
 
 def bargauge(title: str, about: str, unit: str, logql: str, legend: str) -> sdk_bargauge.Panel:
-    """Return a bar for each series of what Loki counts in the whole time range."""
+    """Return a bar for each series that Loki counts in the time range."""
     query = _logs(logql).legend_format(legend).query_type("instant")
     panel = _common(sdk_bargauge.Panel(), title, about).datasource(LOKI).unit(unit).with_target(query)
     return (
@@ -121,7 +121,7 @@ def bargauge(title: str, about: str, unit: str, logql: str, legend: str) -> sdk_
 
 
 def logs(title: str, about: str, logql: str) -> sdk_logs.Panel:
-    """Return the lines of a log, the newest first."""
+    """Return log lines, newest first."""
     panel = (
         _common(sdk_logs.Panel(), title, about).datasource(LOKI).with_target(_logs(logql).query_type("range"))
     )
@@ -129,7 +129,7 @@ def logs(title: str, about: str, logql: str) -> sdk_logs.Panel:
 
 
 def alerts(title: str, about: str) -> dashboard.Panel:
-    """Return the list of our alerts that fire, or are about to."""
+    """Return the list of our alerts that are firing or pending."""
     states = {"firing": True, "pending": True, "error": True, "noData": False, "normal": False}
     shown = {"viewMode": "list", "groupMode": "default", "groupBy": [], "sortOrder": 1, "maxItems": 20}
     chosen = {"alertName": "QmailPopup", "alertInstanceLabelFilter": "", "dashboardAlerts": False}
@@ -184,7 +184,7 @@ def _line(name: str, colour: str) -> list[models.DynamicConfigValue]:
 
 
 def _transformations(names: Mapping[str, str]) -> list[models.DataTransformerConfig]:
-    """Return what puts the answers side by side, and gives the columns their names."""
+    """Return transformations that join the results and name the columns."""
     shown = {"excludeByName": {"Time": True}, "renameByName": names}
     kinds = {"merge": {}, "organize": shown}
     return [models.DataTransformerConfig(id_val=kind, options=options) for kind, options in kinds.items()]

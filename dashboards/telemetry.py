@@ -1,6 +1,6 @@
-"""The dashboard *Telemetry health*: whether the other dashboards tell the truth.
+"""The dashboard *Telemetry health*: whether the other dashboards can be trusted.
 
-Owns its queries and words, along the way that the data takes: in, kept, out.
+Owns its queries and texts, following the data: in, kept, out.
 """
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -25,7 +25,7 @@ _UNREADABLE = "qmail_popup_telemetry_logs_unreadable"
 
 _SEEN = f"present_over_time({series('qmail_popup_build_info')}[$__range])"
 _UP = f"({series('up')} and on (job, instance) {_SEEN})"
-"""Of our hosts only: all jobs that may be chosen are all that Prometheus scrapes."""
+"""Only our hosts: `job` can select every job that Prometheus scrapes."""
 _SPOOL = series("qmail_popup_telemetry_spool_bytes")
 _QUIET = f"time() - ({series('qmail_popup_telemetry_last_event_timestamp_seconds')} > 0)"
 _SINCE_PUSH = f"time() - ({series('push_time_seconds')} and on (job, instance) {_SEEN})"
@@ -34,7 +34,7 @@ _HOST = "job, instance"
 
 
 def dashboard() -> Dashboard:
-    """Return it."""
+    """Return the dashboard."""
     rows = [_trust(), _intake(), _spool(), _out(), _hosts()]
     about = "Whether all that happens is counted, and arrives."
     return frame("qmail-popup-telemetry", "qmail-popup / Telemetry health", about, rows)

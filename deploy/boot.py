@@ -1,10 +1,10 @@
-"""What the starter runs first: gives out the modules of a bundle, as importlib would from files.
+"""Runs first in the starter: loads the modules of a bundle, as importlib loads files.
 
-The bundle's own first module, so that `bin/qmail-popup`, which is compiled at every start, can be short.
-This module is itself the finder and the loader: a class would cost 20 µs more. What every session uses
-is executed at once, in the order of its imports. The rest keeps its marshalled form until it is imported,
-and comes in groups: a search by importlib costs as much as the execution, so the first brings the others.
-What is not in the bundle comes from its file.
+It is the first module of the bundle, so that `bin/qmail-popup`, which is compiled at every start, can be
+short. This module itself is the finder and loader: a class would cost 20 µs more. The modules that every
+session uses are executed at once, in import order. The others stay marshalled until imported, in groups: a
+search by importlib costs as much as executing a module, so the first import of a group executes all of it.
+Modules that are not in the bundle are imported from their files.
 """
 
 import marshal
@@ -21,11 +21,11 @@ root = ""
 
 
 def run(lib: str, now: "Sequence[tuple[str, CodeType]]", on_demand: "dict[str, bytes]") -> "ModuleType":
-    """Execute the modules in `now`, promise those `on_demand`, all from below `lib`; the last of `now`."""
-    global root  # noqa: PLW0603  this module is the one object that there is
+    """Execute the modules in `now` and register those `on_demand`, below `lib`; return the last of `now`."""
+    global root  # noqa: PLW0603  the module is the only instance
     root = lib
     later.update(on_demand)
-    sys.meta_path.insert(0, sys.modules[__name__])  # a module with find_spec will do
+    sys.meta_path.insert(0, sys.modules[__name__])  # a module with find_spec is enough
     for name, code in now:
         _execute(type(sys)(name), code)
     return sys.modules[now[-1][0]]
@@ -41,7 +41,7 @@ def create_module(_spec: ModuleSpec) -> None:
 
 
 def exec_module(module: "ModuleType") -> None:
-    """Run the code of a module of the bundle, and of those that go with it."""
+    """Execute a module of the bundle, and the rest of its group."""
     for name, code in marshal.loads(later[module.__name__]):  # noqa: S302  as safe as the program itself
         if name == module.__name__:
             _execute(module, code)
@@ -53,5 +53,5 @@ def _execute(module: "ModuleType", code: "CodeType") -> None:
     name = module.__name__
     sys.modules[name] = module
     if "." not in name:
-        module.__path__ = [f"{root}/{name}"]  # which makes it a package
-    exec(code, module.__dict__)  # noqa: S102  it is what importlib does
+        module.__path__ = [f"{root}/{name}"]  # makes it a package
+    exec(code, module.__dict__)  # noqa: S102  what importlib does

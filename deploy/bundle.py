@@ -1,9 +1,9 @@
 """Make the bundle: all modules of popup and mirror as code objects, marshalled into one file.
 
-Laid out one by one, each module costs a session 1.5 % of what the bare interpreter costs: a search, a
-stat, an open, a read. What every session uses is unmarshalled at once and executed in this order; the
-rest is unmarshalled when it is imported. Without docstrings, annotations and what only type checkers read,
-which a session would unmarshal for nothing. What only --check uses is not in it, and comes from its file.
+As a separate file, each module costs a session 1.5 % of the bare interpreter's cost: a search, a stat, an
+open and a read. The modules that every session uses are unmarshalled at once and executed in this order; the
+others when they are imported. Docstrings, annotations and code for type checkers are removed, because every
+session would unmarshal them. Modules used only by --check are not in the bundle and come from their files.
 """
 
 import ast
@@ -21,7 +21,7 @@ NOW = (
     "qmail_popup.session",
     "qmail_popup.__main__",
 )
-# Whichever of a group is imported first brings the others, in this order.
+# The first import of a module executes its whole group, in this order.
 LATER = (
     ("qmail_popup.tls",),
     ("qmail_popup.subprogram", "qmail_popup.record", "qmail_popup.login"),
@@ -34,10 +34,10 @@ LATER = (
 
 
 def bundle(root: Path) -> bytes:
-    """Return the bundle of what is below `root`: boot's code, NOW's names and codes, LATER's marshalled."""
+    """Return the bundle of modules below `root`: boot's code, NOW's names and code, LATER marshalled."""
     boot = _compiled(Path(__file__).with_name("boot.py"), "deploy/boot.py")
     groups = [(group, marshal.dumps(_codes(root, group))) for group in LATER]
-    later = {name: data for group, data in groups for name in group}  # marshal writes each data once
+    later = {name: data for group, data in groups for name in group}  # marshal writes shared data only once
     return marshal.dumps((boot, _codes(root, NOW), later))
 
 
@@ -61,16 +61,16 @@ def _compiled(path: Path, name: str) -> CodeType:
 
 
 def _without_lines(code: CodeType) -> CodeType:
-    """Return it without its table of lines, a quarter of its size: a popup shows nobody a traceback."""
+    """Remove the line table, a quarter of the code's size: a popup never shows a traceback."""
     constants = (_without_lines(one) if isinstance(one, CodeType) else one for one in code.co_consts)
     return code.replace(co_linetable=b"", co_consts=tuple(constants))
 
 
 class _Lean(ast.NodeTransformer):
-    """Takes the types out of a module."""
+    """Removes types from a module."""
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        """Keep what is there for the interpreter only."""
+        """Keep only what the interpreter needs."""
         self.generic_visit(node)
         return node.orelse if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
 
@@ -83,7 +83,7 @@ class _Lean(ast.NodeTransformer):
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        """Make `name: type = value` an assignment; `name: type` is nothing to the interpreter."""
+        """Turn `name: type = value` into an assignment, and drop `name: type`."""
         if node.value is None:
             return None
         return ast.copy_location(ast.Assign([node.target], node.value), node)

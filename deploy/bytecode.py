@@ -1,7 +1,7 @@
-"""Byte code for an installed copy, made by the Python that is to run it: `bytecode.py LIB`.
+"""Byte code for an installed copy, made by the Python that will run it: `bytecode.py LIB`.
 
-Owns what depends on the version of Python: the caches of all modules, and the popup's bundle. It removes what
-another version left. install.py calls it, and so does the Debian package whenever Debian's Python changes.
+Owns the files that depend on the Python version: all modules' caches, and the popup's bundle. Removes those
+of other versions. Called by install.py, and by the Debian package whenever Debian's Python changes.
 """
 
 import compileall
@@ -17,7 +17,7 @@ BUNDLE = f"popup.{sys.implementation.cache_tag}"
 
 
 def write(lib: Path) -> None:
-    """Compile all that is in `lib`, never to be checked against its source again, and make the bundle."""
+    """Compile everything in `lib`, without later checks against the source, and make the bundle."""
     remove(lib)
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compile_in = functools.partial(
@@ -33,7 +33,7 @@ def write(lib: Path) -> None:
 
 
 def remove(lib: Path) -> None:
-    """Take away all byte code but this Python's bundle, which popups that start meanwhile read."""
+    """Remove all byte code except this Python's bundle, which popups that start meanwhile read."""
     for cache in [*lib.rglob("__pycache__")]:
         shutil.rmtree(cache)
     for other in lib.glob("popup.*"):

@@ -1,15 +1,16 @@
-"""Install the whole product below a prefix, as `make install` asks, or take it away again.
+"""Install the whole product below a prefix, as `make install` does, or remove it.
 
     PREFIX/bin/qmail-popup, ...-listener, ...-sidecar           the programs
-    PREFIX/lib/qmail-popup/                                     all that they need, dependencies included
+    PREFIX/lib/qmail-popup/                                     their modules, dependencies included
     PREFIX/share/man/man8/                                      their manual pages
 
-Nothing in there knows PREFIX, so it may be moved, mounted read-only and used without the checkout. All
-byte code is compiled here and never checked against its source again. An older copy is replaced file by
-file, each in one rename: a session that starts meanwhile finds the one or the other, and always a whole one.
+No installed file contains PREFIX, so the copy can be moved, mounted read-only and used without the checkout.
+All byte code is compiled here and never checked against its source again. An older copy is replaced file by
+file, each with one rename: a session that starts meanwhile finds either the old file or the new one,
+complete.
 """
 
-from __future__ import annotations  # an older Python is to come as far as main, which refuses it
+from __future__ import annotations  # so that an older Python reaches main, which rejects it
 
 import argparse
 import contextlib
@@ -31,10 +32,10 @@ PROGRAMS = {
     "bin/qmail-popup-listener": LISTENER,
     "bin/qmail-popup-sidecar": SIDECAR,
 }
-# The kernel reads one word behind #!, and 255 bytes of the line, of which " -IS" takes some.
+# The kernel reads one word after #!, and 255 bytes of the line, which also has to hold " -IS".
 MAX_INTERPRETER = 240
 PAGES = ("qmail-popup.8", "qmail-popup-listener.8", "qmail-popup-sidecar.8")
-# What dependencies bring for their own tests.
+# Directories with the dependencies' own tests.
 TESTS = ("tests", "testdata")
 
 INSTALLED = """\
@@ -51,12 +52,12 @@ Nothing of it runs yet. What to do next is in {checkout}/deploy:
 
 
 def main() -> None:
-    """Do what the command line asks; one line and status 1 where that cannot be done."""
+    """Install or uninstall, as the command line says; one line and status 1 if that fails."""
     if sys.version_info < MIN_PYTHON:
         sys.exit("install: Python 3.11 or newer is needed, and this is {}.{}".format(*sys.version_info))
     asked = _asked()
     prefix = Path(f"{asked.destdir}/{asked.prefix}") if asked.destdir else asked.prefix
-    os.umask(0o022)  # what popups of any user run must be readable to all
+    os.umask(0o022)  # popups of any user must be able to read the files
     try:
         if asked.uninstall:
             uninstall(prefix)
@@ -86,7 +87,7 @@ def _asked() -> argparse.Namespace:
 
 
 def install(prefix: Path, python: str) -> None:
-    """Put everything below `prefix`, to be run by `python`."""
+    """Install everything below `prefix`, to be run by `python`."""
     prefix.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".qmail-popup-", dir=prefix) as scratch:
         stage = Path(scratch) / "stage"
@@ -101,7 +102,7 @@ def _report(prefix: Path, *, is_in_place: bool) -> str:
 
 
 def uninstall(prefix: Path) -> None:
-    """Take away what `install` put below `prefix`, and nothing else."""
+    """Remove exactly what `install` put below `prefix`."""
     for file in [*PROGRAMS, *(f"share/man/man8/{page}" for page in PAGES)]:
         (prefix / file).unlink(missing_ok=True)
     shutil.rmtree(prefix / LIB, ignore_errors=True)
@@ -133,7 +134,7 @@ def _dependencies(target: Path, venv: Path) -> None:
     wanted = _run(sys.executable, ROOT / "deploy/setup/requirements.py").split()
     pip = (venv / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq")
     _run(*pip, "install", "--no-compile", "--target", target, *wanted)
-    shutil.rmtree(target / "bin", ignore_errors=True)  # programs of an interpreter that is about to go
+    shutil.rmtree(target / "bin", ignore_errors=True)  # scripts of the temporary interpreter
     for name in TESTS:
         for directory in [*target.rglob(f"{name}/")]:
             shutil.rmtree(directory)
@@ -144,7 +145,7 @@ def _run(*command: str | Path) -> str:
 
 
 def _move(stage: Path, prefix: Path) -> None:
-    """Move each staged file into its place, programs last, then remove what an older copy left behind."""
+    """Move each staged file into place, programs last, then remove what only the older copy had."""
     staged = _files(stage, stage)
     for file in sorted(staged, key=lambda file: (file.as_posix() in PROGRAMS, file)):
         (prefix / file).parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def _move(stage: Path, prefix: Path) -> None:
     for old in _files(prefix / LIB, prefix) - staged:
         (prefix / old).unlink()
     for directory in sorted((prefix / LIB).rglob("*/"), reverse=True):
-        with contextlib.suppress(OSError):  # it is not empty; empty ones would still be found, as packages
+        with contextlib.suppress(OSError):  # not empty; empty ones must go: they could be imported
             directory.rmdir()
 
 

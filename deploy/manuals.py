@@ -1,7 +1,7 @@
-"""Write the manual pages as Markdown, for those who read them in a browser: deploy/man/NAME.8.md.
+"""Convert the manual pages to Markdown, for reading in a browser: deploy/man/NAME.8.md.
 
-Knows the macros of man(7) that our pages use, and fails on any other. `make manuals` runs it; a test holds
-that the files are what it writes.
+Supports the man(7) macros that our pages use, and fails on any other. `make manuals` runs it; a test checks
+that the files are up to date.
 """
 
 import argparse
@@ -21,12 +21,12 @@ _FONT = re.compile(r"\\f([BIRP])")
 _MARKS = {"B": "**", "I": "*", "R": ""}
 _SPECIAL = re.compile(r"[\\*`\[\]<>~|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _PREFORMATTED = {".nf": ".fi", ".EX": ".EE"}
-_ITEM = "  "  # what belongs to a list item is indented by that
+_ITEM = "  "  # the indentation of a list item's contents
 _OURS = re.compile(r"\*\*(qmail-popup(?:-sidecar|-listener)?)\*\*\(8\)")
 
 
 def convert(text: str) -> str:
-    """Return a manual page, in man(7), as Markdown."""
+    """Convert a manual page from man(7) to Markdown."""
     page = _Page()
     lines = iter(text.splitlines())
     for line in lines:
@@ -40,7 +40,7 @@ def convert(text: str) -> str:
 
 
 class _Page:
-    """A page in the making; indent: that of the list item where one is open."""
+    """A page being built. indent: that of the open list item, if any."""
 
     def __init__(self) -> None:
         self._blocks: list[str] = []
@@ -48,7 +48,7 @@ class _Page:
         self._indent = ""
 
     def line(self, line: str) -> None:
-        """Add a line that is neither the tag of an item nor preformatted."""
+        """Add a line that is neither an item's tag nor preformatted."""
         macro, _, rest = line.partition(" ")
         if macro == ".TH":
             self._block("# {}({})".format(*rest.split()))
@@ -66,14 +66,14 @@ class _Page:
             self._block(f"## {heading.strip(chr(34))}")
 
     def item(self, tag: str) -> None:
-        """Begin an item of a list."""
+        """Begin a list item."""
         self._flush()
         self._indent = ""
         self._block(f"- {tag}")
         self._indent = _ITEM
 
     def preformatted(self, lines: list[str]) -> None:
-        """Add lines as they are."""
+        """Add lines unchanged."""
         self._flush()
         shown = [_characters(_FONT.sub("", line)) for line in lines]
         self._block("\n".join(["```", *shown, "```"]))
@@ -97,13 +97,13 @@ def _until(lines: Iterator[str], end: str) -> list[str]:
 
 
 def _inline(line: str) -> str:
-    """Return a line of text, or a macro of fonts, as Markdown."""
+    """Convert a line of text, or a font macro, to Markdown."""
     marked = "".join(_marked(font, text) for font, text in _joined(_segments(line)))
     return _OURS.sub(r"[\1(8)](\1.8.md)", marked)
 
 
 def _segments(line: str) -> Iterator[tuple[str, str]]:
-    """Yield a line's pieces, each with its font."""
+    """Yield a line's segments, each with its font."""
     fonts, arguments = "R", [line]
     if line.startswith("."):
         macro, *words = (quoted or word for quoted, word in _ARGUMENT.findall(line[1:]))
@@ -118,7 +118,7 @@ def _segments(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _joined(segments: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the segments, neighbours of one font as one."""
+    """Join adjacent segments of the same font."""
     font, whole = "R", ""
     for following, text in segments:
         if following != font:
@@ -129,7 +129,7 @@ def _joined(segments: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _marked(font: str, text: str) -> str:
-    """Return text in a font; a mark stands at no blank."""
+    """Return text with a font's marks, which may not be next to spaces."""
     inner = text.strip()
     if not inner:
         return text
@@ -143,7 +143,7 @@ def _characters(text: str) -> str:
 
 
 def main() -> None:
-    """Write them all."""
+    """Convert all pages."""
     parser = argparse.ArgumentParser(prog="manuals", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=PAGES)
     output = parser.parse_args().output

@@ -1,9 +1,9 @@
-"""Install the rules for Prometheus or vmalert, as `make rules` asks.
+"""Install the rules for Prometheus or vmalert, as `make rules` does.
 
     RULES/recording.yml, RULES/alerts.yml
 
-In the checkout an alert's runbook_url is a path. Whoever gets the alert needs an address, the one at which
-runbooks.md is served; it is given here, once. Each file is replaced in one rename.
+In the checkout an alert's runbook_url is a path. The recipient of an alert needs the address at which
+runbooks.md is served, which this program puts in its place. Each file is replaced with one rename.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 SOURCE = Path(__file__).resolve().parents[1] / "dashboards/rules"
 FILES = ("recording.yml", "alerts.yml")
 RUNBOOKS = "runbook_url: dashboards/runbooks.md#"
-# What would end the word in YAML, or stand in a template of Prometheus.
+# Characters that end a plain scalar in YAML, or begin a template in Prometheus.
 UNFIT = frozenset(" \t\n\"'#{}")
 
 
 def main() -> None:
-    """Do what the command line asks; one line and status 1 where a file cannot be written."""
+    """Install the rules; one line and status 1 if a file cannot be written."""
     parser = argparse.ArgumentParser(prog="rules", description=__doc__, allow_abbrev=False)
     parser.add_argument("--rules", type=Path, required=True, help="the directory that rule_files names")
     parser.add_argument("--runbooks", required=True, help="the address at which runbooks.md is served")
@@ -34,11 +34,11 @@ def main() -> None:
 
 
 def install(directory: Path, runbooks: str) -> None:
-    """Write the rules into a directory, with the address of the runbooks in each alert."""
+    """Write the rules into a directory, with the runbooks' address in each alert."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         text = (SOURCE / name).read_text(encoding="utf-8")
-        new = directory / f".{name}.new"  # rule_files takes *.yml
+        new = directory / f".{name}.new"  # does not match *.yml, so rule_files ignores it
         new.write_text(text.replace(RUNBOOKS, f"runbook_url: {runbooks}#"), encoding="utf-8")
         new.chmod(0o644)
         new.replace(directory / name)

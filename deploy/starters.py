@@ -1,12 +1,12 @@
-"""The programs of an installed copy: texts with @PYTHON@ for the interpreter.
+"""The programs of an installed copy, as templates with @PYTHON@ for the interpreter.
 
-All find their modules by where they stand themselves, so that a copy works wherever it is moved to.
+Each finds its modules relative to its own path, so that a copy can be moved anywhere.
 """
 
-# Compiled at every start, so it is short. The bundle is read through posix, in one piece: marshal.load
-# on a file reads piece by piece through io, which costs 5 % of a session. Nothing in a session lives
-# long enough, or in circles, for the collector to find: looking costs 1 %. SIGINT comes
-# first: until then it ends in a traceback.
+# Compiled at every start, so it is short. It reads the bundle through posix in one piece: marshal.load on a
+# file reads in small pieces through io, which costs 5 % of a session. Garbage collection is off: a session
+# leaves it nothing to find, and looking costs 1 %. SIGINT is reset first: until then it would cause a
+# traceback.
 POPUP = """\
 #!@PYTHON@ -IS
 import _signal, gc, marshal, posix, sys
@@ -37,7 +37,7 @@ from observability.__main__ import main
 sys.exit(main(sys.argv[1:], os.environ))
 """
 
-# Started once, so it may cost what it costs; `site` would only look for other people's modules.
+# Started only once, so start-up time matters little; `site` would only add other modules to sys.path.
 LISTENER = """\
 #!@PYTHON@ -IS
 import os, sys

@@ -1,8 +1,8 @@
 """Build a Debian package of this checkout with dpkg-deb alone: `build.py --output DIR` prints its path.
 
-Owns what of the checkout goes where in Debian. What is installed in general is for install.py to know;
-what happens on a host is in postinst, prerm and postrm. The package is for every Python from 3.11 on: byte
-code is made on the host, and made again whenever its Python changes.
+Owns where Debian puts each file of the checkout. install.py decides what is installed; postinst, prerm and
+postrm act on the host. The package works with every Python from 3.11 on: byte code is compiled on the host,
+and again whenever its Python changes.
 """
 
 import argparse
@@ -26,9 +26,9 @@ DOC = Path("usr/share/doc/qmail-popup")
 UNITS = Path("usr/lib/systemd/system")
 LIB = Path("usr/lib/qmail-popup")
 SITE_PACKAGES = LIB / "site-packages"
-BYTE_CODE = ("__pycache__", "popup.*", "*.cpython-*.so")  # of the last a module in Python stands beside each
+BYTE_CODE = ("__pycache__", "popup.*", "*.cpython-*.so")  # each *.so has a Python equivalent beside it
 SCRIPTS = ("postinst", "prerm", "postrm")
-PYTHON = "/usr/bin/python3"  # Debian's, whichever runs this
+PYTHON = "/usr/bin/python3"  # Debian's, whichever Python runs this
 COMMON = "/usr/share/common-licenses"
 MAINTAINER = "The qmail-popup authors <qmail-popup@example.org>"
 
@@ -52,7 +52,7 @@ PLACES = {
     "deploy/debian/rtupdate": Path("usr/share/python3/runtime.d/qmail-popup.rtupdate"),
     "deploy/debian/README.Debian": DOC / "README.Debian",
 }
-# The pages for people, and all that they link to, at the same places below DOC: so each link leads somewhere.
+# The documents, and everything they link to, in the same layout below DOC, so that all links work.
 DOCUMENTS = (
     "*.md",
     "dashboards/*.json",
@@ -76,7 +76,7 @@ DOCUMENTS = (
 
 
 def main() -> None:
-    """Do what the command line asks; one line and status 1 where that cannot be done."""
+    """Build the package; one line and status 1 if that fails."""
     parser = argparse.ArgumentParser(prog="build", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("dist"))
     parser.add_argument("--maintainer", default=MAINTAINER)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def build(output: Path, maintainer: str) -> Path:
-    """Build the package into the directory `output`; its path."""
+    """Build the package into the directory `output`; return its path."""
     version, architecture = _version(), _run("dpkg", "--print-architecture").strip()
     package = output / f"qmail-popup_{version}_{architecture}.deb"
     with tempfile.TemporaryDirectory(prefix="qmail-popup-") as scratch:
@@ -108,7 +108,7 @@ def build(output: Path, maintainer: str) -> Path:
 
 
 def _version() -> str:
-    """Return the product's version, as it stands in the source; it is a native package."""
+    """Return the version from the source; the package is native, so it has no Debian revision."""
     source = (ROOT / "qmail_popup/__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^VERSION = "(.+)"$', source, re.MULTILINE)
     if not found:
@@ -117,7 +117,7 @@ def _version() -> str:
 
 
 def _for_any_python(lib: Path) -> None:
-    """Take away what fits one version of Python, and from compiled files what only a debugger reads."""
+    """Remove what is specific to one Python version, and the debugging symbols of compiled files."""
     for found in [file for pattern in BYTE_CODE for file in lib.rglob(pattern)]:
         if found.is_dir():
             shutil.rmtree(found)
@@ -149,7 +149,7 @@ def _change(file: Path, words: Mapping[str, str]) -> None:
 
 
 def _document(stage: Path, version: str, maintainer: str) -> None:
-    """Write what policy asks for: compressed pages, the changelog, and all licences."""
+    """Write what policy requires: compressed pages, the changelog, and all licences."""
     for page in (stage / "usr/share/man").rglob("*.8"):
         _compressed(page.with_name(f"{page.name}.gz"), page.read_text(encoding="utf-8"))
         page.unlink()
@@ -176,14 +176,14 @@ def _copyright(site_packages: Path) -> str:
 
 
 def _licence(package: metadata.PackageMetadata) -> str:
-    """Return its name, which has been in either of two places."""
+    """Return the name of the licence, which is in either of two fields."""
     return package["License-Expression" if "License-Expression" in package else "License"]
 
 
 def _modes(stage: Path) -> None:
-    """Let all read everything, and run what is a program, whatever the umask of the checkout was."""
+    """Make everything readable for all, and programs executable, whatever the checkout's umask was."""
     for path in stage.rglob("*"):
-        # Some wheels mark modules as programs.
+        # Some wheels mark modules as executable.
         runs = path.stat().st_mode & 0o100 and not path.is_relative_to(stage / SITE_PACKAGES)
         path.chmod(0o755 if path.is_dir() or runs else 0o644)
 

@@ -1,10 +1,10 @@
-"""A checker to try qmail-popup with, and for nothing else: `checkpassword.py FILE PROGRAM [ARGUMENT...]`.
+"""A checker for trying out qmail-popup, and nothing else: `checkpassword.py FILE PROGRAM [ARGUMENT...]`.
 
-It speaks the checkpassword interface: name, password and timestamp come on descriptor 3, each with a NUL
-behind it. If they are right, it becomes the user, in the user's home, and executes PROGRAM. A refusal is
-status 1, also if they are longer than the interface allows; misuse is 2, and anything that may be better
-later 111. FILE has passwd(5)'s seven fields a line, with the password in clear: that is why no mail host
-should run it.
+Implements the checkpassword interface: name, password and timestamp on descriptor 3, each followed by NUL. If
+they are right, it becomes the user, changes to the user's home and executes PROGRAM. The exit status is 1 for
+a refusal, including input longer than the interface allows, 2 for misuse, and 111 for temporary problems.
+FILE has the seven fields of passwd(5) in each line, with the password in clear text: no mail host should use
+it.
 """
 
 import os
@@ -12,12 +12,12 @@ import sys
 from hmac import compare_digest
 from typing import NamedTuple
 
-MAX_CREDENTIALS = 512  # what the interface allows on descriptor 3
+MAX_CREDENTIALS = 512  # bytes; the interface's limit on descriptor 3
 REFUSED, MISUSE, TEMPORARY = 1, 2, 111
 
 
 class TooLongError(Exception):
-    """A client sent a name or a password that is longer than the interface allows."""
+    """A client sent a name or a password longer than the interface allows."""
 
 
 class Account(NamedTuple):
@@ -33,7 +33,7 @@ class Account(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Check what descriptor 3 holds, then execute the program; an exit status where that is not done."""
+    """Check descriptor 3, then execute the program; return an exit status if that does not happen."""
     if len(arguments) < 2:  # noqa: PLR2004  a file, and a program
         return MISUSE
     file, *program = arguments
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_credentials() -> tuple[str, bytes]:
-    """Return name and password; ValueError where descriptor 3 does not hold them, TooLongError."""
+    """Return name and password; ValueError if descriptor 3 does not hold them, TooLongError."""
     with open(3, "rb") as pipe:
         fields = pipe.read(MAX_CREDENTIALS + 1)
     if len(fields) > MAX_CREDENTIALS:
@@ -62,7 +62,7 @@ def read_credentials() -> tuple[str, bytes]:
 
 
 def find(file: str, name: str) -> Account | None:
-    """Return the account of that name; a line without seven fields is no account."""
+    """Return the account of that name; lines without seven fields are ignored."""
     with open(file, encoding="utf-8", errors="surrogateescape") as lines:
         rows = (line.rstrip("\n").split(":") for line in lines)
         accounts = (Account(*row) for row in rows if len(row) == len(Account._fields))
@@ -70,18 +70,18 @@ def find(file: str, name: str) -> Account | None:
 
 
 def start(account: Account, program: list[str]) -> int:
-    """Become the user and execute the program; the status where either cannot be done."""
+    """Become the user and execute the program; return the status if either fails."""
     try:
         become(int(account.uid), int(account.gid))
         os.chdir(account.home)
         environ = {**os.environ, "USER": account.name, "HOME": account.home, "SHELL": account.shell}
-        os.execvpe(program[0], program, environ)  # noqa: S606  it is what a checker does
+        os.execvpe(program[0], program, environ)  # noqa: S606  what a checker does
     except (OSError, ValueError):
         return TEMPORARY
 
 
 def become(uid: int, gid: int) -> None:
-    """Take on that user and group, and no other groups; who is not root can only stay what they are."""
+    """Switch to this user and group, without other groups; works only as root or as that user already."""
     if os.geteuid() == 0:
         os.setgroups([gid])
     os.setgid(gid)

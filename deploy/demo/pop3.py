@@ -1,9 +1,9 @@
-"""A POP3 server to try qmail-popup with, and for nothing else: `pop3.py MAILDIR`.
+"""A POP3 server for trying out qmail-popup, and nothing else: `pop3.py MAILDIR`.
 
-The checker executes it once the client is in (RFC 1939, TRANSACTION state), on descriptors 0 and 1. It exits
-with 0 after QUIT. If the client leaves without it, nothing is deleted, and the status is none that a checker
-has: 1 would look like a wrong password. It reads each message as a whole and locks nothing, which is why no
-mail host should run it.
+The checker executes it after the login (RFC 1939, TRANSACTION state), with the network on descriptors 0 and
+1. It exits with 0 after QUIT. If the client disconnects without QUIT, it deletes nothing, and exits with a
+status that no checker uses: 1 would look like a wrong password. It reads each message as a whole and locks
+nothing, so no mail host should use it.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 IDLE_SECONDS = 1200
 MAX_LINE = 512  # octets of a command; RFC 2449, 4 allows 255
-CLIENT_GONE = 128 + signal.SIGPIPE  # a shell's word for a program that SIGPIPE ended
+CLIENT_GONE = 128 + signal.SIGPIPE  # what a shell returns for a program ended by SIGPIPE
 NO_COMMAND = b"-ERR unimplemented\r\n"
 NO_MESSAGE = b"-ERR no such message\r\n"
 OK = b"+OK \r\n"
@@ -32,20 +32,20 @@ class Message:
     deleted: bool = False
 
     def lines(self) -> list[bytes]:
-        """Return its lines without their ends."""
+        """Return its lines without line ends."""
         return self.content.removesuffix(b"\n").split(b"\n")
 
     def size(self) -> int:
-        """Return its octets as they travel: with CR and LF behind each line."""
+        """Return its size in octets as sent: with CR LF after each line."""
         return sum(len(line) + 2 for line in self.lines())
 
     def unique(self) -> bytes:
-        """Return the identity that stays when a client marks the message."""
+        """Return its unique-id, which stays the same when the message is marked."""
         return os.fsencode(self.file.name.partition(":")[0])
 
 
 def read(maildir: Path) -> Iterator[Message]:
-    """Yield what is in a mailbox. Another session may move or delete a message at any moment."""
+    """Yield the messages of a mailbox. Another session may move or delete any of them meanwhile."""
     for part in ("new", "cur"):
         for file in (maildir / part).iterdir():
             with suppress(FileNotFoundError):
@@ -53,7 +53,7 @@ def read(maildir: Path) -> Iterator[Message]:
 
 
 class Session:
-    """A client's mailbox from login to QUIT: takes a line, gives the reply."""
+    """A client's mailbox from login to QUIT: takes a line, returns the reply."""
 
     def __init__(self, maildir: Path) -> None:
         self.messages = sorted(read(maildir), key=lambda message: message.file.name)
@@ -61,7 +61,7 @@ class Session:
         self.over = False
 
     def reply(self, line: bytes) -> bytes:
-        """Carry a command out, which may end the session."""
+        """Execute a command, which may end the session."""
         verb, *words = line.split()
         try:
             numbers = [int(word) for word in words]
@@ -70,7 +70,7 @@ class Session:
             return NO_MESSAGE
 
     def message(self, number: int) -> Message:
-        """Return the message of that number, counted from 1; IndexError where there is none."""
+        """Return the message of that number, counted from 1; IndexError if there is none."""
         message = self.messages[number - 1]
         if number < 1 or message.deleted:
             raise IndexError(number)
@@ -82,13 +82,13 @@ class Session:
 
 
 def stat(session: Session, _numbers: list[int]) -> bytes:
-    """STAT: how many messages, and their octets."""
+    """STAT: the number of messages, and their octets."""
     sizes = [message.size() for _, message in session.present()]
     return b"+OK %d %d\r\n" % (len(sizes), sum(sizes))
 
 
 def listing(tell: Callable[[Message], bytes]) -> Callable[[Session, list[int]], bytes]:
-    """LIST and UIDL: one line for the message that is named, or one for each."""
+    """LIST and UIDL: a line for the named message, or one for each."""
 
     def command(session: Session, numbers: list[int]) -> bytes:
         if numbers:
@@ -104,7 +104,7 @@ def retr(session: Session, numbers: list[int]) -> bytes:
 
 
 def top(session: Session, numbers: list[int]) -> bytes:
-    """TOP: the head, the line behind it, and as many lines of the body as are asked for."""
+    """TOP: the header, the blank line, and the requested number of lines of the body."""
     number, wanted = numbers
     lines = session.message(number).lines()
     head = lines.index(b"") + 1 if b"" in lines else len(lines)
@@ -112,13 +112,13 @@ def top(session: Session, numbers: list[int]) -> bytes:
 
 
 def dele(session: Session, numbers: list[int]) -> bytes:
-    """DELE: mark a message, which goes at QUIT."""
+    """DELE: mark a message for deletion at QUIT."""
     session.message(numbers[0]).deleted = True
     return OK
 
 
 def rset(session: Session, _numbers: list[int]) -> bytes:
-    """RSET: take all marks back."""
+    """RSET: remove all marks."""
     for message in session.messages:
         message.deleted = False
     return OK
@@ -130,12 +130,12 @@ def noop(_session: Session, _numbers: list[int]) -> bytes:
 
 
 def capa(_session: Session, _numbers: list[int]) -> bytes:
-    """CAPA: what this server knows beyond RFC 1939's minimum."""
+    """CAPA: what this server supports beyond RFC 1939's minimum."""
     return many([b"TOP", b"UIDL"])
 
 
 def leave(session: Session, _numbers: list[int]) -> bytes:
-    """QUIT: delete what is marked, move what was new, and end."""
+    """QUIT: delete marked messages, move new ones to cur, and end."""
     for message in session.messages:
         if message.deleted:
             message.file.unlink(missing_ok=True)
@@ -152,7 +152,7 @@ def unknown(_session: Session, _numbers: list[int]) -> bytes:
 
 
 def many(lines: Iterable[bytes]) -> bytes:
-    """Return a reply of many lines: a dot at the start of a line is doubled, and one alone ends it."""
+    """Return a multi-line reply, dot-stuffed and terminated by a dot."""
     stuffed = [b"." + line if line.startswith(b".") else line for line in lines]
     return b"\r\n".join([b"+OK ", *stuffed, b".", b""])
 
@@ -172,7 +172,7 @@ COMMANDS: dict[bytes, Callable[[Session, list[int]], bytes]] = {
 
 
 def serve(session: Session, client: BinaryIO, network: BinaryIO) -> int:
-    """Serve commands until QUIT, status 0, or until the client is gone."""
+    """Serve commands until QUIT, with status 0, or until the client disconnects."""
     network.write(OK)
     while not session.over:
         network.flush()
@@ -186,7 +186,7 @@ def serve(session: Session, client: BinaryIO, network: BinaryIO) -> int:
 
 
 def command(client: BinaryIO) -> bytes:
-    """Read a command; without its end if it is too long, or the client is gone."""
+    """Read a command; without its line end if it is too long or the client disconnected."""
     try:
         return client.readline(MAX_LINE)
     except ConnectionResetError:
@@ -194,8 +194,8 @@ def command(client: BinaryIO) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the maildir that the command line names."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a client that is gone ends us, as it does most servers
+    """Serve the maildir named on the command line."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a disconnected client ends us, as it does most servers
     return serve(Session(Path(*arguments)), sys.stdin.buffer, sys.stdout.buffer)
 
 

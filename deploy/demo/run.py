@@ -1,10 +1,10 @@
-"""What `make run` starts: the whole chain with a demo account, for one person to try, gone again at the end.
+"""`make run`: starts everything with a demo account, for one person to try, and cleans up at the end.
 
 qmail-popup-listener → checkpassword.py → pop3.py on 127.0.0.1, and the sidecar beside them. The listener is
-qmail-popup with its own server, which speaks TLS too, with a certificate made for this one run. Checker and
-POP3 server are those beside this file, so a demo needs openssl and no mail software. All that it writes is
-in one private directory, which goes with it. Every server leads a process group of its own: Ctrl-C at the
-terminal reaches this program alone, which then ends the groups with all that runs in them.
+qmail-popup with its own server, which also does TLS, with a certificate made for this run. Checker and POP3
+server are in this directory, so a demo needs openssl but no mail software. Everything is written to one
+private directory, removed at the end. Every server leads its own process group: Ctrl-C at the terminal
+reaches only this program, which then ends the groups.
 """
 
 import argparse
@@ -22,24 +22,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-HOST = "127.0.0.1"  # a demo with a well-known password is nobody else's business
+HOST = "127.0.0.1"  # a demo with a well-known password must not be reachable from elsewhere
 USER, PASSWORD = "demo", "demo"
 OPENSSL = "openssl"
 CHECKER, POP3_SERVER = (str(Path(__file__).with_name(name)) for name in ("checkpassword.py", "pop3.py"))
 PYTHON = (sys.executable, "-IS")
 
-# Ctrl-C, kill, and the terminal going away. They are blocked and waited for, so that none comes between the
-# start of a server and the promise to end it.
+# Ctrl-C, kill, and a terminal that hangs up. Blocked and waited for, so that none arrives between the start
+# of a server and the registration of its cleanup.
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-LOOK_SECONDS = 0.5  # between two looks at whether all is still as it should be
+LOOK_SECONDS = 0.5  # between checks that everything still runs
 START_SECONDS = 20  # for a server to listen; on an idle machine it takes less than one
 STOP_SECONDS = 5  # from SIGTERM to SIGKILL; the sidecar's own limit is shorter
 
-# The records take descriptor 2 to reach our output.
+# The records go to our output by way of descriptor 2.
 TO_OUTPUT = ("sh", "-c", 'exec "$@" 5>&2', "sh")
 
-# For a name and an address, because clients ask for either.
+# For a name and an address, because clients may use either.
 CERTIFICATE = (
     *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"),
     *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
@@ -68,7 +68,7 @@ Server = subprocess.Popen[bytes]
 
 
 class DemoError(Exception):
-    """The demo cannot go on, for a reason that its message tells in one line."""
+    """The demo cannot continue; the message says why in one line."""
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Read the two ports from the command line."""
+    """Parse the two ports on the command line."""
     parser = argparse.ArgumentParser(description="Run a POP3 server with a demo account until Ctrl-C.")
     parser.add_argument("--port", type=int, default=1110, help="of the POP3 server (default: 1110)")
     parser.add_argument("--metrics-port", type=int, default=9110, help="of /metrics (default: 9110)")
@@ -93,7 +93,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def start(running: ExitStack, port: int, metrics_port: int) -> list[Server]:
-    """Start all servers on `running`, which ends them in reverse order, and say how to use them."""
+    """Start all servers on `running`, which ends them in reverse order, and print how to use them."""
     environ = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
     openssl = find_program(environ["PATH"])
     check_free(port, "PORT")
@@ -117,8 +117,8 @@ def start(running: ExitStack, port: int, metrics_port: int) -> list[Server]:
 
 
 def wait_for_end(servers: list[Server]) -> None:
-    """Wait until a person ends the demo; a server that ends by itself is an error."""
-    # What was ignored when we were started stays so: nohup keeps the demo up without its terminal.
+    """Wait for a signal to end the demo; a server that exits by itself is an error."""
+    # Signals ignored at the start stay ignored: nohup keeps the demo running without its terminal.
     wanted = {number for number in ENDS if signal.getsignal(number) is not signal.SIG_IGN}
     while signal.sigtimedwait(wanted, LOOK_SECONDS) is None:
         if any(server.poll() is not None for server in servers):
@@ -128,15 +128,15 @@ def wait_for_end(servers: list[Server]) -> None:
 
 
 def nobody_watches() -> bool:
-    """Tell whether our output is a terminal that has hung up, or a pipe that nobody reads any more."""
-    # A terminal's hang-up reaches the leader of its session only. Where that is make, it tells us nothing.
+    """Whether our output is a terminal that hung up, or a pipe without a reader."""
+    # A hang-up is signalled only to the terminal's session leader, which may be make.
     output = select.poll()
     output.register(sys.stdout, 0)
     return bool(output.poll(0))
 
 
 def find_program(path: str) -> str:
-    """Return the one program that is not ours; fail where it is not in `path`."""
+    """Return the path of openssl, the only program not ours; fail if it is not in `path`."""
     found = shutil.which(OPENSSL, path=path)
     if found is None:
         raise DemoError(f"not installed: {OPENSSL}; `make run` installs it")
@@ -144,7 +144,7 @@ def find_program(path: str) -> str:
 
 
 def check_free(port: int, variable: str) -> None:
-    """Fail where nobody can listen on that port."""
+    """Fail if the port cannot be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -182,7 +182,7 @@ def make_certificate(openssl: str, scratch: Path) -> list[str]:
 
 
 def make_spool(scratch: Path) -> dict[str, str]:
-    """Make the directory for events that no sidecar takes; return what tells the popup about both."""
+    """Make the spool directory; return the variables that tell the popup about sidecar and spool."""
     spool = scratch / "spool"
     spool.mkdir()
     spool.chmod(0o2770)
@@ -191,7 +191,7 @@ def make_spool(scratch: Path) -> dict[str, str]:
 
 @contextmanager
 def sidecar(scratch: Path, port: int, environ: dict[str, str]) -> Iterator[Server]:
-    """Run the sidecar; it is there once its /metrics can be read."""
+    """Run the sidecar; it has started once /metrics can be read."""
     command = [sys.executable, "-m", "observability", "--listen", f"{HOST}:{port}"]
     command += ["--socket", environ["QMAIL_POPUP_SIDECAR"], "--spool", environ["QMAIL_POPUP_SPOOL"]]
     command += ["--state", str(scratch / "state.sqlite")]
@@ -201,7 +201,7 @@ def sidecar(scratch: Path, port: int, environ: dict[str, str]) -> Iterator[Serve
 
 
 def wait_until_it_answers(port: int, process: Server, name: str) -> None:
-    """Wait until a server is there; fail where it ends first, or takes too long."""
+    """Wait until a server answers; fail if it exits first or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -210,14 +210,14 @@ def wait_until_it_answers(port: int, process: Server, name: str) -> None:
 
 
 def answers(port: int) -> bool:
-    """Tell whether somebody accepts connections on that port."""
+    """Whether the port accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
 
 
 @contextmanager
 def pop3_server(port: int, scratch: Path, pair: list[str], environ: dict[str, str]) -> Iterator[Server]:
-    """Run the listener with the chain behind it; it is there once it answers."""
+    """Run the listener, with checker and POP3 server; it has started once it answers."""
     listener = [*TO_OUTPUT, sys.executable, "-m", "qmail_popup.listener", "--pop3", f"{HOST}:{port}", *pair]
     subprogram = [*PYTHON, CHECKER, str(make_account(scratch)), *PYTHON, POP3_SERVER, "Maildir"]
     with group([*listener, "localhost", *subprogram], environ) as process:
@@ -227,7 +227,7 @@ def pop3_server(port: int, scratch: Path, pair: list[str], environ: dict[str, st
 
 @contextmanager
 def group(command: list[str], environ: dict[str, str]) -> Iterator[Server]:
-    """Run a server in the checkout, as the leader of a process group, and end that group at the end."""
+    """Run a server in the checkout as the leader of a process group, and end the group afterwards."""
     process = subprocess.Popen(
         command,
         cwd=CHECKOUT,
@@ -236,7 +236,7 @@ def group(command: list[str], environ: dict[str, str]) -> Iterator[Server]:
         stdout=subprocess.PIPE,
         stderr=sys.stdout,
         start_new_session=True,
-        preexec_fn=unblock,  # noqa: PLW1509 - safe: there is only one thread
+        preexec_fn=unblock,  # noqa: PLW1509  safe: there is only one thread
     )
     with process:
         try:
@@ -246,12 +246,12 @@ def group(command: list[str], environ: dict[str, str]) -> Iterator[Server]:
 
 
 def unblock() -> None:
-    """Give a child the signals that we hold back from ourselves."""
+    """Unblock, in a child, the signals that we block."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
 
 def end_group(leader: Server) -> None:
-    """End a server and every session that it has started: politely, then surely."""
+    """End a server and all sessions that it started: with SIGTERM, then SIGKILL."""
     signal_group(leader, signal.SIGTERM)
     try:
         leader.wait(STOP_SECONDS)
@@ -262,7 +262,7 @@ def end_group(leader: Server) -> None:
 
 
 def signal_group(leader: Server, number: signal.Signals) -> None:
-    """Send a signal to the group of that process, if anybody is left in it."""
+    """Signal the process group, if it still has processes."""
     try:
         os.killpg(leader.pid, number)
     except ProcessLookupError:

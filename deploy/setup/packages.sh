@@ -1,19 +1,18 @@
 #!/bin/sh
-# packages.sh build|deb|run|test|bench|browser [PYTHON]: install what is missing of that set of Debian packages.
+# packages.sh build|deb|run|test|bench|browser [PYTHON]: install the missing Debian packages of a set.
 #
-# What it owes to the host, which may be a mail server: it says what it installs before it does, it removes and
-# restarts nothing, and no daemon that it brings runs, neither now nor after the next boot. Where nothing is
-# missing it needs no root and calls no apt-get. It is POSIX sh and uses only what every Debian has, because
-# Python may be among the things that are missing.
+# The host may be a mail server. So this prints what it will install before it does, removes and restarts nothing,
+# and starts no daemon that it installs, neither now nor at the next boot. If nothing is missing, it needs no root
+# and does not call apt-get. It is POSIX sh and uses only what every Debian has, because Python may be missing.
 set -eu
 
 set_name=${1:?usage: packages.sh build|deb|run|test|bench|browser [PYTHON]}
 python=${2:-/usr/bin/python3}
 table=$(dirname "$0")/packages
-policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # elsewhere in tests
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # changed in tests
 saved=$policy.saved-by-qmail-popup
 our_mark='# Written by the set-up of qmail-popup while it installs packages.'
-PATH=$PATH:/usr/sbin:/sbin # an ordinary user's PATH has not got these two, but what is there can be run
+PATH=$PATH:/usr/sbin:/sbin # not in an ordinary user's PATH, but their programs may be run
 
 main() {
     new_enough_python
@@ -37,14 +36,14 @@ main() {
     new_enough_python
 }
 
-# Where there is none yet, there may be one later.
+# If there is no Python yet, it may be installed later.
 new_enough_python() {
     command -v "$python" >/dev/null || return 0
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "Python 3.11 or newer is needed, and $python is not; PYTHON= names another"
 }
 
-# Of what the set has and this machine has not: each one's package, or the program that it is found by.
+# Print the set's missing packages, or the programs that identify them.
 missing() {
     case $set_name in
     build) sets=' build ' ;;
@@ -74,15 +73,15 @@ have() {
     esac
 }
 
-# What a release of Debian has is in apt's lists, which a fresh system has yet to fetch.
+# apt's lists say what this release of Debian has; a fresh system must fetch them first.
 have_lists() {
     [ "$(id -u)" != 0 ] || one_at_a_time
     [ -z "$(apt-cache madison apt)" ] || return 0
     [ "$(id -u)" = 0 ] || fail 'you are not root, and apt has no lists of packages yet; have root run: apt-get update'
-    apt_get update || true # if it matters, the installation says so
+    apt_get update || true # if it matters, the installation reports it
 }
 
-# Debian 13 has not all that Debian 12 has. What only tests want, and this release does not know, is not asked for.
+# Debian 13 lacks some packages of Debian 12. Leave out those that only tests need and this release lacks.
 leave_out_unknown() {
     there=" $(apt-cache madison "$@" 2>/dev/null | sed 's/^ *//; s/ .*//' | tr '\n' ' ')"
     packages= unknown=
@@ -100,13 +99,13 @@ is_optional() {
     grep -q "^$1  *[^ ][^ ]*  *\(test\|bench\) " "$table"
 }
 
-# Two at once would put policy-rc.d back under each other's hands. The lock is on the directory: it leaves nothing.
+# Two runs at once would mix up each other's policy-rc.d. The lock is on the directory, so it leaves no file behind.
 one_at_a_time() {
     exec 9<"$(dirname "$policy")"
     flock 9
 }
 
-# dpkg asks policy-rc.d before it starts, restarts or stops a service; 101 means no. What is found there is kept
+# dpkg asks policy-rc.d before it starts, restarts or stops a service; 101 means no. An existing policy-rc.d is set
 # aside, unless it is our own, left by a run that was killed.
 forbid_starts() {
     if { [ -e "$policy" ] || [ -L "$policy" ]; } && ! grep -qsF "$our_mark" "$policy"; then
@@ -117,7 +116,8 @@ forbid_starts() {
     mv -f "$policy.new" "$policy"
 }
 
-# However it ends, also half-way: first the new daemons, while they still cannot start, then the host's own policy.
+# Runs however the script ends: first disable the new daemons, while they still cannot start, then restore the host's
+# policy.
 put_right() {
     # shellcheck disable=SC2086 # a word for each package
     disable_daemons $packages
@@ -125,10 +125,10 @@ put_right() {
     rm -f "$policy.new"
 }
 
-# Debian enables a daemon when it installs it, so a Prometheus that nobody asked for would come up at the next boot.
-# These packages were not here a moment ago: nobody's choice is undone. systemd's units are parts of systemd, and
-# come up only with it. Of a unit without an init script update-rc.d complains, once it has disabled it; whatever it
-# says, the host gets its policy back.
+# Debian enables a daemon when it installs it, so a Prometheus that nobody asked for would start at the next boot.
+# These packages are new on this host, so this undoes nobody's choice. systemd's units are part of systemd, and start
+# only with it. If a unit has no init script, update-rc.d complains after disabling it; whatever it reports, the
+# host's policy is restored.
 disable_daemons() {
     for package in "$@"; do
         [ "$package" = systemd ] || dpkg -L "$package" 2>/dev/null || true # was not installed: nothing to disable
@@ -137,14 +137,14 @@ disable_daemons() {
         while read -r daemon; do update-rc.d "$daemon" disable || true; done
 }
 
-# The lists are fetched again only if they do not know the packages, or name files that are no longer there.
+# Fetch the lists again only if they lack the packages, or name files that no longer exist.
 install() {
-    apt_get --simulate install "$@" >/dev/null 2>&1 || apt_get update || true # if it matters, the next line says so
+    apt_get --simulate install "$@" >/dev/null 2>&1 || apt_get update || true # if it matters, the next line reports it
     apt_get install "$@" || { apt_get update && apt_get install "$@"; }
 }
 
-# Recommended packages stay away: among them are mail servers and exporters. Nothing is removed for ours, and
-# needrestart, where the host has it, lets running services be.
+# No recommended packages: they include mail servers and exporters. Nothing is removed, and needrestart, if the host
+# has it, leaves running services alone.
 apt_get() {
     DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get --quiet --yes --no-install-recommends \
         --no-remove -o DPkg::Lock::Timeout=300 "$@" </dev/null

@@ -1,7 +1,7 @@
-"""Print the requirements that pyproject.toml names, one a line, with those of the extras given as arguments.
+"""Print the requirements in pyproject.toml, one per line, including the extras given as arguments.
 
-For `pip install -r`: a checkout needs what the project depends on but not the project itself, which runs from
-where it stands. An installed copy, even an editable one, would be found where the checkout should be.
+For `pip install -r`: a checkout needs the project's dependencies but not the project itself, which runs in
+place. An installed copy, even an editable one, could be imported instead of the checkout.
 """
 
 import sys
