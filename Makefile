@@ -1,4 +1,4 @@
-# Everything that a user or a developer of this project types. `make` alone lists it.
+# The commands for users and developers of this project. `make` alone lists them.
 
 PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
@@ -11,15 +11,15 @@ WORKERS ?= $(shell nproc)
 
 VENV := .venv
 
-# Some thousand processes would each compile all its modules.
+# Otherwise some thousand processes would each compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-# A file at a time: what its tests share is made once.
+# One file per worker at a time: its tests share fixtures that are made once.
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall rules packages-build packages-deb packages-run packages-test packages-browser packages-bench
-# In the order as written: packages, then the virtual environment, then what runs in it.
+# In the order given: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
 help: ## show this list
@@ -70,18 +70,18 @@ deb: packages-deb ## build a Debian package into dist/
 packages-build packages-deb packages-run packages-test packages-browser packages-bench:
 	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
 
-# What the product needs to run; brought up to date, in place, where pyproject.toml has changed.
+# The product's dependencies; updated in place when pyproject.toml has changed.
 $(VENV)/ready: pyproject.toml deploy/setup/requirements.py
 	@echo 'Making the virtual environment $(VENV), inside this directory, from what pyproject.toml names.'
 	@$(PYTHON) -m venv $(VENV)
 	@$(pip_install)
 
-# And what an extra of pyproject.toml adds to that.
+# The same, with an extra of pyproject.toml.
 $(VENV)/with-%: $(VENV)/ready
 	@echo 'Adding to $(VENV): what "$*" names in pyproject.toml.'
 	@$(pip_install)
 
-# The list is the stamp: it gets its name only once pip has installed all of it.
+# The list of requirements is the stamp: it gets its final name only after pip has installed all of them.
 define pip_install
 $(PYTHON) deploy/setup/requirements.py $* >$@.new && \
 $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $@.new && mv $@.new $@

@@ -1,11 +1,10 @@
 """The sidecar's side of the OTLP exporter: sends it counted events, and counts dropped spans.
 
-The SDK runs in its own process (process.py). In a thread, it would make the intake wait for the
-interpreter lock after each system call: in a flood on two cores, 4,050 events a second were acknowledged with
-a thread, 5,700 to 11,900 with a process. Nothing here waits for the exporter. If it has no room, spans are
-dropped
-and counted before any work is spent on them. If it dies, what it held is counted as dropped too, and a new
-one is started a while later.
+The SDK runs in its own process (process.py). In a thread, it would make the intake wait for the interpreter
+lock after each system call: in a flood on two cores, 4,050 events a second were acknowledged with a thread,
+5,700 to 11,900 with a process. Nothing here waits for the exporter. If it has no room, spans are dropped and
+counted before any work is spent on them. If it dies, what it held is counted as dropped too, and a new one
+is started a while later.
 """
 
 import contextlib

@@ -3,10 +3,8 @@
 Owns their names and when they are sent. Nothing is counted here: each interval sends the latest values from
 the sidecar, always cumulative, because after a restart a delta would be the whole total. In OTLP a changed
 start time is a reset to 0, so all series start when the store was created, not, as with the SDK's
-instruments,
-when the process started; and the SDK has no asynchronous histogram. So this uses only the SDK's data model
-and
-exporter.
+instruments, when the process started; and the SDK has no asynchronous histogram. So this uses only the SDK's
+data model and exporter.
 
 Prometheus' OTLP receiver derives the names of /metrics from these: dots become underscores, the unit becomes
 a suffix (s: seconds, By: bytes; none for a unit in braces), and a counter ends in _total.

@@ -1,9 +1,8 @@
 """What is wrong right now, in words: rules that turn a snapshot's numbers into sentences.
 
 Pure. Each rule is a function that yields its findings; RULES lists them all. Sentences contain only fixed
-words
-and numbers, never outside input; causes are in the sidecar's log. The rules judge one host at one moment;
-alerts over time are in dashboards/rules.
+words and numbers, never outside input; causes are in the sidecar's log. The rules judge one host at one
+moment; alerts over time are in dashboards/rules.
 """
 
 from collections.abc import Iterable, Iterator
