@@ -125,7 +125,7 @@ class _Observer:
             pass
 
     def environment(self, inherited: "Mapping[bytes, bytes]") -> "dict[bytes, bytes]":
-        """Return the subprogram's environment, with this session's trace context instead of the server's."""
+        """Return the subprogram's environment, with this session's trace context or none at all."""
         environ = {name: value for name, value in inherited.items() if name not in _TRACE_CONTEXT}
         if self._mirror:
             environ[_TRACE_CONTEXT[0]] = self._mirror.traceparent

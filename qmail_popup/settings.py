@@ -33,7 +33,7 @@ _PUSHER_OPTIONS = {
 
 _MAX_DIGITS = 9  # a longer number may not fit into a C int
 
-# tcpserver's names first: sslserver sets its own only if it was told not to set those (-e).
+# tcpserver's names first: sslserver sets its own only if it was not told to set those (with -e).
 _SERVER_PREFIXES = (b"TCP6", b"TCP", b"SSL")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
         @property
         def over(self) -> bool:
-            """Whether no more input will come; what was received is still served."""
+            """Whether no more input will come: serve what was received, and wait for nothing."""
 
         def descriptors(self) -> Sequence[int]:
             """Return the descriptors to wait for besides the network."""

@@ -1,8 +1,7 @@
 """Results of work in other threads, on their way to the loop.
 
 Owns one rule: a thread reports, and never touches the store or the log itself. The loop takes the reports
-when
-it has time, counts them, and logs each error once.
+when it has time, counts them, and logs each error once.
 """
 
 import sqlite3

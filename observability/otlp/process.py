@@ -118,7 +118,7 @@ class _SdkLog(logging.Handler):
         now = time.monotonic()
         if now - self._logged.get(record.msg, -_LOG_AGAIN_SECONDS) >= _LOG_AGAIN_SECONDS:
             self._logged[record.msg] = now
-            # _text_of leaves out this logger's arguments, which are headers and so may hold credentials.
+            # Without the arguments of _HEADERS_READER, which are headers and may hold credentials.
             self._log(record.levelname.lower(), f"OpenTelemetry: {_text_of(record)}")
 
 

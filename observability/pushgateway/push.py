@@ -2,12 +2,13 @@
 
 Owns the order of requests. A gateway that was stopped and resumes serves waiting requests in any order, so an
 older push could overwrite a newer one. Prometheus takes a counter that goes back for a reset, and counts its
-whole value again: that looks like an attack. Hence two rules. No push starts before the previous one is
-answered or its connection is dead;
-a gateway that is only stopped holds its one push for as long as it takes. And after a push without an answer
-(also at the start: a predecessor may have been killed) we first ask whether the gateway is ready. Once it
-answers, itself and no proxy for it, it has begun to serve what came before. Should an older push still arrive
-later, the next push corrects it.
+whole value again: that looks like an attack. Hence two rules:
+
+- No push starts before the previous one is answered or its connection is dead. A gateway that is only stopped
+  holds its one push for as long as it takes.
+- After a push without an answer (also at the start: a predecessor may have been killed), first ask whether
+  the gateway is ready. Once the gateway itself answers, and not a proxy for it, it has begun to serve
+  earlier requests. If an older push is served even later, the next push corrects it.
 
 Everything goes by POST, which replaces only the metrics it contains: a torn PUT would leave nothing.
 """

@@ -142,7 +142,7 @@ class _Pushes:
 
     is_idle = True
 
-    def __init__(  # noqa: PLR0913  what it decides by
+    def __init__(  # noqa: PLR0913  the inputs of its decisions
         self,
         *,
         interval: float,

@@ -1,7 +1,6 @@
 """The sidecar's thread that pushes at every interval.
 
-Owns the interval. The event loop never waits for it, and gets the result of each push from the reports. A
-push
+Owns the interval. The sidecar's loop never waits for a push, and gets the results from the reports. A push
 that fails does not end the thread.
 """
 
