@@ -72,8 +72,8 @@ class Reload:
         return not self._former
 
     def is_over(self) -> None:
-        """Tell that this generation serves, and no other."""
-        self._tell(notify.READY)
+        """Tell that this generation serves, and no other; why an earlier reload failed matters no more."""
+        self._tell(f"{notify.READY}\n{notify.status('')}")
 
     def cancel(self) -> None:
         """End what is under way: this process ends."""

@@ -163,29 +163,33 @@ def test_what_the_manager_is_told(tmp_path: Path, *, is_abstract: bool) -> None:
     name = f"\0{tmp_path}" if is_abstract else str(tmp_path / "notify")
     env = {"NOTIFY_SOCKET": name.replace("\0", "@")}
     with manager(name) as peer, Listener(tmp_path, env=env) as listener:
-        assert ["READY=1"] == told(peer)
+        assert ["READY=1", "STATUS="] == told(peer)
         assert _SERVED == listener.talk(LOGIN)
         listener.reload()
         reloading, since = told(peer)
         assert ("RELOADING=1", True) == (reloading, since.startswith("MONOTONIC_USEC="))
-        assert ["READY=1"] == told(peer)
+        assert ["READY=1", "STATUS="] == told(peer)
         listener.process.terminate()
         assert ["STOPPING=1"] == told(peer)
         assert 0 == listener.process.wait(TIMEOUT)
 
 
 def test_what_the_manager_is_told_of_a_reload_that_fails(tmp_path: Path) -> None:
-    """That it is over, and why it failed."""
+    """That it is over, and why it failed, which is no longer said once one has succeeded."""
     python, name = tmp_path / "python", str(tmp_path / "notify")
     python.symlink_to(CHECKOUT_COMMAND[0])
     command = (str(python), *CHECKOUT_COMMAND[1:])
     with manager(name) as peer, Listener(tmp_path, env={"NOTIFY_SOCKET": name}, command=command) as listener:
-        assert ["READY=1"] == told(peer)
+        assert ["READY=1", "STATUS="] == told(peer)
         python.unlink()
         listener.refuses_to_reload()
         assert "RELOADING=1" == told(peer)[0]
         ready, status = told(peer)
         assert ("READY=1", True) == (ready, status.startswith("STATUS=Not reloaded: cannot execute "))
+        python.symlink_to(CHECKOUT_COMMAND[0])
+        listener.reload()
+        assert "RELOADING=1" == told(peer)[0]
+        assert ["READY=1", "STATUS="] == told(peer)
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def test_what_the_subprogram_inherits(tmp_path: Path) -> None:
         "TCPREMOTEHOST": "forged",
         "SSL_PROTOCOL": "TLSv1",
         "LANG": "C",
+        **dict.fromkeys(("TRACEPARENT", "TRACESTATE", "BAGGAGE"), "of whoever started the listener"),
     }
     program = python(r"w('|'.join(sorted(k + '=' + v for k, v in os.environ.items() if k != 'PATH')))")
     with Listener(tmp_path, subprogram=program, env=env) as listener, listener.connect() as peer:
