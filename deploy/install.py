@@ -18,7 +18,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import zipfile
 from pathlib import Path
 
 import bytecode
@@ -113,7 +115,7 @@ def _lay_out(stage: Path, python: str) -> None:
     lib.mkdir(parents=True)
     for package in ("qmail_popup", "observability"):
         shutil.copytree(ROOT / package, lib / package, ignore=shutil.ignore_patterns("__pycache__"))
-    _dependencies(lib / "site-packages", stage.parent / "venv")
+    _dependencies(lib / "site-packages", stage.parent)
     bytecode.write(lib)
     for page in PAGES:
         text = (ROOT / "deploy/man" / page).read_text(encoding="utf-8")
@@ -128,16 +130,27 @@ def _write(file: Path, text: str, mode: int) -> None:
     file.chmod(mode)
 
 
-def _dependencies(target: Path, venv: Path) -> None:
+def _dependencies(target: Path, scratch: Path) -> None:
     """Install the sidecar's dependencies into `target`, with a pip that leaves no trace of itself."""
-    _run(sys.executable, "-m", "venv", venv)
+    # ensurepip would install pip in the environment, which takes longer than all that pip itself has to do.
+    with zipfile.ZipFile(_pip_wheel()) as wheel:
+        wheel.extractall(scratch / "pip")
+    _run(sys.executable, "-m", "venv", "--without-pip", scratch / "venv")
     wanted = _run(sys.executable, ROOT / "deploy/setup/requirements.py").split()
-    pip = (venv / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq")
+    pip = (scratch / "venv/bin/python", scratch / "pip/pip", "--disable-pip-version-check", "-qq")
     _run(*pip, "install", "--no-compile", "--target", target, *wanted)
     shutil.rmtree(target / "bin", ignore_errors=True)  # scripts of the temporary interpreter
     for name in TESTS:
         for directory in [*target.rglob(f"{name}/")]:
             shutil.rmtree(directory)
+
+
+def _pip_wheel() -> Path:
+    """Return the pip that Python brings: in the system's directory of wheels, or in Python's own library."""
+    places = (sysconfig.get_config_var("WHEEL_PKG_DIR"), f"{sysconfig.get_path('stdlib')}/ensurepip/_bundled")
+    for wheel in (wheel for place in places if place for wheel in Path(place).glob("pip-*.whl")):
+        return wheel
+    raise OSError("this Python brings no pip; on Debian the package python3-venv has it")
 
 
 def _run(*command: str | Path) -> str:

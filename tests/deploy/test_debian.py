@@ -1,6 +1,7 @@
 """deploy/debian: the package is built, installed, run, upgraded, removed and purged, by the real dpkg."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,17 +47,30 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[ThrowAwayRoot]:
     """Return a machine that has never heard of the package."""
-    directory = tmp_path / "machine"
-    directory.mkdir()
-    with ThrowAwayRoot(directory) as root:
+    with machine(tmp_path) as root:
+        yield root
+
+
+@pytest.fixture(scope="module")
+def installed_once(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[ThrowAwayRoot]:
+    """Return the machine on which the package was installed, which nobody changes after that."""
+    with machine(tmp_path_factory.mktemp("installed")) as root:
+        root.run("dpkg", "--install", root.take(package))
         yield root
 
 
 @pytest.fixture
-def root(empty: ThrowAwayRoot, package: Path) -> ThrowAwayRoot:
+def root(tmp_path: Path, installed_once: ThrowAwayRoot) -> Iterator[ThrowAwayRoot]:
     """Return a machine with the package installed."""
-    empty.run("dpkg", "--install", empty.take(package))
-    return empty
+    with machine(tmp_path, installed_once) as root:
+        yield root
+
+
+def machine(directory: Path, begun: ThrowAwayRoot | None = None) -> ThrowAwayRoot:
+    """Return a machine as this one is, or as `begun` is."""
+    place = directory / "machine"
+    place.mkdir()
+    return ThrowAwayRoot(place, begun)
 
 
 def said(*command: str | Path) -> str:
@@ -64,11 +78,11 @@ def said(*command: str | Path) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-@pytest.fixture
-def unpacked(package: Path, tmp_path: Path) -> Path:
-    """Return a directory with all that is in the package."""
-    said("dpkg-deb", "--raw-extract", package, tmp_path / "unpacked")
-    return tmp_path / "unpacked"
+@pytest.fixture(scope="module")
+def unpacked(package: Path) -> Path:
+    """Return a directory with all that is in the package, to be read."""
+    said("dpkg-deb", "--raw-extract", package, package.parent / "unpacked")
+    return package.parent / "unpacked"
 
 
 def test_what_it_says_of_itself(package: Path) -> None:
@@ -215,20 +229,21 @@ def test_a_login_is_served_and_counted(root: ThrowAwayRoot, tmp_path: Path) -> N
         assert (1, b"") == (len(server.records()), server.errors.read_bytes())
 
 
-def older(unpacked: Path) -> Path:
+def older(unpacked: Path, directory: Path) -> Path:
     """Make an older version of the package that is unpacked there, with a module that has gone since."""
-    control = unpacked / "DEBIAN/control"
+    stage = shutil.copytree(unpacked, directory / "older", symlinks=True)
+    control = stage / "DEBIAN/control"
     control.write_text(control.read_text().replace(f"Version: {VERSION}", "Version: 0.0.1"))
-    (unpacked / "usr/lib/qmail-popup/qmail_popup/gone.py").touch()
-    made = unpacked.parent / "older.deb"
-    said("dpkg-deb", "-Znone", "--build", unpacked, made)
+    (stage / "usr/lib/qmail-popup/qmail_popup/gone.py").touch()
+    made = directory / "older.deb"
+    said("dpkg-deb", "-Znone", "--build", stage, made)
     return made
 
 
 def test_an_upgrade(empty: ThrowAwayRoot, unpacked: Path, package: Path, tmp_path: Path) -> None:
     """Nothing of the old version stays; totals, what waits in the spool, and what was switched off do."""
     gone = empty.path / "usr/lib/qmail-popup/qmail_popup/gone.py"
-    empty.run("dpkg", "--install", empty.take(older(unpacked)))
+    empty.run("dpkg", "--install", empty.take(older(unpacked, tmp_path)))
     assert ({*SIDECAR}, True) == (enabled(empty), gone.exists())
     empty.run("systemctl", "disable", *SIDECAR)
     with pop3(empty) as server:

@@ -161,3 +161,22 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     status, said = install(CHECKOUT, "--prefix", str(file / "prefix"), "--python", PYTHON)
     assert (1, 1) == (status, len(said.splitlines()))
     assert said.startswith("install: ")
+
+
+# As Debian's is without python3-venv.
+_BARE = """\
+import os, runpy, sys, sysconfig
+sysconfig.get_config_var = sysconfig.get_path = lambda _: "/nowhere"
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_python_without_pip_is_told(tmp_path: Path) -> None:
+    """One clear line that names the package, and nothing is left."""
+    command = [PYTHON, "-c", _BARE, str(CHECKOUT / "deploy/install.py"), "--prefix", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (1, "", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+    assert "python3-venv" in done.stderr
+    assert [] == list(tmp_path.iterdir())

@@ -72,9 +72,10 @@ def test_the_wheel_is_both_packages(built: Built) -> None:
 
 def test_it_runs_from_the_wheel(built: Built, tmp_path: Path) -> None:
     """In a fresh environment, with the dependencies that it names, and without the checkout."""
-    run(PYTHON, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    run(PYTHON, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv/bin/python"
-    run(python, "-m", "pip", "install", "--quiet", built.wheel, cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", "--no-compile", built.wheel, cwd=tmp_path)
     works([python, "-m", "qmail_popup"], cwd=tmp_path)
     assert f"qmail-popup {VERSION}\n" == run(python, "-m", "qmail_popup", "--version", cwd=tmp_path)
     script = tmp_path / "venv/bin/qmail-popup-sidecar"

@@ -1,7 +1,8 @@
 """A root directory to throw away: this machine as it is, and what happens there is seen by nobody else.
 
 An overlay of the machine's root file system, in memory, in a mount namespace of its own, entered by chroot.
-So packages are installed, run and purged by the real dpkg, and the machine has never heard of them.
+So packages are installed, run and purged by the real dpkg, and the machine has never heard of them. What was
+done in one of them others can begin with.
 """
 
 import os
@@ -22,11 +23,13 @@ cd "$1"
 mount -t tmpfs none .
 cd "$1"
 mkdir upper work root
+[ -z "$2" ] || cp -a "$2/upper/." upper
 mount -t overlay none -o lowerdir=/,upperdir=upper,workdir=work root
 mount -t proc none root/proc
 mount --bind /dev root/dev
 mount -t tmpfs -o mode=755 none root/run
 mount -t tmpfs -o mode=1777 none root/tmp
+[ -z "$2" ] || cp -a "$2/root/run/." root/run
 echo ready
 exec cat
 """
@@ -35,10 +38,11 @@ exec cat
 class ThrowAwayRoot:
     """The root directory; leaving the context lets go of it."""
 
-    def __init__(self, directory: Path) -> None:
-        """Mount it in `directory`; the test ends where that cannot be done."""
+    def __init__(self, directory: Path, begun: "ThrowAwayRoot | None" = None) -> None:
+        """Mount it in `directory`, as `begun` is by now; the test ends where that cannot be done."""
         enter, chroot = need("nsenter", "chroot")
-        command = [*namespace(), "sh", "-c", _MOUNT, "sh", str(directory)]
+        before = str(begun.path.parent) if begun else ""
+        command = [*namespace(), "sh", "-c", _MOUNT, "sh", str(directory), before]
         pipe = subprocess.PIPE
         self._holder = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         assert self._holder.stdout
