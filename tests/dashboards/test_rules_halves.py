@@ -155,4 +155,4 @@ def test_each_half_raises_its_own_alert(tmp_path: Path) -> None:
         series |= gauge("qmail_popup_sessions_active", name, *case.active, job=name)
     alerts = [(alert, name) for name, case in CASES.items() for alert in case.raises]
     seen = [Seen(CHANGE, CHANGE, ()), Seen(CHANGE + SOON, SOON, alerts), Seen(END, END, alerts)]
-    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (EVERY, 2))
+    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (EVERY, 4))

@@ -7,7 +7,7 @@ from tests.support.load import Client
 from tests.support.maildir import Account
 from tests.support.resident import read_line
 
-_LINE = b"%098d\r\n"
+_LINE, _NEXT = b"%098d\r\n", 9 * (98 * b"-" + b"\r\n")  # a number every thousand bytes
 _LINES = 1_000_000
 SIZE = _LINES * 100  # bytes, as they are sent
 _PIECE = 1 << 16
@@ -18,7 +18,7 @@ def deliver(owner: Account) -> str:
     digest = hashlib.sha256()
     with Path(owner.home / "Maildir/new/100000000.big.test").open("wb") as file:
         for start in range(0, _LINES, 1000):
-            lines = b"".join(_LINE % line for line in range(start, start + 1000))
+            lines = b"".join(_LINE % line + _NEXT for line in range(start, start + 1000, 10))
             digest.update(lines)
             file.write(lines.replace(b"\r", b""))
     return digest.hexdigest()

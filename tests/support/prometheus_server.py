@@ -20,7 +20,11 @@ Series = dict[str, Any]
 
 
 class PrometheusServer(Daemon):
-    """Debian's, with files of its own; it keeps exemplars, and tells of alerts that go on once a second."""
+    """Debian's, with files of its own; it keeps exemplars.
+
+    It tells of an alert when it begins, when it ends, and meanwhile every 15 seconds. After four times that
+    an Alertmanager takes it for resolved, so a busy machine has a minute.
+    """
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         """Keep what it has below `directory`."""
@@ -28,7 +32,7 @@ class PrometheusServer(Daemon):
         self._config = directory / "prometheus.yml"
         self.configure(config)
         files = (f"--config.file={self._config}", f"--storage.tsdb.path={directory / 'tsdb'}")
-        features = ("--rules.alert.resend-delay=1s", "--enable-feature=exemplar-storage")
+        features = ("--rules.alert.resend-delay=15s", "--enable-feature=exemplar-storage")
         super().__init__([program, *files, *features], directory / "prometheus.log")
 
     def configure(self, config: Mapping[str, Any]) -> None:
