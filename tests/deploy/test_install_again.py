@@ -17,7 +17,7 @@ from tests.support.programs import environ_without_make, need_root, need_shared
 
 NOBODY = 65534
 OTHERS = "bin/somebody-else-s"
-_PAUSE_SECONDS = 0.05  # between sessions: they are to leave the installer some of the processor
+_PAUSE_SECONDS = 0.5  # between sessions, until all is laid out and files begin to be replaced
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_packager_s_way(installed: Path, directory: Path) -> None:
     options = ["--prefix", "/opt/mail", "--destdir", str(destdir), "--python", PYTHON]
     prefix = Path(shutil.copytree(installed, destdir / "opt/mail", symlinks=True))
     plant(prefix)
-    sessions, said = _sessions_during(installer(checkout, *options), prefix / STARTER)
+    sessions, said = _sessions_during(installer(checkout, *options), prefix)
     assert 0 < sessions
     assert said.splitlines()[0] == f"Installed below {prefix}:"
     assert (["opt"], []) == (os.listdir(destdir), unreadable(prefix))
@@ -91,13 +91,18 @@ def _make_uninstall(prefix: Path) -> None:
     assert (0, "") == (done.returncode, done.stderr)
 
 
-def _sessions_during(command: list[str], starter: Path) -> tuple[int, str]:
-    """Run sessions while `command` is at work; how many, and what that said. All must go well, it too."""
-    sessions = 0
+def _sessions_during(command: list[str], prefix: Path) -> tuple[int, str]:
+    """Run sessions while an installer is at work; how many, and what it said. All must go well, it too.
+
+    They are one after the other while it replaces files: the programs, laid out last, are moved last.
+    """
+    sessions, starter = 0, prefix / STARTER
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as working:
         assert working.stdout
-        while not select.select([working.stdout], [], [], _PAUSE_SECONDS)[0]:
+        pause = _PAUSE_SECONDS
+        while not select.select([working.stdout], [], [], pause)[0]:
             sessions += _is_served(starter)
+            pause = 0 if any(prefix.glob(f".qmail-popup-*/stage/{STARTER}")) else _PAUSE_SECONDS
         said = working.stdout.read()
     assert 0 == working.returncode
     return sessions + _is_served(starter), said

@@ -39,8 +39,10 @@ CROWD, LOGIN_EVERY = 12, 5.0
 # Rules without history wait for 300 failed logins in ten minutes, which are one here.
 CALM, GUESSES = Pace(0.2, 0.05), 10.0
 
-PACES = Paces(scrape="3s", evaluation="4s", latency="1s", lookback="30s", behind="10s")
-FRESH = "30s"  # ten scrapes, of which a busy machine may miss some
+# A store keeps one sample of a scrape interval, and two scrapers take turns to have it: where an answer takes
+# nearly as long as that, an older number may come after a newer one.
+PACES = Paces(scrape="6s", evaluation="4s", latency="1s", lookback="30s", behind="20s")
+FRESH = "30s"  # five scrapes, of which a busy machine may miss some
 
 ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
 _RECEIVER = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
