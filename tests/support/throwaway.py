@@ -49,7 +49,8 @@ class ThrowAwayRoot:
         if self._holder.stdout.readline() != "ready\n":
             denied(f"no overlay of the root file system: {self._holder.communicate()[1]}")
         seen = Path(f"/proc/{self._holder.pid}/root{directory}")
-        self.path, self._upper = seen / "root", seen / "upper"
+        self.path: Path = seen / "root"
+        self._upper = seen / "upper"
         self._command = [enter, f"--mount=/proc/{self._holder.pid}/ns/mnt", chroot, str(directory / "root")]
         if reason := self._useless():
             self._holder.communicate()  # which ends it, and with it the mounts
