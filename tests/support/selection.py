@@ -1,5 +1,6 @@
 """Which tests start servers, daemons or an installation, or take long: `make check` leaves those out."""
 
+from functools import cache
 from types import ModuleType
 
 import pytest
@@ -47,13 +48,18 @@ def starts_server(item: pytest.Item) -> bool:
     if item.nodeid.removeprefix("tests/").startswith(_FOLDERS) or _is_of_installed(item):
         return True
     module = getattr(item, "module", None)
-    return any(_is_starter(name, value) for name, value in vars(module).items()) if module else False
+    return module is not None and _has_starter(module)
 
 
 def _is_of_installed(item: pytest.Item) -> bool:
     parameters = getattr(item, "callspec", None)
     chosen = parameters.params.values() if parameters else ()
     return _INSTALLED in getattr(item, "fixturenames", ()) or _INSTALLED in chosen
+
+
+@cache
+def _has_starter(module: ModuleType) -> bool:
+    return any(_is_starter(name, value) for name, value in vars(module).items())
 
 
 def _is_starter(name: str, value: object) -> bool:
