@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from qmail_popup.descriptors import close
+from qmail_popup.descriptors import close, first_free, is_open
 from tests.support.child import run
 
 
@@ -20,4 +20,15 @@ def test_closing(fds: list[int]) -> None:
 
     # Listing takes the lowest free number for itself.
     assert ["0", "2"] == run(task, dict.fromkeys([*fds, 2], spare))
+    os.close(spare)
+
+
+def test_the_first_that_is_free() -> None:
+    """From a number on, past those that are open and those that are not to be used."""
+    spare = os.open(os.devnull, os.O_RDWR)
+
+    def task() -> list[object]:
+        return [*map(is_open, (5, 6)), *map(first_free, (4, 5, 8)), first_free(4, (4, 6, 7))]
+
+    assert [True, False, 4, 6, 9, 9] == run(task, dict.fromkeys([5, 8], spare))
     os.close(spare)
