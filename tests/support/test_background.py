@@ -25,17 +25,18 @@ def test_each_work_runs_beside_the_test_and_ends_with_the_context() -> None:
 def test_a_work_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails the test, which goes on."""
     monkeypatch.setattr(background, "TIMEOUT", 0)
-    deaf = Event()
+    before, deaf = active_count(), Event()
     with pytest.raises(AssertionError, match="did not end"), Background(deaf.wait):
         pass
     deaf.set()
+    until(lambda: before == active_count())
 
 
 def test_a_work_is_done_again_and_again() -> None:
     """By each of its threads, until it is over."""
-    before, workers = active_count(), Counter[int]()
-    with Repeated(lambda: workers.update([get_ident()]), pause=0.001, threads=2):
-        until(lambda: len([turns for turns in workers.values() if turns >= 10]) == 2)
+    before, turns = active_count(), list[int]()
+    with Repeated(lambda: turns.append(get_ident()), pause=0.001, threads=2):
+        until(lambda: [True, True] == [count >= 10 for count in Counter(turns[:]).values()])
     assert before == active_count()
 
 
