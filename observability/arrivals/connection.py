@@ -6,13 +6,13 @@ import socket
 class Connection:
     """One popup's: what is not a whole block yet, and what it said."""
 
-    __slots__ = ("fd", "hello", "peer", "polled", "received", "trace")
+    __slots__ = ("fd", "hello", "peer", "received", "trace")
 
     def __init__(self, fd: int) -> None:
         """Own fd."""
         # A third of the time that socket.socket takes, which makes enums of what is known here.
         self.peer = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
-        self.fd, self.polled = fd, False
+        self.fd = fd
         self.received = self.hello = b""
         self.trace = ""  # the hello's
 

@@ -10,10 +10,11 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
+from typing import Literal
 
 from observability.arrivals.connection import Connection, accepted
 from observability.arrivals.listener import BACKLOG
-from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Malformed, Read, hello_trace, parse
+from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, Read, hello_trace, parse
 from observability.event import LIMIT, SEPARATOR
 
 ACKNOWLEDGEMENT = b"\n"
@@ -45,8 +46,8 @@ class Intake:
         self._paused_until = 0.0  # 0: not paused
         self._open: dict[int, Connection] = {}
         self._strangers: dict[int, float] = {}  # who said nothing yet, oldest first: until when it may
-        self._heard: list[Connection] = []  # brought what is among found
-        self._owed: list[Connection] = []
+        self._heard: list[socket.SocketType] = []  # brought what is among found
+        self._owed: list[socket.SocketType] = []
         self._found: list[Arrival] = []
         self.is_idle = True  # whether nothing was there at the last look
         self._poll = select.epoll()
@@ -101,17 +102,18 @@ class Intake:
 
     def acknowledge(self) -> None:
         """Tell those whose events were among the last arrivals that they count, and let them go."""
-        for connection in self._owed:
+        for peer in self._owed:
             # Who did not wait that long has left its event in the spool: it will be a duplicate.
             with contextlib.suppress(OSError):
-                connection.peer.send(ACKNOWLEDGEMENT, socket.MSG_DONTWAIT)
-            connection.peer.close()
+                peer.send(ACKNOWLEDGEMENT, socket.MSG_DONTWAIT)
+            peer.close()
         self._owed = []
 
     def close(self) -> None:
         """Leave everybody; what they still have to tell comes by the spool."""
-        for connection in (*self._open.values(), *self._heard, *self._owed):
-            connection.peer.close()
+        opened = (connection.peer for connection in self._open.values())
+        for peer in (*opened, *self._heard, *self._owed):
+            peer.close()
         self._listener.close()
         self._poll.close()
 
@@ -139,77 +141,80 @@ class Intake:
         self._paused_until = self._clock() + _PAUSE_SECONDS
 
     def _accept(self, limit: int = _AT_ONCE) -> None:
+        deadline = self._clock() + STRANGER_SECONDS
         for _ in range(limit):
             if len(self._open) >= self._limit:
                 self._pause()
                 return
             try:
-                fd = accepted(self._listener)
+                connection = Connection(accepted(self._listener))
             except BlockingIOError:
                 return
             except OSError:  # no descriptor is left, or no memory
                 self._pause()
                 return
-            self._greet(Connection(fd))
+            # Often it has sent all by now, and then it is never polled.
+            if not self._is_over(connection):
+                self._keep(connection, deadline)
 
-    def _greet(self, connection: Connection) -> None:
-        """Take what it has sent by now: often that is all, and then it is never polled."""
+    def _keep(self, connection: Connection, deadline: float) -> None:
+        """Wait for what else it sends."""
         self._open[connection.fd] = connection
-        self._strangers[connection.fd] = self._clock() + STRANGER_SECONDS
-        self._read(connection)
-        if connection.fd in self._open:
-            self._poll.register(connection.fd, select.EPOLLIN)
-            connection.polled = True
+        if not connection.trace:
+            self._strangers[connection.fd] = deadline
+        self._poll.register(connection.fd, select.EPOLLIN)
 
     def _read(self, connection: Connection) -> None:
+        """Take what a connection that was waited for has sent."""
+        if not self._is_over(connection) and connection.trace:
+            self._strangers.pop(connection.fd, None)
+
+    def _is_over(self, connection: Connection) -> bool:
+        """Read what is there; True where nothing of it is to come any more."""
         try:
             data = connection.peer.recv(2 * LIMIT, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if data:
-            self._take(connection, data)
-        else:
-            self._ended(connection)
-
-    def _take(self, connection: Connection, data: bytes) -> None:
-        *blocks, rest = (connection.received + data).split(SEPARATOR, 2)
-        for block in blocks:
-            if self._block(connection, block):
-                return
-        connection.received = rest
-        if len(rest) >= LIMIT:
-            self._finish(connection, Arrival(SOCKET, Malformed("too long")))
-
-    def _block(self, connection: Connection, block: bytes) -> bool:
-        """Take one block; True where it was the last: an event, or nothing that makes sense."""
-        if not connection.trace and (trace := hello_trace(block)):
-            return self._welcome(connection, trace, block)
-        what = self._read_block(block)
-        if isinstance(what, Malformed):
-            pass
-        elif connection.trace and connection.trace != what.trace:
-            what = Malformed("an identity that is not the hello's")
-        elif what.is_hello and not connection.trace:
-            return self._welcome(connection, what.trace, block)
-        elif what.is_hello:
-            what = Malformed("a second hello")
-        self._finish(connection, Arrival(SOCKET, what))
+            return self._take(connection, data)
+        self._end(connection)
         return True
 
-    def _welcome(self, connection: Connection, trace: str, hello: bytes) -> bool:
-        """Remember a hello, which is read only if its session is killed."""
-        connection.trace, connection.hello = trace, hello
-        del self._strangers[connection.fd]
-        return False
+    def _take(self, connection: Connection, data: bytes) -> bool:
+        *blocks, rest = (connection.received + data).split(SEPARATOR, 2)
+        for block in blocks:
+            if what := self._last(connection, block):
+                return self._finish(connection, what)
+        connection.received = rest
+        return len(rest) >= LIMIT and self._finish(connection, Malformed("too long"))
 
-    def _finish(self, connection: Connection, arrival: Arrival) -> None:
-        self._found.append(arrival)
+    def _last(self, connection: Connection, block: bytes) -> Event | Malformed | None:
+        """Read one block; None where it was a hello, which another one follows."""
+        if not connection.trace and (trace := hello_trace(block)):
+            connection.trace, connection.hello = trace, block
+            return None
+        what = self._read_block(block)
+        if isinstance(what, Malformed):
+            return what
+        if connection.trace and connection.trace != what.trace:
+            return Malformed("an identity that is not the hello's")
+        if not what.is_hello:
+            return what
+        if connection.trace:
+            return Malformed("a second hello")
+        connection.trace, connection.hello = what.trace, block
+        return None
+
+    def _finish(self, connection: Connection, what: Event | Malformed) -> Literal[True]:
+        """Take what it had to tell; it is closed once that is committed."""
+        self._found.append(Arrival(SOCKET, what))
         self._forget(connection)
-        self._heard.append(connection)
+        self._heard.append(connection.peer)
+        return True
 
-    def _ended(self, connection: Connection) -> None:
+    def _end(self, connection: Connection) -> None:
         """Take the end of a connection: of a session that was killed, if it had begun."""
         if connection.received:
             self._found.append(Arrival(SOCKET, Malformed("torn")))
@@ -219,9 +224,9 @@ class Intake:
         connection.peer.close()
 
     def _forget(self, connection: Connection) -> None:
-        del self._open[connection.fd]
-        self._strangers.pop(connection.fd, None)
-        if connection.polled:
+        """Poll it no more, where it was kept."""
+        if self._open.pop(connection.fd, None):
+            self._strangers.pop(connection.fd, None)
             self._poll.unregister(connection.fd)
 
     def _dismiss_strangers(self) -> None:
