@@ -65,10 +65,7 @@ def sidecar(
     stop, reload = stack.enter_context(stop_signals()), Reload(reports.put_error)
     spool = stack.enter_context(closing(_spool(settings, reports, stack)))
     feeds: list[Feed] = []
-    tasks: dict[str, Callable[[], object]] = {
-        "paths": Watch(keeps, reports.put_path).look,
-        "reports": reports.take,
-    }
+    tasks: dict[str, Callable[[], object]] = {"reports": reports.take}
     intake = _intake(settings, environ, (stop, reports, tasks), stack)
     sources = Sources(
         committed=lambda: store.committed,
@@ -90,7 +87,11 @@ def sidecar(
     tasks.update(
         {f"{UNREADABLE} {path}": feed.look for path, feed in zip(settings.read_log, feeds, strict=True)}
     )
-    loop = Loop(Parts(intake, spool, store, log, sinks, tasks, feeds), stopped(stop), time.monotonic)
+    loop = Loop(
+        Parts(intake, spool, store, log, sinks, tasks, feeds, Watch(keeps, reports.put_path).look),
+        stopped(stop),
+        time.monotonic,
+    )
     overview.errors += [loop.errors, reports.errors]
     return intake, loop
 

@@ -100,6 +100,8 @@ class Parts(NamedTuple):
     sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
     tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by their names, called at every tick
     feeds: Sequence[Feed] = ()
+    # Sees that the store's files are in their place: before each acknowledgement, and at every tick.
+    keep: Callable[[], object] = lambda: None
 
 
 class Loop:
@@ -174,6 +176,8 @@ class Loop:
             return False
         if self._batch:
             self.errors.note("store", "")
+            # What was committed to a file that has no name any more is gone with this process.
+            self._attempt("paths", self._parts.keep)
         self._note_malformed()
         self._batch = []
         self._parts.receiver.acknowledge()
@@ -211,6 +215,7 @@ class Loop:
         if (lost := spool.lost_bytes()) is not None:
             self._attempt("lost", lambda: store.lost(lost))
         self._attempt("missed", self._count_missed)
+        self._attempt("paths", self._parts.keep)
         self._attempt("sync", store.sync)
         self.errors.note("events", self._malformed)
         self._malformed = ""

@@ -87,12 +87,8 @@ def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bo
         closing(Pushing(group, _body(settings, store), clocks.monotonic)) as pushing,
     ):
         reports = Reports(store.count, log)
-        keeps = {
-            "spool": spool.keep,
-            "pusher_lock": lock.keep,
-            "state": Presence(settings.state, store).keep,
-            "store_lock": store_lock.keep,
-        }
+        of_store = {"state": Presence(settings.state, store).keep, "store_lock": store_lock.keep}
+        of_spool = {"spool": spool.keep, "pusher_lock": lock.keep}
         pushes = _Pushes(
             interval=settings.push_interval,
             store=store,
@@ -103,12 +99,12 @@ def _serve(settings: Settings, clocks: Clocks, log: Log, lock: PusherLock) -> bo
         )
         tasks = {
             "pushes": pushes.count,
-            "paths": Watch(keeps, reports.put_path).look,
+            "spool paths": Watch(of_spool, reports.put_path).look,
             "reports": reports.take,
             "history": History(store, clocks.time, lambda: None).tick,
         }
         loop = Loop(
-            Parts(pushes, spool, store, log, tasks=tasks),
+            Parts(pushes, spool, store, log, tasks=tasks, keep=Watch(of_store, reports.put_path).look),
             pushes.is_over,
             clocks.monotonic,
             min(TICK_SECONDS, settings.push_interval),

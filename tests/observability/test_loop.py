@@ -12,6 +12,8 @@ from observability.arrivals.spool import Spool
 from observability.errors import UnusableError
 from observability.sidecar import Loop, Parts, Sink
 from observability.store.database import Store
+from observability.store.presence import Presence
+from observability.store.reading import read
 from tests.support.arrivals import Clock
 from tests.support.stores import SESSION, Time, event, opened
 
@@ -37,14 +39,19 @@ class _Given:
     def __init__(self) -> None:
         self.waiting: list[Event] = []
         self.acknowledged = 0
+        # When a piece is to be brought, and when it is acknowledged.
+        self.before: Callable[[], object] = lambda: None
+        self.after = self.before
 
     def arrivals(self, _timeout: float) -> list[Arrival]:
         """Return what it was given."""
+        self.before()
         brought, self.waiting = self.waiting, []
         return [Arrival(SOCKET, what) for what in brought]
 
     def acknowledge(self) -> None:
         """Note it."""
+        self.after()
         self.acknowledged += 1
 
 
@@ -57,6 +64,7 @@ class _Host:
         self.logged: list[str] = []
         self.sinks: list[Sink] = []
         self.tasks: dict[str, Callable[[], object]] = {}
+        self.keep: Callable[[], object] = lambda: None
         self.is_over = False
         self._loop: Loop | None = None
 
@@ -64,7 +72,7 @@ class _Host:
         """Have events come in, a tick later."""
         if not self._loop:
             parts = Parts(self.receiver, self._spool, self.store, self._log, self.sinks, self.tasks)
-            self._loop = Loop(parts, lambda _timeout: self.is_over, self.clock)
+            self._loop = Loop(parts._replace(keep=self.keep), lambda _timeout: self.is_over, self.clock)
         self.receiver.waiting += events
         self.clock.now += 1
         self._loop.step()
@@ -147,3 +155,15 @@ def test_while_the_store_takes_nothing_tasks_go_on(host: _Host, tmp_path: Path) 
         host.step(event())
     assert (3, 0) == (len(ticks), host.receiver.acknowledged)
     assert ["cannot commit: database is locked"] == host.logged
+
+
+def test_what_is_acknowledged_is_at_its_path(host: _Host, tmp_path: Path) -> None:
+    """A log of the store that is removed between two ticks costs nothing that is acknowledged after that."""
+    state = tmp_path / "state.sqlite"
+    stands: list[float] = []
+    host.keep = Presence(state, host.store).keep
+    host.step(event())
+    host.receiver.before = (tmp_path / "state.sqlite-wal").unlink
+    host.receiver.after = lambda: stands.append(read(state).values[SESSION])
+    host.step(event())
+    assert [2] == stands
