@@ -21,7 +21,8 @@ def read(path: Path) -> Notes | None:
     """Return the notes at `path`; None where the probe did not run."""
     if not path.exists():
         return None
-    fds, ignored, blocked = _text(path, "process").splitlines()
+    fds, signals = _text(path, "process").splitlines()
+    ignored, blocked = signals.split()
     return Notes(
         argv=os.fsdecode(_noted(path, "argv")).split("\0")[1:-1],  # behind their number
         fd3=_text(path, "fd3"),
