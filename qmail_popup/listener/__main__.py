@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qmail_popup import reasons, stderr
 from qmail_popup.descriptors import is_open
-from qmail_popup.listener import handover, notify, privileges, sockets, variables
-from qmail_popup.listener.handover import Handover
+from qmail_popup.listener import variables
 from qmail_popup.listener.options import BAD_USAGE, LOG, Options, complain, fail, parse
-from qmail_popup.listener.processes import STANDARD
-from qmail_popup.listener.rules_file import RulesFile
-from qmail_popup.listener.sockets import Listening
-from qmail_popup.listener.supervisor import Supervisor
+from qmail_popup.listener.process import privileges, sockets
+from qmail_popup.listener.process.processes import STANDARD
+from qmail_popup.listener.process.sockets import Listening
+from qmail_popup.listener.rules.rules_file import RulesFile
+from qmail_popup.listener.supervisor import handover, notify
+from qmail_popup.listener.supervisor.handover import Handover
+from qmail_popup.listener.supervisor.supervisor import Supervisor
 from qmail_popup.listener.tasks import Tasks
 from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.settings import EXITS, UCSPITLS, Settings
 from qmail_popup.subprogram import environment
 
 if TYPE_CHECKING:
-    from qmail_popup.listener.tls import Server
+    from qmail_popup.listener.tls.engine import Server
 
 UNABLE = 111
 _DEFAULT_USER = "nobody"
@@ -98,7 +100,8 @@ def _tls(options: Options, settings: Settings) -> "Server | None":
         if settings.tls_required:
             complain("UCSPITLS requires TLS, and there is no --tls-certificate: nobody can log in")
         return None
-    from qmail_popup.listener import certificates, tls
+    from qmail_popup.listener.tls import certificates
+    from qmail_popup.listener.tls import engine as tls
 
     try:
         context, complaints = certificates.load(options.certificates, options.tls_minimum)

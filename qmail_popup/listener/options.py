@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 
 from qmail_popup import VERSION
 from qmail_popup.listener.addresses import Network, read_network
-from qmail_popup.listener.frames import SLOTS
-from qmail_popup.listener.output import write_if_room
+from qmail_popup.listener.ipc.frames import SLOTS
+from qmail_popup.listener.process.output import write_if_room
 
 NAME = "qmail-popup-listener"
 BAD_USAGE = 2

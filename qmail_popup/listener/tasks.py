@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qmail_popup.listener import privileges
-from qmail_popup.listener.census import Census
-from qmail_popup.listener.control import announce
-from qmail_popup.listener.frames import SLOTS
+from qmail_popup.listener.ipc.census import Census
+from qmail_popup.listener.ipc.control import announce
+from qmail_popup.listener.ipc.frames import SLOTS
 from qmail_popup.listener.options import Options
-from qmail_popup.listener.reader import Reader, lines
-from qmail_popup.listener.sockets import Listening
-from qmail_popup.listener.spawner import STDERR, Spawner
+from qmail_popup.listener.process import privileges
+from qmail_popup.listener.process.sockets import Listening
+from qmail_popup.listener.rules.reader import Reader, lines
+from qmail_popup.listener.spawner.spawner import STDERR, Spawner
 from qmail_popup.listener.variables import SettingsOf
-from qmail_popup.listener.worker import Worker
+from qmail_popup.listener.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from qmail_popup.listener.tls import Server
+    from qmail_popup.listener.tls.engine import Server
 
 _EPOCH = 1_577_836_800  # 2020
 _RATE = 100_000  # numbers a second: more than a worker can give, so that a later start is above them all

@@ -21,7 +21,7 @@ import pytest
 from observability.event import build
 from observability.store import schema
 from qmail_popup.listener.addresses import read
-from qmail_popup.listener.rules import Rules
+from qmail_popup.listener.rules.rules import Rules
 from tests.support.background import Repeated
 from tests.support.descriptors import CHECKOUT
 from tests.support.documents import commands

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from qmail_popup.listener import processes
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.census import Census
-from qmail_popup.listener.control import hand_over
-from qmail_popup.listener.frames import LOGIN, SLOTS, Frame, head
+from qmail_popup.listener.ipc.census import Census
+from qmail_popup.listener.ipc.control import hand_over
+from qmail_popup.listener.ipc.frames import LOGIN, SLOTS, Frame, head
+from qmail_popup.listener.ipc.rights import sent
 from qmail_popup.listener.options import Options, parse
-from qmail_popup.listener.reader import Reader, lines
-from qmail_popup.listener.rights import sent
-from qmail_popup.listener.spawner import Spawner
+from qmail_popup.listener.process import processes
+from qmail_popup.listener.rules.reader import Reader, lines
+from qmail_popup.listener.spawner.spawner import Spawner
 from qmail_popup.listener.variables import SettingsOf
 
 SLOT = 7

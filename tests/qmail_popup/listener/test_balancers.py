@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import is_in, read, read_network
-from qmail_popup.listener.buffer import Buffer
-from qmail_popup.listener.census import Census
-from qmail_popup.listener.connection import Connection
-from qmail_popup.listener.entrance import Entrance
-from qmail_popup.listener.frames import NO_HEADER
-from qmail_popup.listener.loop import Loop
+from qmail_popup.listener.ipc.census import Census
+from qmail_popup.listener.ipc.frames import NO_HEADER
 from qmail_popup.listener.options import parse
-from qmail_popup.listener.room import Room
+from qmail_popup.listener.process.loop import Loop
 from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker.buffer import Buffer
+from qmail_popup.listener.worker.connection import Connection
+from qmail_popup.listener.worker.entrance import Entrance
+from qmail_popup.listener.worker.room import Room
 from tests.qmail_popup.listener.test_counted import environment, sessions
 from tests.support.listener import Listener as SidecarSocket
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line, refused

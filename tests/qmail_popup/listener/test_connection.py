@@ -6,13 +6,13 @@ import ssl
 from contextlib import suppress
 
 from qmail_popup import protocol
-from qmail_popup.listener import certificates
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.buffer import Buffer
-from qmail_popup.listener.connection import Connection
-from qmail_popup.listener.frames import DISCONNECTED
+from qmail_popup.listener.ipc.frames import DISCONNECTED
 from qmail_popup.listener.options import Pair
-from qmail_popup.listener.tls import Server
+from qmail_popup.listener.tls import certificates
+from qmail_popup.listener.tls.engine import Server
+from qmail_popup.listener.worker.buffer import Buffer
+from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.settings import Settings
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support.resident import read_all

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from qmail_popup.listener.control import Control, hand_over
+from qmail_popup.listener.ipc.control import Control, hand_over
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qmail_popup.listener import handshakes
+from qmail_popup.listener.worker import handshakes
 from tests.qmail_popup.listener.conftest import Certified
 from tests.qmail_popup.listener.test_counted import attempts, environment, kill_workers, sessions
 from tests.support import secure

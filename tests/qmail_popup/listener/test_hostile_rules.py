@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import read
-from qmail_popup.listener.lookups import MAX_MESSAGE, read_answer
+from qmail_popup.listener.rules.lookups import MAX_MESSAGE, read_answer
 from tests.qmail_popup.listener.test_hostile_worker import served
 from tests.support import rules
 from tests.support.stand_in import FIRST, SLOT, StandIn, login

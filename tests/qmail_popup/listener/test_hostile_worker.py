@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import Address, read
-from qmail_popup.listener.frames import BEGIN, END, Frame, head
+from qmail_popup.listener.ipc.frames import BEGIN, END, Frame, head
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
 

@@ -1,0 +1,123 @@
+"""Lines that wait for room: descriptor 5, and descriptor 2, without ever waiting for whoever reads them.
+
+Both are shared with other programs, so their flags are not ours to change. A pipe or a terminal is opened
+once more, which gives a description of our own that does not block; a socket takes a flag with each message;
+a file does not block. Where a pipe cannot be opened again (one that another user has made), a timer
+interrupts the write.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import stat
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+from qmail_popup.listener.process.loop import OUT, Loop
+
+MAX_WAITING = 10_000  # lines; then the oldest is given up
+_TICK_SECONDS = 0.05
+_DESCRIPTORS = "/proc/self/fd"  # proc(5)
+
+_Token = TypeVar("_Token")
+Write = Callable[[bytes], object]
+Close = Callable[[], None]
+
+
+class Output(Generic[_Token]):
+    """One descriptor's lines, in order, each written whole or given up.
+
+    close: lets go of what was opened to write to it
+    """
+
+    def __init__(
+        self, loop: Loop, fd: int, done: Callable[[_Token], None], complain: Callable[[str], None]
+    ) -> None:
+        """Write to `fd`; done: called with a line's token once it is written or given up."""
+        self._loop, self._fd, self._done, self._complain = loop, fd, done, complain
+        self._watched, self._write, self.close = _writer(fd)
+        self._waiting: deque[tuple[bytes, _Token]] = deque()
+        self._given_up = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, line: bytes, token: _Token) -> None:
+        """Write a line, or have it wait behind the others."""
+        if not self._waiting and self._written(line):
+            self._done(token)
+            return
+        if not self._waiting:
+            self._loop.watch(self._watched, self, OUT)
+        self._waiting.append((line, token))
+        if len(self._waiting) > MAX_WAITING:
+            self._give_up()
+
+    def ready(self, _events: int) -> None:
+        """Write what now finds room."""
+        while self._waiting and self._written(self._waiting[0][0]):
+            self._done(self._waiting.popleft()[1])
+        if not self._waiting:
+            self._loop.forget(self._watched)
+            if self._given_up:
+                self._complain(f"descriptor {self._fd} takes lines again; {self._given_up} were given up")
+            self._given_up = 0
+
+    def give_up_all(self) -> None:
+        """Wait no longer."""
+        while self._waiting:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Wait no longer with the oldest line; it is done anyway."""
+        if not self._given_up:
+            self._complain(f"descriptor {self._fd} takes nothing: the oldest lines are given up")
+        self._given_up += 1
+        self._done(self._waiting.popleft()[1])
+
+    def _written(self, line: bytes) -> bool:
+        """Whether the line is written, or never will be: a log that fails fails no login."""
+        try:
+            self._write(line)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+
+def _writer(fd: int) -> tuple[int, Write, Close]:
+    """Return what to watch for room, how to write without waiting, and how to end that."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        peer = socket.socket(fileno=os.dup(fd))
+        return peer.fileno(), lambda line: peer.send(line, socket.MSG_DONTWAIT), peer.close
+    if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+        return fd, partial(os.write, fd), lambda: None
+    with contextlib.suppress(OSError):
+        own = os.open(f"{_DESCRIPTORS}/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
+        return own, partial(os.write, own), partial(os.close, own)
+    return fd, lambda line: write_if_room(fd, line), lambda: None
+
+
+def write_if_room(fd: int, line: bytes) -> None:
+    """Write where there seems to be room, and let a timer end the write if there is none; OSError."""
+    room = select.poll()
+    room.register(fd, select.POLLOUT)
+    if not room.poll(0):
+        raise BlockingIOError
+    before = signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, _TICK_SECONDS, _TICK_SECONDS)
+    try:
+        os.write(fd, line)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise BlockingIOError

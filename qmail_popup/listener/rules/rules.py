@@ -1,0 +1,128 @@
+"""The rules of tcprules(1): who may connect, and with which variables. Pure: a file's bytes in, verdicts out.
+
+Addresses are looked up in the order of `tcpserver -H -R`: rules for names of hosts (`=host`) and of users
+(`user@`) are never followed. Of IPv6 there are the forms of both ucspi-tcp6 (2001:0DB8:..., and a prefix as a
+string of bits) and Debian's ucspi-tcp-ipv6 (2001:db8::1 as people write it, and prefixes that end with a
+colon). A rule sets no variable that the listener sets itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from qmail_popup.listener.addresses import ipv4, is_ipv4, numeric
+from qmail_popup.listener.rules.cdb import BrokenCdbError, Cdb
+from qmail_popup.listener.variables import is_fixed
+
+_DENY, _SET = b"D", b"+"
+_NAME, _IDENT = b"=", b"@"
+_BITS4, _BITS6 = b"_", b"^"  # with what ucspi-tcp6 begins a prefix in bits
+_ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a bit that is 1, by its place
+_FIRST_ONE6 = 0x60  # a bit that is 1, by how many there are before it
+_MAX_VERDICTS = 4096  # that are kept: clients come again
+MAX_RULE = 1 << 15  # bytes of a rule's variables
+
+
+class BrokenRulesError(Exception):
+    """The bytes are no rules; says why."""
+
+
+class Verdict(NamedTuple):
+    """What is to become of a connection."""
+
+    is_denied: bool
+    variables: Mapping[bytes, bytes]
+
+
+ALLOWED, DENIED = Verdict(is_denied=False, variables={}), Verdict(is_denied=True, variables={})
+
+
+class Rules:
+    """A file of rules.
+
+    unused: how many are for names of hosts or users; ignored: variables that a rule may not set
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Read all of them once; BrokenRulesError."""
+        self.unused, self.ignored = 0, set[bytes]()
+        self._lengths: dict[bytes, set[int]] = {_BITS4: set(), _BITS6: set()}
+        try:
+            self._cdb = Cdb(data)
+        except BrokenCdbError as error:
+            raise BrokenRulesError(str(error)) from error
+        for key, value in self._cdb:
+            self._note(key, value)
+        self._of = lru_cache(_MAX_VERDICTS)(self._look_up)
+
+    def of(self, ip: bytes) -> Verdict:
+        """Return what the rules say of a client's address."""
+        return self._of(ip)
+
+    def _look_up(self, ip: bytes) -> Verdict:
+        for key in self._keys(ip):
+            if (value := self._cdb.get(key)) is not None:
+                return _verdict(value)
+        return ALLOWED
+
+    def _note(self, key: bytes, value: bytes) -> None:
+        if len(value) > MAX_RULE:
+            raise BrokenRulesError(f"a rule is longer than {MAX_RULE} bytes")
+        if key.startswith(_NAME) or _IDENT in key:
+            self.unused += 1
+        elif (lengths := self._lengths.get(key[:1])) is not None:
+            lengths.add(len(key) - 1)
+        self.ignored.update(name for name, _ in _set_by(value) if is_fixed(name))
+
+    def _keys(self, ip: bytes) -> Iterator[bytes]:
+        """Return what a rule may have as its address, in the order in which it counts."""
+        text = numeric(ip)
+        yield text
+        if is_ipv4(ip):
+            end, kind, bits = b".", _BITS4, _bits4
+        else:
+            end, kind, bits = b":", _BITS6, _bits6
+            yield ip.hex(":", 2).upper().encode()
+        while (size := text.rfind(end) + 1) > 0:
+            yield text[:size]
+            text = text[: size - 1]
+        if lengths := self._lengths[kind]:
+            whole = bits(ip)
+            yield from (kind + whole[:length] for length in sorted(lengths, reverse=True))
+        yield b""
+
+
+def _verdict(value: bytes) -> Verdict:
+    if _DENY in _instructions(value):
+        return DENIED
+    told = {name: text for name, text in _set_by(value) if name and not is_fixed(name)}
+    return Verdict(is_denied=False, variables=told)
+
+
+def _instructions(value: bytes) -> Iterable[bytes]:
+    """Take a rule's value to pieces, each of which ends with a NUL; BrokenRulesError."""
+    *pieces, rest = value.split(b"\0")
+    if rest or not all(piece == _DENY or (piece[:1] == _SET and b"=" in piece) for piece in pieces):
+        raise BrokenRulesError("a rule has an instruction that tcprules does not write")
+    return pieces
+
+
+def _set_by(value: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Return the variables that a rule sets, as they stand there."""
+    for piece in _instructions(value):
+        if piece.startswith(_SET):
+            name, _, text = piece[1:].partition(b"=")
+            yield name, text
+
+
+def _bits4(ip: bytes) -> bytes:
+    number = int.from_bytes(ipv4(ip))
+    return bytes(one if number >> (31 - place) & 1 else ord("0") for place, one in enumerate(_ONES4))
+
+
+def _bits6(ip: bytes) -> bytes:
+    bits, one = bytearray(), _FIRST_ONE6
+    for bit in f"{int.from_bytes(ip):0128b}":
+        bits.append(one if bit == "1" else ord("0"))
+        one += bit == "1"
+    return bytes(bits)

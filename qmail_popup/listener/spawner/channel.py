@@ -1,0 +1,211 @@
+"""One worker's frames, as they reach the spawner: received, checked, and taken to what they mean.
+
+A worker may have been taken over. So a message is bounded, each descriptor that comes is closed unless it is
+the one that a login brings, that one must be a stream socket, and whoever sends anything else is ended, with
+one line. A frame counts for the worker that sent it and for nobody else: a session is found by worker and
+number.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Protocol
+
+from qmail_popup.listener import addresses
+from qmail_popup.listener.ipc import rights
+from qmail_popup.listener.ipc.frames import BEGIN, LOGIN, MAX_FRAME, BrokenFrameError, Frame, parse
+from qmail_popup.listener.spawner.session import Session
+from qmail_popup.listener.tls.suites import CLEAR
+from qmail_popup.wire import wipe
+
+_MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
+_ROOM = rights.room(_MAX_DESCRIPTORS)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_NO_NAME = ("", b"")  # of a Unix socket
+
+
+class Spawner(Protocol):
+    """What the frames are for."""
+
+    def begin(self, frame: Frame) -> Session:
+        """Hear of a connection that has its greeting."""
+
+    def login(self, session: Session, peer: socket.socket) -> None:
+        """Hear of one that logs in."""
+
+    def waiting(self, slot: int) -> int:
+        """Return how many logins of a worker wait for a place."""
+
+    def end(self, session: Session) -> None:
+        """Hear of one that has ended before a login."""
+
+    def cut_off(self, session: Session) -> None:
+        """Hear of one whose worker has ended."""
+
+    def gone(self, channel: "Channel") -> None:
+        """Hear of a worker that has ended."""
+
+
+class Channel:
+    """One worker.
+
+    slot: what its numbers are known by; process: a pidfd(2)
+    """
+
+    def __init__(  # noqa: PLR0913  what a worker is known by
+        self,
+        spawner: Spawner,
+        peer: socket.socket,
+        *,
+        process: int,
+        slot: int,
+        limit: int,
+        balancers: Collection[addresses.Network],
+        log: Callable[[str], None],
+    ) -> None:
+        """limit: of connections before their login; balancers: who tells others' addresses.
+
+        log: writes a line
+        """
+        self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
+        self._limit, self._balancers, self._log = limit, balancers, log
+        self._open: dict[int, Session] = {}  # that have begun, before a login
+        self._buffer = bytearray(MAX_FRAME + 1)
+        self._view = memoryview(self._buffer)
+
+    def ready(self, _events: int) -> None:
+        """Take one message of the worker's: the other workers have their turn before its next."""
+        try:
+            self._receive()
+        except BlockingIOError:
+            return
+        except BrokenFrameError as error:
+            self._log(f"a worker has sent {error}, and is ended")
+            self._drop()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """End the worker, whether or not it has ended; its connections without a login are over."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        os.close(self._process)
+        for session in self._open.values():
+            self._spawner.cut_off(session)
+        self._open.clear()
+        self._spawner.gone(self)
+        self.peer.close()
+
+    def _receive(self) -> None:
+        """Take one message, or the end. The buffer may hold a secret, and is wiped."""
+        size, ancillary, flags, _ = self.peer.recvmsg_into([self._buffer], _ROOM, rights.FLAGS)
+        descriptors = rights.received(ancillary)
+        try:
+            if not size and not descriptors:
+                self._drop()
+                return
+            if flags & rights.TRUNCATED or (flags & rights.RIGHTS_TRUNCATED and descriptors):
+                raise BrokenFrameError("more than a frame can hold")
+            frame = parse(self._view[:size], self.slot, time.monotonic_ns())
+            if flags & rights.RIGHTS_TRUNCATED:
+                self._lose(frame)
+            else:
+                self._take(frame, descriptors)
+        finally:
+            wipe(self._view[:size])
+            for fd in descriptors:
+                os.close(fd)
+
+    def _take(self, frame: Frame, descriptors: list[int]) -> None:
+        if len(descriptors) != (frame.kind == LOGIN):
+            raise BrokenFrameError("descriptors that do not belong to its frame")
+        if frame.kind == BEGIN:
+            self._begin(frame)
+            return
+        session = self._open.pop(frame.number, None) or Session(frame)
+        session.frame = frame
+        if frame.kind == LOGIN:
+            if self._spawner.waiting(self.slot) >= self._limit:
+                raise BrokenFrameError("more logins than may wait")
+            self._spawner.login(session, _peer(descriptors, session, self._balancers))
+        else:
+            self._spawner.end(session)
+
+    def _lose(self, frame: Frame) -> None:
+        """Give up a login whose client came when no descriptor was left here, which is no worker's fault."""
+        wipe(frame.secret)
+        self._log("no descriptor is left, and a login is given up: see ulimit -Hn")
+        session = self._open.pop(frame.number, None) or Session(frame)
+        self._spawner.cut_off(session)
+
+    def _begin(self, frame: Frame) -> None:
+        if frame.number in self._open:
+            raise BrokenFrameError("a number that it has given already")
+        if len(self._open) >= self._limit:
+            raise BrokenFrameError("more connections than there may be")
+        self._open[frame.number] = self._spawner.begin(frame)
+
+
+def _peer(
+    descriptors: list[int], session: Session, balancers: Collection[addresses.Network]
+) -> socket.socket:
+    """Return the client's socket, taken off `descriptors`; its addresses are the session's.
+
+    Those that the worker told count behind a balancer, whose header the worker has read, and of a client that
+    has reset its connection and so has none any more. Over TLS all are the worker's word.
+    """
+    try:
+        peer = socket.socket(fileno=descriptors[0])
+    except OSError as error:
+        raise BrokenFrameError("a descriptor that is no socket") from error
+    del descriptors[0]
+    try:
+        if session.frame.tls == CLEAR:
+            _check(peer, session, balancers)
+        else:
+            _check_pair(peer)
+            session.client, session.local = session.frame.client, session.frame.local
+    except BrokenFrameError:
+        peer.close()
+        raise
+    return peer
+
+
+def _check(peer: socket.socket, session: Session, balancers: Collection[addresses.Network]) -> None:
+    if not _is(peer, *_FAMILIES):
+        raise BrokenFrameError("a socket that is no client's")
+    local = addresses.read(peer.getsockname())
+    try:
+        client = addresses.read(peer.getpeername())
+    except OSError as error:
+        if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise BrokenFrameError("a socket that is no client's") from error
+        if not balancers:
+            session.local = local
+        return
+    if not balancers or not addresses.is_in(client.ip, balancers):
+        session.client, session.local = client, local
+
+
+def _check_pair(peer: socket.socket) -> None:
+    """Hold that it is one of a pair: what has a name leads to another program's Unix socket, or is one.
+
+    What a program reads there comes from the subprogram, which may be root: SO_PASSCRED would say so.
+    """
+    if not _is(peer, socket.AF_UNIX):
+        raise BrokenFrameError("a socket that is none of a pair")
+    try:
+        names = (peer.getsockname(), peer.getpeername())
+    except OSError as error:
+        raise BrokenFrameError("a socket that is none of a pair") from error
+    if any(name not in _NO_NAME for name in names):
+        raise BrokenFrameError("a socket that is none of a pair")
+
+
+def _is(peer: socket.socket, *families: int) -> bool:
+    """Return whether it is a stream socket of such a family; asked of the kernel, which is cheaper."""
+    family = peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+    return family in families and peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM

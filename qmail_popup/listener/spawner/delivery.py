@@ -1,0 +1,127 @@
+"""From the spawner to the sidecar, or to the spool: hello and event of every session, without waiting.
+
+A session keeps its connection to the sidecar, so that one that is cut off counts as killed. What mirror.py
+does for one session in the popup is done here for all at once, with its limits: an event has two tries and
+250 ms, then it is the spool's.
+"""
+
+import resource
+import socket
+
+from observability.mirror import ANSWER_SECONDS
+from qmail_popup.listener.options import Options
+from qmail_popup.listener.process.loop import Deadlines, Loop
+from qmail_popup.listener.spawner.spooler import Spooler
+
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_SPARE = 100  # descriptors that are neither a client's nor a connection to the sidecar
+
+
+class _Event:
+    """An event that is not acknowledged yet."""
+
+    __slots__ = ("_deliveries", "block", "is_last_try", "link")
+
+    def __init__(self, deliveries: "Deliveries", block: bytes, link: socket.socket | None) -> None:
+        self._deliveries, self.block, self.link = deliveries, block, link
+        self.is_last_try = False
+
+    def ready(self, _events: int) -> None:
+        self._deliveries.answered(self)
+
+
+class Deliveries:
+    """All events that are under way."""
+
+    def __init__(self, loop: Loop, sidecar: bytes, spooler: Spooler, *, max_link: int) -> None:
+        """sidecar: the path of its socket, or empty; max_link: the highest descriptor of a link to it."""
+        self._loop, self._sidecar, self._spooler, self._max_link = loop, sidecar, spooler, max_link
+        self._pending: Deadlines[_Event] = Deadlines(ANSWER_SECONDS, self._give_up)
+        loop.timers.append(self._pending)
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._spooler)
+
+    def hello(self, block: bytes) -> socket.socket | None:
+        """Tell the sidecar that a session has begun; the connection, if any, is the session's to keep.
+
+        Where descriptors run short there is none: what is left is for logins.
+        """
+        if not self._sidecar:
+            return None
+        try:
+            link = socket.socket(socket.AF_UNIX, _STREAM)
+        except OSError:  # no descriptor is left
+            return None
+        try:
+            if link.fileno() <= self._max_link:
+                link.connect(self._sidecar)
+                if link.send(block) == len(block):
+                    return link
+        except OSError:
+            pass
+        link.close()
+        return None
+
+    def event(self, block: bytes, link: socket.socket | None) -> None:
+        """Deliver a session's event, on the connection that it has kept."""
+        event = _Event(self, block, link)
+        if link and self._is_sent(link, block):
+            self._await(event, link)
+        else:
+            self._retry(event)
+
+    def answered(self, event: _Event) -> None:
+        """Take the acknowledgement, or the end of the connection."""
+        if not event.link:
+            return
+        try:
+            acknowledged = event.link.recv(1) != b""
+        except BlockingIOError:
+            return
+        except OSError:
+            acknowledged = False
+        self._loop.forget(event.link.fileno())
+        if acknowledged:
+            self._pending.drop(event)
+            event.link.close()
+        else:
+            self._retry(event)
+
+    def _await(self, event: _Event, link: socket.socket) -> None:
+        self._loop.watch(link.fileno(), event)
+        if event not in self._pending:
+            self._pending.set(event)
+
+    def _retry(self, event: _Event) -> None:
+        if event.link:
+            event.link.close()
+        event.link = None if event.is_last_try else self.hello(event.block)  # to connect and to send
+        event.is_last_try = True
+        if event.link:
+            self._await(event, event.link)
+        else:
+            self._pending.drop(event)
+            self._spooler.put(event.block)
+
+    def _give_up(self, event: _Event) -> None:
+        """Leave a sidecar that does not answer in time."""
+        if event.link:
+            self._loop.forget(event.link.fileno())
+            event.link.close()
+        self._spooler.put(event.block)
+
+    def _is_sent(self, link: socket.socket, block: bytes) -> bool:
+        try:
+            return link.send(block) == len(block)
+        except OSError:
+            return False
+
+
+def max_link(options: Options) -> int:
+    """Return the highest descriptor of a connection to the sidecar that leaves enough of them for logins.
+
+    Records that wait for a reader of descriptor 5 keep theirs, and there may be as many as 10,000 of them.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit - min(options.connections, limit // 4) - 3 * options.sessions - _SPARE

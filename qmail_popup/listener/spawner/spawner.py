@@ -1,0 +1,249 @@
+"""The spawner: the process that is as privileged as tcpserver, because the checker has to become the user.
+
+It parses nothing but frames. It starts subprograms and waits for them, writes the records and delivers the
+events, all in one loop that nobody can hold up: not a subprogram, a client, a reader of descriptor 5 or a
+sidecar. It ends when supervisor and workers have, and its last session too.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from observability.event import build
+from qmail_popup.listener.addresses import numeric
+from qmail_popup.listener.ipc.census import Column
+from qmail_popup.listener.ipc.control import Control
+from qmail_popup.listener.ipc.frames import (
+    BAD_HEADER,
+    DISCONNECTED,
+    ERROR,
+    NO_HEADER,
+    QUIT,
+    REFUSED,
+    TIMEOUT,
+    TLS_REQUIRED,
+    Frame,
+)
+from qmail_popup.listener.options import NAME, Options
+from qmail_popup.listener.process.loop import Deadlines, Loop
+from qmail_popup.listener.process.output import Output
+from qmail_popup.listener.seldom import Seldom
+from qmail_popup.listener.spawner import spooler
+from qmail_popup.listener.spawner.channel import Channel
+from qmail_popup.listener.spawner.delivery import Deliveries, max_link
+from qmail_popup.listener.spawner.logins import Logins
+from qmail_popup.listener.spawner.ruled import Ruled
+from qmail_popup.listener.spawner.session import Session
+from qmail_popup.listener.spawner.spooler import Spooler
+from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.settings import UNKNOWN
+from qmail_popup.wire import wipe
+
+STDERR = 2
+
+_GOOD_ENDS = ("accepted", QUIT)
+_HEADERS = {BAD_HEADER: DISCONNECTED, NO_HEADER: TIMEOUT}  # and what the event calls them
+_BAD_STATUS = 1 << 8  # exit status 1, as wait(2) gives it and tcpserver shows it
+_RECORD_SECONDS = 30  # for a reader of descriptor 5 that takes nothing, once all sessions have ended
+
+
+class _Children:
+    """What the kernel says of subprograms that have ended."""
+
+    def __init__(self, logins: Logins) -> None:
+        self._logins = logins
+        self._woken, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        return self._woken
+
+    def ready(self, _events: int) -> None:
+        os.read(self._woken, 4096)
+        self._logins.reap()
+
+
+class Spawner:
+    """All that one process does."""
+
+    def __init__(  # noqa: PLR0913  the parts that it is given
+        self,
+        options: Options,
+        settings_of: SettingsOf,
+        environ: Mapping[bytes, bytes],
+        *,
+        control: socket.socket,
+        column: Column,
+        open_files: tuple[int, int],
+        log: int | None,
+        rules: socket.socket | None,
+    ) -> None:
+        """environ, open_files: what subprograms inherit; log: the descriptor for the records, if any.
+
+        rules: leads to the reader of rules, if there are any
+        """
+        settings = settings_of.default
+        self._options, self._settings, self._control = options, settings, control
+        self._loop = loop = Loop()
+        self._stderr: Output[None] = Output(loop, STDERR, lambda _: None, lambda _: None)
+        self._records = Output(loop, log, self._recorded, self.log) if log is not None else None
+        self._deliveries = self._mirror() if settings.spool else None
+        self._logins = Logins(
+            loop,
+            settings_of,
+            environ,
+            limit=options.sessions,
+            open_files=open_files,
+            column=column,
+            log=self.log,
+            status=self._status,
+            ended=self._ended,
+        )
+        self._ruled = Ruled(loop, rules, self._logins.add, self._refuse) if rules else None
+        self._log_no_header = Seldom(self.log)
+        self._channels: set[Channel] = set()
+        self._is_draining = False
+        self._last_wait: Deadlines[Output[Session]] = Deadlines(_RECORD_SECONDS, Output.give_up_all)
+        loop.timers.append(self._last_wait)
+        children = _Children(self._logins)
+        loop.watch(children.fileno(), children)
+        loop.watch(control.fileno(), Control(control, self._connect, self._drain))
+
+    def run(self) -> None:
+        """Serve until the supervisor has ended, and the workers, and the last session too."""
+        self._status(0)
+        while not (self._is_draining and self._is_over()):
+            self._loop.turn()
+
+    def begin(self, frame: Frame) -> Session:
+        """Hear of a connection that has its greeting."""
+        session = Session(frame)
+        if self._deliveries is not None:
+            session.link = self._deliveries.hello(build(session.facts()))
+        self._log_begin(session, "ok")
+        return session
+
+    def login(self, session: Session, peer: socket.socket) -> None:
+        """Hear of one that logs in."""
+        if self._ruled is None:
+            self._logins.add(session, peer)
+        else:
+            self._ruled.add(session, peer)
+
+    def waiting(self, slot: int) -> int:
+        """Return how many logins of a worker wait for a place."""
+        return self._logins.waiting[slot] + (self._ruled.waiting[slot] if self._ruled is not None else 0)
+
+    def end(self, session: Session) -> None:
+        """Hear of one that has ended before a login."""
+        session.ended = session.frame.ended
+        if session.ended == TLS_REQUIRED:
+            session.write_record(b"Reject::STLS::Any", UNKNOWN)
+        elif session.ended == REFUSED:
+            self._log_begin(session, "deny")
+        elif session.ended == ERROR:
+            session.failure = "pipe"
+        elif session.ended in _HEADERS:
+            session.ended = _HEADERS[session.ended]
+            self._log_header(session)
+        self._ended(session)
+
+    def cut_off(self, session: Session) -> None:
+        """Hear of one whose worker has ended: to the sidecar it is killed."""
+        if session.link:
+            session.link.close()
+        self._log_end(session)
+
+    def gone(self, channel: Channel) -> None:
+        """Hear of a worker that has ended."""
+        self._loop.forget(channel.peer.fileno())
+        self._channels.discard(channel)
+
+    def log(self, text: str) -> None:
+        """Write a line to descriptor 2, as soon as that takes it."""
+        self._stderr.put(f"{NAME}: {text}\n".encode(), None)
+
+    def _is_over(self) -> bool:
+        if self._channels or self._logins or self._ruled:
+            return False
+        if self._records and not self._last_wait:
+            self._last_wait.set(self._records)
+        return not self._records and not self._deliveries
+
+    def _refuse(self, session: Session, peer: socket.socket) -> None:
+        """Send a client away that logs in although the rules deny it: its worker should have done that."""
+        wipe(session.frame.secret)
+        peer.close()
+        session.ended = REFUSED
+        self._log_begin(session, "deny")
+        self._ended(session)
+
+    def _mirror(self) -> Deliveries:
+        program = sys.argv[0]
+        return Deliveries(
+            self._loop,
+            self._settings.sidecar,
+            Spooler(self._loop, lambda: spooler.start(self._settings, program)),
+            max_link=max_link(self._options),
+        )
+
+    def _connect(self, slot: int, descriptors: list[int]) -> None:
+        """Take a worker's channel, and the descriptor that stands for its process."""
+        channel, process = descriptors
+        peer = socket.socket(fileno=channel)
+        limit = self._options.connections + self._options.sessions
+        worker = Channel(
+            self,
+            peer,
+            process=process,
+            slot=slot,
+            limit=limit,
+            balancers=self._options.proxy_protocol,
+            log=self.log,
+        )
+        self._channels.add(worker)
+        self._loop.watch(channel, worker)
+
+    def _drain(self) -> None:
+        self._is_draining = True
+        self._loop.forget(self._control.fileno())
+        self._control.close()
+
+    def _ended(self, session: Session) -> None:
+        """Take a session that has had its last reply: what is left is to be told of it."""
+        session.finished = session.clock()
+        self._log_end(session)
+        if session.record and self._records is not None:
+            self._records.put(session.record, session)
+        else:
+            self._recorded(session)
+
+    def _recorded(self, session: Session) -> None:
+        """Deliver the event, once the record is out or given up."""
+        if self._deliveries is not None:
+            self._deliveries.event(build(session.facts()), session.link)
+
+    def _status(self, running: int) -> None:
+        if self._options.verbose:
+            self.log(f"status: {running}/{self._options.sessions}")
+
+    def _log_header(self, session: Session) -> None:
+        """Say that a balancer sends no PROXY header: not for each of its connections."""
+        self._log_begin(session, "deny")
+        client = numeric(session.client.ip).decode()
+        self._log_no_header(f"closed a connection from {client}, which began with no good PROXY header")
+
+    def _log_begin(self, session: Session, verdict: str) -> None:
+        if self._options.verbose:
+            client, local = (numeric(end.ip).decode() for end in (session.client, session.local))
+            host = self._settings.hostname.decode(errors="backslashreplace")
+            ends = f"{host}:{local}:{session.local.port} :{client}::{session.client.port}"
+            self.log(f"pid {session.number} from {client}")
+            self.log(f"{verdict} {session.number} {ends}")
+
+    def _log_end(self, session: Session) -> None:
+        if self._options.verbose:
+            self.log(f"end {session.number} status {0 if session.ended in _GOOD_ENDS else _BAD_STATUS}")

@@ -1,0 +1,74 @@
+"""The children of the first process: each runs, tells that it serves, ends, and is started again.
+
+A child has one socket to its parent, `control`. What it says there is one of two things: that it serves, or
+why it ends.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from qmail_popup.listener.ipc.control import MAX_WORDS, SERVES, leave_words
+from qmail_popup.listener.process import processes
+
+_PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds before who has ended is started again
+_STEADY_SECONDS = 60.0  # who has lived as long is started again soon
+
+
+class Child:
+    """A process that is to run."""
+
+    def __init__(self, name: str) -> None:
+        """Begin with none."""
+        self.name = name
+        self.pid = 0  # 0: it does not run
+        self.process = -1  # a pidfd(2)
+        self.control: socket.socket | None = None
+        self.serves = False
+        self.due = 0.0
+        self._started = 0.0
+        self._failures = 0
+
+    def fork(
+        self, control: socket.socket, peer: socket.socket, task: Callable[[], None], keep: Collection[int]
+    ) -> None:
+        """Start it. control: our end; peer: its end, which it finds in `keep`."""
+        self.control, self.serves = control, False
+        self._started = time.monotonic()
+        self.pid = processes.fork(task, keep, lambda error: leave_words(peer, error))
+        self.process = os.pidfd_open(self.pid)
+
+    def listen(self) -> None:
+        """Hear whether it serves by now."""
+        if self.control and not self.serves:
+            with suppress(OSError):
+                self.serves = self.control.recv(MAX_WORDS, socket.MSG_PEEK | socket.MSG_DONTWAIT) == SERVES
+            if self.serves:
+                self.control.recv(MAX_WORDS)
+
+    def ended(self, status: int) -> str:
+        """Note that it has ended, and when it is due; what is to be told. status: as Python counts it."""
+        now = time.monotonic()
+        self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures + 1
+        pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
+        told = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; starts again in {pause} s"
+        os.close(self.process)
+        self.pid, self.control, self.serves, self.due = 0, None, False, now + pause
+        return told
+
+    def _words(self) -> str:
+        """Return its last words, and close; a worker may have chosen them."""
+        self.listen()
+        if self.control is None:
+            return ""
+        with self.control, suppress(OSError):
+            words = self.control.recv(MAX_WORDS, socket.MSG_DONTWAIT).decode(errors="replace")
+            return f" ({words})" if words.isprintable() and words else ""
+        return ""
+
+
+def how(status: int) -> str:
+    """Return how a process has ended, in words."""
+    return f"has ended with signal {-status}" if status < 0 else f"has ended with status {status}"

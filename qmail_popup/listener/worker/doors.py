@@ -1,0 +1,76 @@
+"""Listening sockets of a worker: it takes who waits there, as long as there are descriptors for them."""
+
+import socket
+from collections.abc import Callable, Sequence
+
+from qmail_popup.listener import addresses
+from qmail_popup.listener.process.loop import ALONE, IN, Deadlines, Loop
+from qmail_popup.listener.process.sockets import POP3, Listening
+from qmail_popup.listener.tls.suites import CLEAR, UNKNOWN
+
+_PAUSE_SECONDS = 0.1  # where no descriptor is left
+
+
+class _Door:
+    """A listening socket; tls: whether it begins with TLS."""
+
+    __slots__ = ("_doors", "peer", "tls")
+
+    def __init__(self, doors: "Doors", listening: Listening) -> None:
+        self._doors, self.peer = doors, listening.socket
+        self.tls = CLEAR if listening.kind == POP3 else UNKNOWN
+
+    def ready(self, _events: int) -> None:
+        self._doors.accept(self)
+
+
+class Doors:
+    """All of them."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        listening: Sequence[Listening],
+        accepted: Callable[[socket.socket, addresses.Address, int], None],
+    ) -> None:
+        """Open them; accepted: called with each client's socket and address, and its TLS."""
+        self._loop, self._accepted = loop, accepted
+        self._full: Deadlines[_Door] = Deadlines(_PAUSE_SECONDS, self._open)
+        loop.timers.append(self._full)
+        self._doors = [_Door(self, one) for one in listening]
+        for door in self._doors:
+            self._open(door)
+
+    def accept(self, door: _Door) -> bool:
+        """Take one who waits; False where nobody does, or nobody can be taken. The others are others' too."""
+        try:
+            peer, name = door.peer.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:  # gone already
+            return True
+        except OSError:  # no descriptor is left, or no memory
+            self._loop.forget(door.peer.fileno())
+            self._full.set(door)
+            return False
+        self._accepted(peer, addresses.read(name), door.tls)
+        return True
+
+    def accept_all(self) -> None:
+        """Take all who wait: the kernel may have told of them a worker that has ended since."""
+        for door in self._doors:
+            while self.accept(door):
+                pass
+
+    def close(self) -> None:
+        """Take who waits already, and nobody behind them: those the kernel tells to others by then."""
+        for door in self._doors:
+            self._loop.forget(door.peer.fileno())
+        self.accept_all()
+        for door in self._doors:
+            self._full.drop(door)
+            door.peer.close()
+        self._doors.clear()
+
+    def _open(self, door: _Door) -> None:
+        self._loop.watch(door.peer.fileno(), door, IN | ALONE)

@@ -1,0 +1,214 @@
+"""Logins over TLS: a worker carries what client and subprogram say to each other, until both have ended.
+
+The subprogram has one end of a socket pair, we have the other, `near`. What one side says is taken only once
+the other has taken what it said before, so a slow reader holds up its own session and nobody's memory. The
+client's close_notify is the subprogram's end of input, and the end of the subprogram's output is told by one;
+the end of the subprogram ends the connection, once all is sent.
+"""
+
+import socket
+from typing import TYPE_CHECKING
+
+from qmail_popup.listener.process.loop import GONE, IN, NOTHING, OUT, Deadlines, Loop
+from qmail_popup.listener.worker.buffer import Buffer, receive
+from qmail_popup.listener.worker.connection import Connection
+from qmail_popup.listener.worker.farewells import Farewells
+
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls.engine import Secure
+
+_MAX_UNSENT = 1 << 17  # bytes; a client that takes nothing could have us answer new keys with new keys
+
+
+class Relays:
+    """One worker's."""
+
+    def __init__(self, loop: Loop, buffer: Buffer, farewells: Farewells, idle: float) -> None:
+        """idle: seconds that a client may take nothing, once its subprogram has ended."""
+        self.loop, self.buffer, self.farewells = loop, buffer, farewells
+        self.open: set[Relay] = set()
+        self.stuck: Deadlines[Relay] = Deadlines(idle, lambda relay: relay.cut())
+        loop.timers.append(self.stuck)
+
+    def __len__(self) -> int:
+        return len(self.open)
+
+    def begin(self, connection: Connection, secure: "Secure") -> socket.socket:
+        """Carry for a client, watched by nobody; the subprogram's end of the pair. OSError."""
+        near, far = socket.socketpair()
+        relay = Relay(self, connection.peer, secure, near)
+        self.open.add(relay)
+        relay.start(bytes(connection.left or b""))
+        return far
+
+
+class _Near:
+    """The other descriptor of a relay."""
+
+    __slots__ = ("_relay",)
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+
+    def ready(self, events: int) -> None:
+        self._relay.near_ready(events)
+
+
+class Relay:
+    """One session.
+
+    to_client, to_program: what each has not taken yet; of the client's, records
+    client_ended, program_ended: there is no more to be read of it; has_left: nor has anybody the other end
+    """
+
+    __slots__ = (
+        "_client_ended",
+        "_client_events",
+        "_has_left",
+        "_near",
+        "_near_events",
+        "_peer",
+        "_program_ended",
+        "_relays",
+        "_secure",
+        "_to_client",
+        "_to_program",
+    )
+
+    def __init__(self, relays: Relays, peer: socket.socket, secure: "Secure", near: socket.socket) -> None:
+        """peer: the client's socket."""
+        self._relays, self._peer, self._secure, self._near = relays, peer, secure, near
+        self._to_client = self._to_program = b""
+        self._client_ended = self._program_ended = self._has_left = False
+        self._client_events = self._near_events = NOTHING
+
+    def start(self, said: bytes) -> None:
+        """Begin with what the client has said behind its login."""
+        self._client_ended = self._secure.has_ended
+        self._relays.loop.watch(self._near.fileno(), _Near(self), NOTHING)
+        self._tell_program(said)
+        if self._secure.has_failed:
+            self.cut()
+        self._settle()
+
+    def ready(self, events: int) -> None:
+        """See to the client."""
+        if self._to_client:
+            self._tell_client(b"")
+        elif self._has_left:
+            self._hear_program()
+        if events & ~OUT and self._client_events & IN:
+            self._hear_client()
+        self._settle()
+
+    def near_ready(self, events: int) -> None:
+        """See to the subprogram."""
+        if self._to_program:
+            self._tell_program(b"")
+        if not self._to_client:
+            self._hear_program()
+        if events & GONE:
+            self._has_left = self._client_ended = True
+            self._to_program = b""
+        self._settle()
+
+    def cut(self) -> None:
+        """End both ways at once: the client has gone, or takes nothing."""
+        self._leave()
+        self._peer.close()
+
+    def _hear_client(self) -> None:
+        """Take what the client has sent; a reset is no end of input, it ends all."""
+        view = self._relays.buffer.view
+        try:
+            data = receive(self._peer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.cut()
+            return
+        size = self._secure.receive(data, view)
+        self._client_ended = not data or self._secure.has_ended
+        self._tell_program(view[:size])
+        self._tell_client(self._secure.pending())
+        if self._secure.has_failed:
+            self.cut()
+
+    def _hear_program(self) -> None:
+        """Take what the subprogram has said."""
+        buffer = self._relays.buffer
+        if self._program_ended:
+            return
+        try:
+            size = self._near.recv_into(buffer.bytes, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:  # it has left something unread
+            size = 0
+        self._program_ended = not size
+        self._tell_client(self._secure.send(buffer.view[:size]) if size else self._secure.close())
+
+    def _tell_client(self, records: bytes) -> None:
+        """Send what the client takes; it is told of the end once it has taken all."""
+        self._to_client += records
+        try:
+            if self._to_client:
+                self._to_client = self._to_client[self._peer.send(self._to_client, socket.MSG_DONTWAIT) :]
+                if self._program_ended and not self._to_client:
+                    self._peer.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.cut()
+
+    def _tell_program(self, data: bytes | memoryview) -> None:
+        """Hand over what the subprogram takes, then the end of its input; it need not read either."""
+        try:
+            if data or self._to_program:
+                data = self._to_program or data
+                self._to_program = bytes(data[self._near.send(data, socket.MSG_DONTWAIT) :])
+            if self._client_ended and not self._to_program:
+                self._near.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            self._to_program = bytes(data)
+        except OSError:
+            self._client_ended, self._to_program = True, b""
+
+    def _settle(self) -> None:
+        """Wait for what can come next, or leave."""
+        if self not in self._relays.open:
+            return
+        if self._program_ended and not self._to_client and (self._has_left or self._is_heard()):
+            self._leave()
+            self._relays.farewells.take(self._peer)
+            return
+        if self._client_events != (wanted := self._wanted_of_client()):
+            self._relays.loop.expect(self._peer.fileno(), self, wanted)
+            self._client_events = wanted
+        if self._has_left:
+            self._relays.loop.forget(self._near.fileno())
+            self._relays.stuck.set(self)
+        elif self._near_events != (wanted := self._wanted_of_program()):
+            self._relays.loop.change(self._near.fileno(), wanted)
+            self._near_events = wanted
+
+    def _leave(self) -> None:
+        """Carry no more; the client's socket stays open."""
+        if self in self._relays.open:
+            self._relays.open.discard(self)
+            self._relays.stuck.drop(self)
+            for sock in (self._near, self._peer):
+                self._relays.loop.forget(sock.fileno())
+            self._near.close()
+
+    def _is_heard(self) -> bool:
+        return self._client_ended and not self._to_program
+
+    def _wanted_of_client(self) -> int:
+        takes = not self._client_ended and not self._to_program and len(self._to_client) < _MAX_UNSENT
+        gives = self._to_client or (self._has_left and not self._program_ended)
+        return (IN if takes else NOTHING) | (OUT if gives else NOTHING)
+
+    def _wanted_of_program(self) -> int:
+        gives = not self._program_ended and not self._to_client
+        return (IN if gives else NOTHING) | (OUT if self._to_program else NOTHING)

@@ -1,0 +1,249 @@
+"""A worker: accepts connections and speaks POP3 with them up to the login, in one loop, with no privileges.
+
+What reads bytes of strangers is here, and nothing in here can do more than tell the spawner of sessions. Owns
+the limits before the login: how long a client may be silent, how long it may take in all, how many there may
+be.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qmail_popup import protocol
+from qmail_popup.listener import addresses
+from qmail_popup.listener.ipc.census import Column
+from qmail_popup.listener.ipc.control import Control
+from qmail_popup.listener.ipc.frames import DISCONNECTED, ERROR, REFUSED, SLOTS, TIMEOUT
+from qmail_popup.listener.options import Options
+from qmail_popup.listener.process.loop import IN, OUT, Loop, Timeouts
+from qmail_popup.listener.process.sockets import Listening
+from qmail_popup.listener.spawner.session import timestamp
+from qmail_popup.listener.tls.suites import CLEAR
+from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker.buffer import Buffer
+from qmail_popup.listener.worker.connection import LOGIN, START_TLS, Connection
+from qmail_popup.listener.worker.doors import Doors
+from qmail_popup.listener.worker.entrance import Entrance
+from qmail_popup.listener.worker.farewells import Farewells
+from qmail_popup.listener.worker.handshakes import Handshakes
+from qmail_popup.listener.worker.outbox import Outbox
+from qmail_popup.listener.worker.relays import Relays
+from qmail_popup.listener.worker.reports import Reports
+from qmail_popup.listener.worker.room import Room
+
+if TYPE_CHECKING:
+    from qmail_popup.listener.tls.engine import Server
+
+
+class Worker:
+    """All that one process does."""
+
+    def __init__(  # noqa: PLR0913  the parts that it is given
+        self,
+        options: Options,
+        settings_of: SettingsOf,
+        *,
+        listening: Sequence[Listening],
+        control: socket.socket,
+        column: Column,
+        bells: Sequence[int],
+        slot: int,
+        first_number: int,
+        rules: socket.socket | None,
+        tls: "Server | None",
+    ) -> None:
+        """slot: this worker's, and its bell's; first_number: of a session, above any that was given.
+
+        rules: leads to the reader of rules, if there are any; tls: where there is a certificate
+        """
+        settings = settings_of.default
+        self._settings, self._number, self._control = settings, first_number, control
+        self._loop, self._buffer = Loop(), Buffer()
+        self._outbox = Outbox(self._loop)
+        self._reports = Reports(self._outbox, is_tracked=bool(settings.spool) or options.verbose)
+        self._room = Room(
+            self._loop,
+            options,
+            column,
+            bells=bells,
+            slot=slot,
+            timed_out=lambda connection: self._end(connection, TIMEOUT),
+            refused=lambda connection: self._end(connection, REFUSED),
+            rung=self._accept_all,
+        )
+        self._entrance = Entrance(
+            self._loop,
+            options,
+            self._room,
+            self._buffer,
+            settings_of=settings_of,
+            rules=rules,
+            greet=self._admit,
+            ended=self._end,
+        )
+        self._farewells = Farewells(self._loop)
+        self._relays = Relays(self._loop, self._buffer, self._farewells, settings.idle_timeout)
+        self._handshakes = (
+            Handshakes(self._loop, tls, self._buffer, done=self._secured, ended=self._end) if tls else None
+        )
+        self._slow: Timeouts[Connection] = Timeouts(lambda connection: self._end(connection, TIMEOUT))
+        self._loop.timers.append(self._slow)
+        self._is_draining = False
+        self._doors = Doors(self._loop, listening, self._begin)
+        self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
+
+    def run(self) -> None:
+        """Serve until the supervisor has ended and the last connection too."""
+        while not (self._is_draining and self._is_idle()):
+            self._loop.turn()
+            self._room.publish()
+            if self._is_draining and not self._outbox.is_connected:
+                self._give_up()
+
+    def serve(self, connection: Connection) -> None:
+        """Take what a client has sent, or send it what it takes."""
+        was_full = bool(connection.unsent)
+        self._room.heard(connection)  # before there is a reply to it, so that all workers agree on the order
+        try:
+            came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
+        except BlockingIOError:
+            return
+        if came:
+            self._pass_on(connection, came)
+        elif was_full != bool(connection.unsent):
+            self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
+
+    def _pass_on(self, connection: Connection, came: str) -> None:
+        """See to what came of a connection: a login, TLS, or its end."""
+        if came == LOGIN:
+            self._log_in(connection)
+        elif came == START_TLS and self._handshakes:
+            self._loop.forget(connection.peer.fileno())
+            self._handshakes.begin(connection)
+        else:
+            self._end(connection, came)
+
+    def _is_idle(self) -> bool:
+        return not (self._slow or self._outbox or self._relays or self._farewells)
+
+    def _connect(self, _slot: int, descriptors: list[int]) -> None:
+        """Take the way to a spawner, and tell a new one of all that are open."""
+        self._outbox.connect(socket.socket(fileno=descriptors[0]))
+        for connection in self._slow:
+            if connection.is_told:
+                self._reports.begin(connection)
+
+    def _drain(self) -> None:
+        """Accept who waits already, and nobody behind them."""
+        self._is_draining = True
+        self._loop.forget(self._control.fileno())
+        self._doors.close()
+        self._control.close()  # which tells that it is done
+
+    def _accept_all(self) -> None:
+        self._doors.accept_all()
+
+    def _begin(self, peer: socket.socket, client: addresses.Address, tls: int) -> None:
+        """Take a client that has connected; its time begins."""
+        now = time.monotonic_ns()
+        self._number += SLOTS
+        connection = Connection(
+            self,
+            peer,
+            self._number,
+            client,
+            self._settings,
+            local=addresses.read(peer.getsockname()),
+            origin=time.time_ns() - now,
+            start=now,
+        )
+        connection.tls = tls
+        if self._reports.is_tracked:
+            connection.identity = os.urandom(24)
+        self._slow.set(connection, self._settings.login_timeout)
+        self._entrance.begin(connection)
+
+    def _admit(self, connection: Connection) -> None:
+        """Greet a client that may come in; one of POP3S speaks TLS first."""
+        if connection.settings is not self._settings:  # a rule has changed its time
+            self._slow.set(connection, connection.settings.login_timeout, connection.start / 1e9)
+        connection.state = self._authorization(connection)
+        if connection.tls == CLEAR or not self._handshakes:
+            self._greet(connection)
+            return
+        self._reports.begin(connection)
+        self._handshakes.begin(connection)
+        self._room.heard(connection)
+        self._room.make()
+
+    def _greet(self, connection: Connection) -> None:
+        """Send the greeting, and listen."""
+        if ended := connection.greet():
+            self._end(connection, ended)
+            return
+        if not connection.is_told:
+            self._reports.begin(connection)
+        self._resume(connection)
+        self._room.make()
+
+    def _secured(self, connection: Connection) -> None:
+        """Go on over TLS."""
+        if connection.greeted:
+            self._resume(connection)
+        else:
+            self._greet(connection)
+
+    def _resume(self, connection: Connection) -> None:
+        """Listen to a client, from what it has said over TLS by now."""
+        came = connection.serve_left(self._buffer)
+        self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
+        self._room.heard(connection)
+        if came:
+            self._pass_on(connection, came)
+
+    def _authorization(self, connection: Connection) -> protocol.Authorization:
+        told = connection.settings
+        return protocol.Authorization(
+            timestamp(connection.number, connection.origin + connection.start, told.hostname),
+            apop=told.apop,
+            stls=self._handshakes is not None and told.tls_wanted,
+            tls_required=told.tls_required,
+            tls=connection.tls != CLEAR,
+            resp_codes=told.resp_codes,
+        )
+
+    def _log_in(self, connection: Connection) -> None:
+        """Hand a client over, with what it logs in with; over TLS, what carries for it."""
+        secure = connection.secure
+        self._loop.forget(connection.peer.fileno())
+        try:
+            peer = self._relays.begin(connection, secure) if secure else connection.peer
+        except OSError:
+            connection.refuse()
+            self._end(connection, ERROR)
+            return
+        self._forget(connection)
+        self._reports.log_in(connection, peer)
+
+    def _end(self, connection: Connection, ended: str) -> None:
+        """Let a client go, and tell how its session ended where anybody wants to know."""
+        self._forget(connection)
+        self._loop.forget(connection.peer.fileno())
+        connection.wipe()
+        self._farewells.part(connection)
+        self._reports.end(connection, ended)
+
+    def _forget(self, connection: Connection) -> None:
+        self._slow.drop(connection)
+        self._entrance.forget(connection)
+        if self._handshakes:
+            self._handshakes.forget(connection)
+        self._room.leave(connection)
+
+    def _give_up(self) -> None:
+        """End what is open: the spawner has ended, and nobody is there to start another."""
+        for connection in list(self._slow):
+            self._end(connection, DISCONNECTED)
+        self._outbox.clear()
