@@ -43,6 +43,14 @@ class Credentials:
         self.method, self.name, self.secret = method, name, secret
 
 
+def timestamp(number: int, started: int, hostname: bytes) -> bytes:
+    """Return the greeting's timestamp (RFC 1939 section 7), which is never given twice.
+
+    number: of the process, or of the session where one process has many. started: nanoseconds since 1970.
+    """
+    return b"<%d.%d@%s>" % (number, started // 1_000_000_000, hostname)
+
+
 class Authorization:
     """One connection before its login.
 

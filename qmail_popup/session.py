@@ -61,7 +61,7 @@ class Session:
         self.pid, self.started = pid, clock()
         self._claimed = _claim(settings.tls_descriptors)
         stls = len(self._claimed) == len(TLS_DESCRIPTORS) and settings.tls_wanted
-        timestamp = b"<%d.%d@%s>" % (pid, self.started // 1_000_000_000, settings.hostname)
+        timestamp = protocol.timestamp(pid, self.started, settings.hostname)
         self._settings, self._environ = settings, environ
         self._clock, self._log_fd, self._observer = clock, log, observer
         self._wire = Wire(settings.idle_timeout, protocol.MAX_LINE, settings.login_timeout)

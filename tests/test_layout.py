@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,56 +31,57 @@ POPUP = [
 ]
 LISTENER = [
     "__main__",
-    "supervisor",
-    "reload",
-    "trial",
-    "handover",
-    "notify",
-    "children",
+    "supervisor/supervisor",
+    "supervisor/reload",
+    "supervisor/trial",
+    "supervisor/handover",
+    "supervisor/notify",
+    "supervisor/children",
     "tasks",
-    "worker",
-    "doors",
-    "handshakes",
-    "relays",
-    "farewells",
-    "entrance",
-    "room",
-    "reports",
-    "connection",
-    "buffer",
-    "tls",
-    "certificates",
-    "x509",
-    "outbox",
-    "spawner",
-    "channel",
-    "logins",
-    "ruled",
-    "delivery",
-    "spooler",
-    "session",
-    "reader",
-    "looker",
-    "control",
-    "rights",
-    "sockets",
-    "processes",
-    "privileges",
+    "worker/worker",
+    "worker/doors",
+    "worker/handshakes",
+    "worker/relays",
+    "worker/farewells",
+    "worker/entrance",
+    "worker/proxy",
+    "worker/room",
+    "worker/reports",
+    "worker/connection",
+    "worker/buffer",
+    "worker/outbox",
+    "spawner/spawner",
+    "spawner/channel",
+    "spawner/logins",
+    "spawner/ruled",
+    "spawner/session",
+    "spawner/delivery",
+    "spawner/spooler",
+    "rules/reader",
+    "rules/looker",
+    "rules/lookups",
+    "rules/rules_file",
+    "rules/rules",
+    "rules/cdb",
+    "ipc/control",
+    "ipc/rights",
+    "tls/certificates",
+    "tls/x509",
+    "tls/engine",
+    "process/sockets",
+    "process/processes",
+    "process/privileges",
     "options",
-    "output",
-    "seldom",
-    "census",
-    "frames",
-    "suites",
-    "lookups",
-    "rules_file",
-    "rules",
+    "process/output",
+    "process/throttled",
+    "process/loop",
+    "ipc/frames",
+    "ipc/census",
+    "tls/suites",
     "variables",
-    "cdb",
-    "proxy",
     "addresses",
-    "loop",
 ]
+RESIDENT = CHECKOUT / "qmail_popup/listener"
 EVENTS = {"event", "launch", "mirror", "spoolfile"}
 """What of observability runs where sessions are served."""
 
@@ -142,19 +144,36 @@ def test_imports_run_down_the_list(name: str) -> None:
 
 def test_the_list_has_all_modules_of_the_listener() -> None:
     """None of them is left out of the order either."""
-    found = [path.stem for path in (CHECKOUT / "qmail_popup/listener").glob("*.py")]
-    assert sorted(LISTENER) == sorted(name for name in found if name != "__init__")
+    found = [str(path.relative_to(RESIDENT).with_suffix("")) for path in RESIDENT.rglob("*.py")]
+    assert sorted(LISTENER) == sorted(name for name in found if not name.endswith("__init__"))
+
+
+def of_the_listener(name: str) -> set[str]:
+    """Return those modules of the listener that one of them imports."""
+    edges = graph()[f"qmail_popup.listener.{name.replace('/', '.')}"]
+    names = {full.removeprefix("qmail_popup.listener.").replace(".", "/") for full in edges}
+    return names.intersection(LISTENER)
 
 
 @pytest.mark.parametrize("name", LISTENER)
 def test_the_listener_runs_down_its_list(name: str) -> None:
     """A module of the listener imports those below it, the popup's, and what builds and leaves an event."""
-    names = set(imported(CHECKOUT / "qmail_popup/listener" / f"{name}.py"))
-    inside = {full.split(".")[2] for full in names if full.startswith("qmail_popup.listener.")}
-    assert set() == inside.intersection(LISTENER[: LISTENER.index(name) + 1])
+    assert set() == of_the_listener(name).intersection(LISTENER[: LISTENER.index(name) + 1])
+    names = set(imported(RESIDENT / f"{name}.py"))
     tops = {full.split(".")[0] for full in names}
     assert set() == tops - sys.stdlib_module_names - {"qmail_popup", "observability"}
     assert {full.split(".")[1] for full in names if full.startswith("observability.")} <= EVENTS
+
+
+def test_the_listeners_folders_are_floors() -> None:
+    """No folder imports from one that imports from it, by whatever way."""
+    floors: dict[str, set[str]] = {}
+    for name in LISTENER:
+        folder, inside, _ = name.rpartition("/")
+        below = {other.rpartition("/")[0] for other in of_the_listener(name) if "/" in other}
+        if inside:
+            floors.setdefault(folder, set()).update(below - {folder})
+    assert 7 == len(list(TopologicalSorter(floors).static_order()))
 
 
 @pytest.mark.parametrize("name", POPUP)
@@ -177,6 +196,7 @@ def test_nothing_that_the_popup_imports_at_the_top_is_the_mirror() -> None:
     assert not [node for node in tops if node.module and node.module.startswith("observability")]
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     """Return both packages' modules and, for each, those of them that it imports."""
     packages = ("qmail_popup", "observability")

@@ -113,8 +113,7 @@ def _command(module: str) -> list[str]:
 
 
 def _package(module: str) -> str:
-    folder = module.rpartition("/")[0]
-    return folder if folder in AT_LAST else module.partition("/")[0]
+    return max((package for package in AT_LAST if module.startswith(f"{package}/")), key=len)
 
 
 def _try(module: str, free: SimpleQueue[Path]) -> list[Mutant]:

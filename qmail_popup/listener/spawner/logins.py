@@ -16,7 +16,7 @@ from typing import NamedTuple
 from qmail_popup import protocol, reasons, stderr, subprogram
 from qmail_popup.listener.ipc.census import Column
 from qmail_popup.listener.process.loop import OUT, Loop, Timeouts
-from qmail_popup.listener.seldom import Seldom
+from qmail_popup.listener.process.throttled import Throttled
 from qmail_popup.listener.spawner.session import Session
 from qmail_popup.listener.variables import SettingsOf, for_subprogram
 from qmail_popup.wire import wipe
@@ -64,7 +64,7 @@ class Logins:
         """
         self._loop, self._settings_of, self._environ = loop, settings_of, environ
         self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
-        self._log_full = Seldom(log)
+        self._log_full = Throttled(log)
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
         self._waiting: deque[tuple[Session, socket.socket]] = deque()

@@ -8,7 +8,7 @@ import socket
 import time
 
 from observability import event
-from qmail_popup import record
+from qmail_popup import protocol, record
 from qmail_popup.listener.addresses import is_ipv4, numeric
 from qmail_popup.listener.ipc.frames import SLOTS, Frame
 from qmail_popup.listener.variables import Variables
@@ -67,7 +67,7 @@ class Session:
 
     def timestamp(self, hostname: bytes) -> bytes:
         """Return the one that the greeting had, if it had one."""
-        return timestamp(self.number, self.frame.origin + self.frame.start, hostname)
+        return protocol.timestamp(self.number, self.frame.origin + self.frame.start, hostname)
 
     @property
     def credentials(self) -> int:
@@ -147,8 +147,3 @@ class Session:
             event.TLS: frame.version,
             event.CIPHER: frame.cipher.name,
         }
-
-
-def timestamp(number: int, started: int, hostname: bytes) -> bytes:
-    """Return a session's timestamp (RFC 1939 section 7). started: nanoseconds since 1970."""
-    return b"<%d.%d@%s>" % (number, started // 1_000_000_000, hostname)

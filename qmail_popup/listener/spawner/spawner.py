@@ -29,7 +29,7 @@ from qmail_popup.listener.ipc.frames import (
 from qmail_popup.listener.options import NAME, Options
 from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.process.output import Output
-from qmail_popup.listener.seldom import Seldom
+from qmail_popup.listener.process.throttled import Throttled
 from qmail_popup.listener.spawner import spooler
 from qmail_popup.listener.spawner.channel import Channel
 from qmail_popup.listener.spawner.delivery import Deliveries, max_link
@@ -103,7 +103,7 @@ class Spawner:
             ended=self._ended,
         )
         self._ruled = Ruled(loop, rules, self._logins.add, self._refuse) if rules else None
-        self._log_no_header = Seldom(self.log)
+        self._log_no_header = Throttled(self.log)
         self._channels: set[Channel] = set()
         self._is_draining = False
         self._last_wait: Deadlines[Output[Session]] = Deadlines(_RECORD_SECONDS, Output.give_up_all)

@@ -19,7 +19,6 @@ from qmail_popup.listener.ipc.frames import DISCONNECTED, ERROR, REFUSED, SLOTS,
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.process.loop import IN, OUT, Loop, Timeouts
 from qmail_popup.listener.process.sockets import Listening
-from qmail_popup.listener.spawner.session import timestamp
 from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.listener.worker.buffer import Buffer
@@ -206,7 +205,7 @@ class Worker:
     def _authorization(self, connection: Connection) -> protocol.Authorization:
         told = connection.settings
         return protocol.Authorization(
-            timestamp(connection.number, connection.origin + connection.start, told.hostname),
+            protocol.timestamp(connection.number, connection.origin + connection.start, told.hostname),
             apop=told.apop,
             stls=self._handshakes is not None and told.tls_wanted,
             tls_required=told.tls_required,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 _SECONDS = 60
 
 
-class Seldom:
+class Throttled:
     """One kind of line."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
