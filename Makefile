@@ -28,10 +28,10 @@ help: ## show this list
 run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PORT=1110 METRICS_PORT=9110)
 	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
 
-check: lint ## for who has just changed a line: lint, types and the tests that start no server (WORKERS=cores)
+check: lint ## quick check: lint, types and the tests that start no server (WORKERS=cores)
 	$(pytest) -n $(WORKERS) -q -m 'not server'
 
-test: packages-test lint ## install what is missing, then run every check and every test (WORKERS=cores)
+test: packages-test lint ## install what is missing, then run all checks and all tests (WORKERS=cores)
 # Many tests wait for servers, so two workers share a core.
 	$(pytest) -n $$(( 2 * $(WORKERS) ))
 
@@ -40,28 +40,28 @@ lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and t
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: packages-bench $(VENV)/with-dev ## measure what is promised
+bench: packages-bench $(VENV)/with-dev ## run the benchmarks
 	$(VENV)/bin/python -m tests.bench
 
-mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## change the code in small ways: do the tests notice?
+mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## mutation testing: break the code in small ways, and see that tests fail
 	$(VENV)/bin/python -m tests.mutants
 
-dashboards: packages-build $(VENV)/with-dev ## write dashboards/*.json from the program beside them
+dashboards: packages-build $(VENV)/with-dev ## generate dashboards/*.json from dashboards/*.py
 	$(VENV)/bin/python -m dashboards.build
 
-pictures: packages-test $(VENV)/with-dev ## draw the README's picture, from a real sidecar
+pictures: packages-test $(VENV)/with-dev ## draw the README's picture from a real sidecar
 	KEEP_PICTURES=dashboards $(VENV)/bin/python -m pytest tests/observability/status/test_browser.py
 
-manuals: packages-build ## write the manual pages as Markdown too, for those who read them in a browser
+manuals: packages-build ## convert the manual pages to Markdown, for reading in a browser
 	$(PYTHON) deploy/manuals.py
 
-install: packages-build ## put the product under PREFIX (PREFIX=/usr/local DESTDIR= PYTHON=/usr/bin/python3)
+install: packages-build ## install under PREFIX (PREFIX=/usr/local DESTDIR= PYTHON=/usr/bin/python3)
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)'
 
-uninstall: ## take it away from there again
+uninstall: ## uninstall from PREFIX
 	$(PYTHON) deploy/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --python '$(PYTHON)' --uninstall
 
-rules: ## put the alerts where Prometheus reads them (RULES=/etc/prometheus/rules RUNBOOKS=https://...)
+rules: ## install the alerts where Prometheus reads them (RULES=/etc/prometheus/rules RUNBOOKS=https://...)
 	@$(PYTHON) deploy/rules.py --rules '$(RULES)' --runbooks '$(RUNBOOKS)'
 
 deb: packages-deb ## build a Debian package into dist/
@@ -72,13 +72,13 @@ packages-build packages-deb packages-run packages-test packages-browser packages
 
 # The product's dependencies; updated in place when pyproject.toml has changed.
 $(VENV)/ready: pyproject.toml deploy/setup/requirements.py
-	@echo 'Making the virtual environment $(VENV), inside this directory, from what pyproject.toml names.'
+	@echo 'Creating the virtual environment $(VENV) with the dependencies in pyproject.toml.'
 	@$(PYTHON) -m venv $(VENV)
 	@$(pip_install)
 
 # The same, with an extra of pyproject.toml.
 $(VENV)/with-%: $(VENV)/ready
-	@echo 'Adding to $(VENV): what "$*" names in pyproject.toml.'
+	@echo 'Adding the dependencies of "$*" in pyproject.toml to $(VENV).'
 	@$(pip_install)
 
 # The list of requirements is the stamp: it gets its final name only after pip has installed all of them.

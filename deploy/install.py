@@ -56,7 +56,7 @@ Nothing of it runs yet. What to do next is in {checkout}/deploy:
 def main() -> None:
     """Install or uninstall, as the command line says; one line and status 1 if that fails."""
     if sys.version_info < MIN_PYTHON:
-        sys.exit("install: Python 3.11 or newer is needed, and this is {}.{}".format(*sys.version_info))
+        sys.exit("install: needs Python 3.11 or newer, and this is {}.{}".format(*sys.version_info))
     asked = _asked()
     prefix = Path(f"{asked.destdir}/{asked.prefix}") if asked.destdir else asked.prefix
     os.umask(0o022)  # popups of any user must be able to read the files

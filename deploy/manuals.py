@@ -108,7 +108,7 @@ def _segments(line: str) -> Iterator[tuple[str, str]]:
     if line.startswith("."):
         macro, *words = (quoted or word for quoted, word in _ARGUMENT.findall(line[1:]))
         if not re.fullmatch("[BIR]{1,2}", macro):
-            raise ValueError(f"a macro that is not known here: .{macro}")
+            raise ValueError(f"unsupported macro: .{macro}")
         fonts, arguments = macro, words if len(macro) > 1 else [" ".join(words)]
     for font, argument in zip(cycle(fonts), arguments, strict=False):
         first, *others = _FONT.split(argument)

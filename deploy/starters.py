@@ -15,7 +15,7 @@ gc.disable()
 lib = __file__.rsplit("/", 2)[0] + "/lib/qmail-popup"
 try:
     fd = posix.open(f"{lib}/popup.{sys.implementation.cache_tag}", posix.O_RDONLY)
-except OSError:  # run by a link, or by another Python than it was installed for: as good, but slower
+except OSError:  # started through a link or by another Python: works, but slower
     from os.path import realpath
     sys.path.insert(0, realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup")
     from qmail_popup.__main__ import main

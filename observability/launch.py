@@ -31,10 +31,10 @@ def launch(lock: int, program: str, options: "Mapping[bytes, bytes]") -> None:
     child waits with the lock, and no popup starts another.
     """
     command, environ = _command(realpath(program))
-    told = [b"%s=%s" % option for option in options.items()]
+    arguments = [b"%s=%s" % option for option in options.items()]
     if posix.fork() == 0:
         try:
-            _become([*command, "--once", *told], environ, lock)
+            _become([*command, "--once", *arguments], environ, lock)
         finally:
             posix._exit(_CANNOT_RUN)  # noqa: SLF001  its public name is in os, which would have to be imported
 

@@ -45,7 +45,7 @@ def load_key(path: Path) -> bytes:
     except OSError as error:
         raise UnusableError(f"cannot use the key {path}: {reason(error)}") from error
     if len(key) < _KEY_BYTES:
-        raise UnusableError(f"{path} is no key: it is too short")
+        raise UnusableError(f"the key in {path} is too short")
     return key
 
 

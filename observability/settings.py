@@ -62,7 +62,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str], version: str) -> Sett
     """Parse argv; SystemExit, with status 2 if it is wrong. UnusableError for a bad environment."""
     parser = _Parser(
         prog=PROGRAM,
-        description="Count what qmail-popup does.",
+        description="Collect and export qmail-popup's metrics.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -106,7 +106,9 @@ def _read_twice(logs: Sequence[Path]) -> str:
     for number, log in enumerate(logs):
         for other in logs[:number]:
             if log == other or log in other.parents or other in log.parents:
-                return f"--read-log {log} and --read-log {other} are one log: it would be counted twice"
+                return (
+                    f"--read-log {log} and --read-log {other} are the same log, which would be counted twice"
+                )
     return ""
 
 
@@ -124,7 +126,7 @@ def _spans_wanted(base: str | None, environ: Mapping[str, str]) -> bool:
             except ValueError as error:
                 raise UnusableError(f"{name}: {error}") from None
         if name.endswith("_PROTOCOL") and value != _PROTOCOL and "_LOGS_" not in name:
-            raise UnusableError(f"{name} is {value!r}: the sidecar speaks {_PROTOCOL} only")
+            raise UnusableError(f"{name} is {value!r}: the sidecar supports only {_PROTOCOL}")
     if _is_switched_off("TRACES", environ):
         return False
     return bool(base) or any(not name.startswith(_OTHER_SIGNALS) for name in asked)

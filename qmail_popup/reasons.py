@@ -115,13 +115,13 @@ def _read(word: bytes, named: "dict[int, str]") -> bytes:
     name, _equals, items = word.partition(b"=")
     meant = name.decode("latin-1")
     if meant not in REASONS:
-        return b"no such reason: "
+        return b"unknown reason: "
     for first, last in map(_range, items.split(b",")):
         if first == last:
-            return b"neither statuses from 1 to 255 nor *: "
+            return b"not a list of statuses from 1 to 255, or *: "
         for status in range(first, last):
             if named.setdefault(status, meant) != meant:
-                return b"a status that has another reason already: "
+                return b"status assigned to two reasons: "
     return b""
 
 

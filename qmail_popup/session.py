@@ -185,8 +185,8 @@ class Session:
         except (ImportError, OSError):  # no descriptor left to read it with, so none for a pipe either
             return self._fail("pipe", protocol.unable("pipe", resp_codes=self._settings.resp_codes))
         self._attempt = login.Login(self._settings, self._state.credentials, self.credentials, self._clock)
-        told = self._handshake.answer if self._handshake else {}
-        environ = subprogram.environment(self._inherited(), told)
+        tls_variables = self._handshake.answer if self._handshake else {}
+        environ = subprogram.environment(self._inherited(), tls_variables)
         self._attempt.start(self._state.timestamp, environ, (self._inherited_mask or set()).difference(_HELD))
         return None
 

@@ -47,12 +47,14 @@ class Outcome:
         self.spawned = self.exited = 0
 
 
-def environment(inherited: "Mapping[bytes, bytes]", told: "Mapping[bytes, bytes]") -> dict[bytes, bytes]:
+def environment(
+    inherited: "Mapping[bytes, bytes]", tls_variables: "Mapping[bytes, bytes]"
+) -> dict[bytes, bytes]:
     """Return the subprogram's environment: inherited and the TLS server's, without our variables."""
     # posix_spawn rejects empty names.
     return {
         name: value
-        for name, value in as_inherited({**inherited, **told}).items()
+        for name, value in as_inherited({**inherited, **tls_variables}).items()
         if name and not name.startswith(OWN_PREFIX) and name not in TLS_DESCRIPTORS
     }
 

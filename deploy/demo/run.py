@@ -59,8 +59,8 @@ A POP3 server is on {host}:{port}, with two messages for {user}. In another term
   curl --silent http://{host}:{metrics_port}/metrics | grep auth_attempts
 
 The second line starts TLS (STLS) with a certificate that this demo has made for itself.
-Any other mail client does as well: user {user}, password {password}, with STLS or without encryption.
-Each login leaves its record below. Ctrl-C ends it all.
+Any other mail client works too: user {user}, password {password}, with STLS or without encryption.
+Each login's record appears below. Ctrl-C stops everything.
 """
 
 
@@ -122,7 +122,7 @@ def wait_for_end(servers: list[Server]) -> None:
     wanted = {number for number in ENDS if signal.getsignal(number) is not signal.SIG_IGN}
     while signal.sigtimedwait(wanted, LOOK_SECONDS) is None:
         if any(server.poll() is not None for server in servers):
-            raise DemoError("a server has ended by itself")
+            raise DemoError("a server exited unexpectedly")
         if nobody_watches():
             return
 
@@ -151,7 +151,9 @@ def check_free(port: int, variable: str) -> None:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise DemoError(f"cannot listen on {HOST}:{port}: {reason}; {variable}= names another") from error
+            raise DemoError(
+                f"cannot listen on {HOST}:{port}: {reason}; choose another with {variable}="
+            ) from error
 
 
 def make_account(scratch: Path) -> Path:
@@ -177,7 +179,7 @@ def make_certificate(openssl: str, scratch: Path) -> list[str]:
         check=False,
     )
     if done.returncode:
-        raise DemoError(f"openssl makes no certificate: {done.stderr.strip()}")
+        raise DemoError(f"openssl could not create a certificate: {done.stderr.strip()}")
     return ["--tls-certificate", str(certificate), "--tls-key", str(key)]
 
 
@@ -205,7 +207,7 @@ def wait_until_it_answers(port: int, process: Server, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise DemoError(f"{name} does not come up")
+            raise DemoError(f"{name} did not start")
         time.sleep(0.05)
 
 

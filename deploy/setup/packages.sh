@@ -40,7 +40,7 @@ main() {
 new_enough_python() {
     command -v "$python" >/dev/null || return 0
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "Python 3.11 or newer is needed, and $python is not; PYTHON= names another"
+        fail "$python is older than Python 3.11; choose another with PYTHON="
 }
 
 # Print the set's missing packages, or the programs that identify them.
@@ -52,7 +52,7 @@ missing() {
     test) sets=' build deb run test ' ;;
     browser) sets=' browser ' ;;
     bench) sets=' build deb run test bench ' ;;
-    *) fail "no such set of packages: $set_name" ;;
+    *) fail "unknown set of packages: $set_name" ;;
     esac
     list=
     while read -r package program in_set _why; do

@@ -50,8 +50,10 @@ def problems(settings: Settings, environ: Mapping[str, str], may: May) -> Iterat
         try:
             yield from check(settings, may)
         except OSError as error:  # e.g. for a directory on the path that this user may not search
-            subject = error.filename or "as given"
-            yield Problem(option, subject, error.strerror or str(error), "name what this user can reach")
+            subject = error.filename or "(path not reported)"
+            yield Problem(
+                option, subject, error.strerror or str(error), "name a path that this user can reach"
+            )
 
 
 def _otlp(environ: Mapping[str, str], settings: Settings, may: May) -> Iterator[Problem]:
@@ -69,9 +71,9 @@ def user_name() -> str:
 def _summary(settings: Settings) -> str:
     user = user_name()
     state = "a sidecar is running with this store" if places.is_running(settings) else "no sidecar is running"
-    lines = [f"{PROGRAM}: nothing is wrong, as far as {user} can see; {state}."]
+    lines = [f"{PROGRAM}: no problems found as {user}; {state}."]
     if not os.geteuid():
-        lines.append("root may do everything: ask again as the service's user, for its permissions.")
+        lines.append("root passes every permission check; run this again as the service's user.")
     places_used = {
         "socket": settings.socket,
         "spool": settings.spool,

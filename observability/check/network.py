@@ -39,9 +39,9 @@ def check_listen(settings: Settings, _may: May) -> Iterator[Problem]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror:
-        yield Problem("--listen", where, "that host is not known", "name an address of this host")
+        yield Problem("--listen", where, "unknown host", "name an address of this host")
     except PermissionError:
-        remedy = "choose one from 1024 on, or give the service CAP_NET_BIND_SERVICE"
+        remedy = "choose a port from 1024 up, or give the service CAP_NET_BIND_SERVICE"
         yield Problem("--listen", where, "this user may not use that port", remedy)
     except OSError as error:
         if not (is_running(settings) and _is_served(settings)):
@@ -125,7 +125,7 @@ def check_push(settings: Settings, may: May) -> Iterator[Problem]:
             )
     if reason := _unreachable(gateway.host, gateway.port, is_secure=gateway.is_secure):
         yield Problem(
-            "--push", gateway.url, reason, "see that the gateway runs, and that this host may reach it"
+            "--push", gateway.url, reason, "check that the gateway is running and reachable from this host"
         )
 
 
@@ -141,7 +141,9 @@ def check_otlp(settings: Settings, environ: Mapping[str, str], may: May) -> Iter
     )
     for option, url in named:
         if url and (reason := _unreachable_url(url)):
-            yield Problem(option, url, reason, "see that the collector runs, and that this host may reach it")
+            yield Problem(
+                option, url, reason, "check that the collector is running and reachable from this host"
+            )
 
 
 def _unreachable_url(url: str) -> str:
@@ -157,11 +159,11 @@ def _unreachable(host: str, port: int, *, is_secure: bool) -> str:
             if is_secure:
                 ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
     except socket.gaierror:
-        return "that host is not known"
+        return "unknown host"
     except ssl.SSLCertVerificationError as error:
         return describe(error)
     except OSError as error:
-        return f"nobody answers: {describe(error)}"
+        return f"cannot connect: {describe(error)}"
     return ""
 
 

@@ -38,7 +38,7 @@ def check_socket(settings: Settings, may: May) -> Iterator[Problem]:
     if status is None:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        yield Problem(option, path, "something else stands there", "move it away, or choose another path")
+        yield Problem(option, path, "not a socket", "move it away, or choose another path")
     elif _answers(path) and not is_running(settings):
         yield Problem(option, path, "another program listens there", "stop it, or choose another path")
 
@@ -58,7 +58,7 @@ def check_spool(settings: Settings, may: May) -> Iterator[Problem]:
         wrong = f"its mode is {stat.S_IMODE(mode):04o}: popups of its group cannot leave events there"
         yield Problem(option, path, wrong, f"chmod 2770 {path}")
     if mode & _FOR_OTHERS:
-        wrong = f"its mode is {stat.S_IMODE(mode):04o}: everybody may look into it, and user names are there"
+        wrong = f"its mode is {stat.S_IMODE(mode):04o}: everybody can read it, and it contains user names"
         yield Problem(option, path, wrong, f"chmod o-rwx {path}")
     for name in ("spool", "lost", "pusher.lock"):
         yield from _spool_file(path / name, may)
@@ -70,9 +70,7 @@ def _spool_file(path: Path, may: May) -> Iterator[Problem]:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        yield Problem(
-            "--spool", path, "that is not a regular file, and is left alone", f"remove it: rm {path}"
-        )
+        yield Problem("--spool", path, "not a regular file, so it is ignored", f"remove it: rm {path}")
     elif not may(path, os.R_OK | os.W_OK):
         yield Problem("--spool", path, "this user may not read and write it", f"chmod 0660 {path}")
 
@@ -87,7 +85,7 @@ def check_state(settings: Settings, may: May) -> Iterator[Problem]:
     if not path.parent.is_dir():
         yield from _must_be_there(settings, option, path.parent, DIRECTORY_MODE)
     elif path.is_dir():
-        yield Problem(option, path, "that is a directory", "name a file in it")
+        yield Problem(option, path, "is a directory", "name a file in it")
     elif path.exists():
         yield from _store(settings, may)
     yield from _beside(path, may)
@@ -103,7 +101,7 @@ def _store(settings: Settings, may: May) -> Iterator[Problem]:
         try:
             reading.read(path)
         except UnusableError as error:
-            yield Problem("--state", path, str(error), "put a copy back, or start over with --reset-state")
+            yield Problem("--state", path, str(error), "restore a backup, or start over with --reset-state")
 
 
 def _beside(path: Path, may: May) -> Iterator[Problem]:
@@ -119,14 +117,14 @@ def _key(path: Path, may: May) -> Iterator[Problem]:
     found = list(secret("--state", path, may))
     yield from found
     if not found and path.stat().st_size < _KEY_BYTES:
-        remedy = "remove it: a new one is made, and names have other hashes then"
+        remedy = "remove it: a new key is made, and the hashes of names change"
         yield Problem("--state", path, "the key that hashes user names is too short", remedy)
 
 
 def _must_be_there(settings: Settings, option: str, path: Path, mode: int) -> Iterator[Problem]:
     if settings.once:
-        make = f"make it: install -d -m {mode:04o} -o USER -g GROUP {path}"
-        yield Problem(option, path, "a pusher makes no directory, and this one is missing", make)
+        make = f"create it: install -d -m {mode:04o} -o USER -g GROUP {path}"
+        yield Problem(option, path, "no such directory, and a pusher does not create it", make)
 
 
 def check_textfile(settings: Settings, may: May) -> Iterator[Problem]:
@@ -134,16 +132,12 @@ def check_textfile(settings: Settings, may: May) -> Iterator[Problem]:
     if not (path := settings.textfile):
         return
     if not path.parent.is_dir():
-        yield Problem(
-            "--textfile", path, "there is no such directory", "name the one that node_exporter reads"
-        )
+        yield Problem("--textfile", path, "no such directory", "name the one that node_exporter reads")
     elif not may(path.parent, os.W_OK | os.X_OK):
         wrong = "this user may not write in its directory"
         yield Problem("--textfile", path, wrong, f"chgrp and chmod g+w {path.parent}")
     elif path.is_symlink() or (path.exists() and not path.is_file()):
-        yield Problem(
-            "--textfile", path, "that is not a regular file", "move it away, or choose another name"
-        )
+        yield Problem("--textfile", path, "not a regular file", "move it away, or choose another name")
 
 
 def check_logs(settings: Settings, may: May) -> Iterator[Problem]:

@@ -49,9 +49,9 @@ def file(option: str, path: Path | None, may: May) -> Iterator[Problem]:
         yield Problem(option, path, describe(error), "name a file that can be read")
         return
     if status is None:
-        yield Problem(option, path, "there is no such file", "make it, or name another")
+        yield Problem(option, path, "no such file", "create it, or name another")
     elif not stat.S_ISREG(status.st_mode):
-        yield Problem(option, path, "that is not a regular file", "name a file")
+        yield Problem(option, path, "not a regular file", "name a file")
     elif not may(path, os.R_OK):
         yield Problem(
             option, path, "this user may not read it", "chgrp and chmod g+r it for the service's user"
@@ -63,21 +63,21 @@ def secret(option: str, path: Path | None, may: May) -> Iterator[Problem]:
     found = list(file(option, path, may))
     yield from found
     if path and not found and path.stat().st_mode & OTHERS_MAY_READ:
-        yield Problem(option, path, "everybody may read it, and it holds a secret", f"chmod o-rwx {path}")
+        yield Problem(option, path, "everybody can read it, and it contains a secret", f"chmod o-rwx {path}")
 
 
 def directory(option: str, path: Path, may: May, mode: int) -> Iterator[Problem]:
     """Check a directory to write to, which the sidecar makes with this mode if only it is missing."""
-    make = f"make it: install -d -m {mode:04o} -o USER -g GROUP {path}"
+    make = f"create it: install -d -m {mode:04o} -o USER -g GROUP {path}"
     status = status_of(path)
     if status is None:
         if not path.parent.is_dir() or not may(path.parent, os.W_OK | os.X_OK):
-            yield Problem(option, path, "there is no such directory, and this user cannot make it", make)
+            yield Problem(option, path, "no such directory, and this user cannot create it", make)
     elif not stat.S_ISDIR(status.st_mode):
-        yield Problem(option, path, "that is not a directory", "move it away, or name another")
+        yield Problem(option, path, "not a directory", "move it away, or name another")
     elif not may(path, os.R_OK | os.W_OK | os.X_OK):
         yield Problem(
-            option, path, "this user may not write there", f"chown it: {make.removeprefix('make it: ')}"
+            option, path, "this user may not write there", f"chown it: {make.removeprefix('create it: ')}"
         )
     elif status.st_mode & OTHERS_MAY_WRITE and not status.st_mode & stat.S_ISVTX:
-        yield Problem(option, path, "everybody may replace what is in it", f"chmod o-w {path}")
+        yield Problem(option, path, "everybody can replace its files", f"chmod o-w {path}")

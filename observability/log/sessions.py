@@ -12,7 +12,7 @@ from observability.errors import Errors, Log, describe
 from observability.log.messages import Fields, Stream, json_line, timestamp
 from observability.privacy import Privacy
 
-_LOSING = "lines of the JSON log are lost: nobody reads it, or it cannot be written"
+_LOSING = "losing lines of the JSON log: its reader has stopped, or it cannot be written"
 
 
 class SessionLog:
@@ -33,7 +33,7 @@ class SessionLog:
         self._stream, self._privacy, self._clock, self._count_lost = stream, privacy, clock, count_lost
         self._log, self._errors = log, Errors(log)
         self._render = json_line(("timestamp", *_ALWAYS, "client.address", "trace_id", "span_id"))
-        self._unrendered = self._counted = self._told = self._written = 0
+        self._unrendered = self._counted = self._logged = self._written = 0
 
     def __call__(self, counted: Sequence[Event]) -> None:
         """Log the events just counted."""
@@ -46,10 +46,10 @@ class SessionLog:
             self._errors.note("lost", _LOSING)
             self._written = self._stream.written
             self._count(lost)
-        elif lost > self._told and self._stream.written > self._written:
-            self._log("warning", f"{lost - self._told} lines of the JSON log were lost")
+        elif lost > self._logged and self._stream.written > self._written:
+            self._log("warning", f"{lost - self._logged} lines of the JSON log were lost")
             self._errors.note("lost", "")
-            self._told = lost
+            self._logged = lost
 
     def close(self) -> None:
         """Write what is queued, as far as the stream's timeout allows, and count the rest as lost."""
@@ -68,14 +68,14 @@ class SessionLog:
             return f"{self._render(self._facts(event))}\n"
         except Exception as error:  # noqa: BLE001  the boundary: one line is worth less than all other sessions
             self._unrendered += 1
-            self._errors.note("line", f"a line of the JSON log cannot be made: {describe(error)}")
+            self._errors.note("line", f"cannot format a line of the JSON log: {describe(error)}")
             return ""
 
     def _facts(self, event: Event) -> Fields:
-        known = ((name, tell(event)) for name, tell in _WHERE_KNOWN.items())
+        known = ((name, value_of(event)) for name, value_of in _WHERE_KNOWN.items())
         return {
             "timestamp": timestamp(self._clock() if event.ended_at is None else event.ended_at / 1e9),
-            **{name: tell(event) for name, tell in _ALWAYS.items()},
+            **{name: value_of(event) for name, value_of in _ALWAYS.items()},
             "client.address": self._privacy.address(event),
             "trace_id": event.trace,
             "span_id": event.session_span,

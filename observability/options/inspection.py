@@ -50,10 +50,12 @@ def _flag(text: str) -> Mapping[str, Any]:
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "--status": _flag("show the state of the running sidecar, or of its store if none answers, and exit"),
-        "--watch": _flag("repeat that every two seconds"),
-        "--json": _flag("print it as JSON"),
-        "--warning": _threshold(f"exit with 1 if that is over NUMBER; NAME: {', '.join(MEASURES)}"),
-        "--critical": _threshold("exit with 2 if that is over NUMBER"),
+        "--watch": _flag("with --status, refresh every two seconds"),
+        "--json": _flag("with --status, print JSON"),
+        "--warning": _threshold(
+            f"with --status, exit with 1 if NAME exceeds NUMBER; NAME: {', '.join(MEASURES)}"
+        ),
+        "--critical": _threshold("with --status, exit with 2 if NAME exceeds NUMBER"),
         "--check-config": _flag(
             "check everything that the other options name, print what is wrong, and exit"
         ),

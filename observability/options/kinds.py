@@ -43,20 +43,22 @@ def gateway(url: str) -> Gateway:
         port = parts.port
         host = (parts.hostname or "").encode("idna").decode()
     except ValueError:
-        raise ValueError("that is not a URL") from None
+        raise ValueError("not a URL") from None
     if "@" in parts.netloc:
-        raise ValueError("a URL must not hold a user: everybody could read it; see --push-credentials")
+        raise ValueError(
+            "a URL must not contain a user, because everybody could read it; use --push-credentials"
+        )
     # A space or a control character would end the request line.
     is_clean = url.isascii() and url.isprintable() and " " not in url
     if not (is_clean and host and parts.scheme in _PORTS and port != 0) or parts.query or parts.fragment:
-        raise ValueError("a gateway is http://HOST[:PORT] or https://HOST[:PORT]")
+        raise ValueError("must be http://HOST[:PORT] or https://HOST[:PORT]")
     prefix, is_secure = parts.path.rstrip("/"), parts.scheme == "https"
     return Gateway(url, is_secure, host, port or _PORTS[parts.scheme], parts.netloc, prefix)
 
 
 def collector(url: str) -> str:
     """Parse the URL of an OTLP collector; the ValueError never shows it: it may hold a password."""
-    error = ValueError("it has to be a URL that begins with http:// or https://")
+    error = ValueError("must be a URL that begins with http:// or https://")
     try:
         parts = urlsplit(url)
         is_plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
@@ -64,7 +66,7 @@ def collector(url: str) -> str:
     except ValueError:
         raise error from None
     if "@" in parts.netloc:
-        raise ValueError("a URL must not hold a user; credentials belong in OTEL_EXPORTER_OTLP_HEADERS")
+        raise ValueError("a URL must not contain a user; put credentials in OTEL_EXPORTER_OTLP_HEADERS")
     if not (is_plain and is_reachable):
         raise error
     return url
@@ -120,14 +122,14 @@ def share(text: str) -> float:
 def seconds(text: str) -> float:
     """Parse a number of seconds, at most a day."""
     if not 0 < (number := _number(text)) <= _MAX_SECONDS:
-        raise ValueError(f"{text!r} is not a number of seconds from above 0 to {_MAX_SECONDS:.0f}")
+        raise ValueError(f"{text!r} is not a number of seconds above 0 and up to {_MAX_SECONDS:.0f}")
     return number
 
 
 def instance(text: str) -> str:
     """Parse a host's name; a slash would add a level to the gateway's path."""
     if not text.isprintable() or "/" in text or text in ("", ".", ".."):
-        raise ValueError(f"{text!r} is not a name")
+        raise ValueError(f"{text!r} is not a valid instance name")
     return text
 
 

@@ -74,9 +74,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         ),
         "--listen": _taking("HOST:PORT", kinds.address, "where /metrics is served (127.0.0.1:9110)"),
         "--tls-cert": _taking("FILE", kinds.path, "serve /metrics over TLS with this certificate"),
-        "--tls-key": _taking("FILE", kinds.path, "and with this key"),
+        "--tls-key": _taking("FILE", kinds.path, "private key for --tls-cert"),
         "--tls-client-ca": _taking(
-            "FILE", kinds.path, "and only to clients with a certificate of this authority"
+            "FILE", kinds.path, "require client certificates signed by this authority"
         ),
         "--push": _taking("URL", kinds.gateway, "push to this Pushgateway, as http://HOST[:PORT]"),
         "--push-interval": _taking(
@@ -112,7 +112,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--sample-accepted": _taking(
             "PART", kinds.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
         ),
-        "--reset-state": _flag("move the state aside, and end"),
+        "--reset-state": _flag("move the state aside, and exit"),
     }
 )
 

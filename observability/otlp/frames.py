@@ -36,8 +36,8 @@ class Setup(NamedTuple):
 def of_setup(setup: Setup) -> bytes:
     """Return the frame that holds setup."""
     user_names, addresses, key = setup.privacy
-    told = {**setup._asdict(), "privacy": [user_names, addresses, key.hex()]}
-    return _frame(SETUP, json.dumps(told).encode())
+    fields = {**setup._asdict(), "privacy": [user_names, addresses, key.hex()]}
+    return _frame(SETUP, json.dumps(fields).encode())
 
 
 def of_events(events: Sequence[Event]) -> bytes:
@@ -61,9 +61,9 @@ def read(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 def setup_in(content: bytes) -> Setup:
     """Parse the content of a SETUP frame."""
-    told = json.loads(content)
-    user_names, addresses, key = told.pop("privacy")
-    return Setup(**told, privacy=Privacy(user_names, addresses, bytes.fromhex(key)))
+    fields = json.loads(content)
+    user_names, addresses, key = fields.pop("privacy")
+    return Setup(**fields, privacy=Privacy(user_names, addresses, bytes.fromhex(key)))
 
 
 def events_in(content: bytes, refusal_seconds: float) -> list[Event]:

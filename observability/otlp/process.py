@@ -76,7 +76,7 @@ def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> Non
 
     _listen_to_the_sdk(log)
     # If any thread fails, ours or the SDK's, exit, so that the sidecar starts another process.
-    threading.excepthook = lambda told: give_up(told.exc_value)
+    threading.excepthook = lambda args: give_up(args.exc_value)
     try:
         _work(setup, received, line)
     except Exception as error:  # noqa: BLE001  the boundary, as for threads

@@ -111,8 +111,8 @@ class CountedExporter(SpanExporter):
         """Check what the SDK does not: redirects, which it takes for success, and partial successes."""
         self._refused = _ALL if status >= HTTPStatus.MULTIPLE_CHOICES else 0
         with contextlib.suppress(DecodeError):
-            told = ExportTraceServiceResponse.FromString(body)
-            self._refused += max(0, told.partial_success.rejected_spans)
+            response = ExportTraceServiceResponse.FromString(body)
+            self._refused += max(0, response.partial_success.rejected_spans)
 
     def shutdown(self) -> None:
         """Close the connection, and end retries."""

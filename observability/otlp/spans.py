@@ -87,8 +87,8 @@ def _failure(event: Event) -> Attributes:
 
 
 def _attributes(event: Event) -> Attributes:
-    told = ((name, tell(event)) for name, tell in _ATTRIBUTES.items())
-    return {name: value for name, value in told if value is not None}
+    found = ((name, value_of(event)) for name, value_of in _ATTRIBUTES.items())
+    return {name: value for name, value in found if value is not None}
 
 
 def _network_type(event: Event) -> str | None:

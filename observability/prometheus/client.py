@@ -56,7 +56,7 @@ class Client:
         try:
             event = self._protocol.next_event()
         except h11.RemoteProtocolError as error:
-            self._begin_answer(_line(error.error_status_hint, "That is not an HTTP request."))
+            self._begin_answer(_line(error.error_status_hint, "Not an HTTP request."))
         else:
             if isinstance(event, h11.Request):
                 self._begin_answer(_answer(pages, event), has_body=event.method != b"HEAD")
@@ -94,7 +94,7 @@ def _answer(pages: Pages, request: h11.Request) -> Answer:
     try:
         return pages(request)
     except Exception as error:  # noqa: BLE001  the boundary: other pages, and the next request, may succeed
-        return _line(HTTPStatus.INTERNAL_SERVER_ERROR, f"This page cannot be made: {describe(error)}")
+        return _line(HTTPStatus.INTERNAL_SERVER_ERROR, f"Internal error: {describe(error)}")
 
 
 def _line(status: int, text: str) -> Answer:

@@ -57,7 +57,7 @@ class Pages:
             return refusal._replace(headers=[*refusal.headers, ("Allow", "GET, HEAD")])
         path, _ = _split(request)
         page = self._pages.get(path)
-        return page(request) if page else _text(404, f"Nothing is here. The metrics are at {METRICS}.")
+        return page(request) if page else _text(404, f"Not found. The metrics are at {METRICS}.")
 
     def _exposition(self, request: h11.Request) -> Answer:
         sent: Headers = []
@@ -70,7 +70,7 @@ class Pages:
     def _readiness(self, _request: h11.Request) -> Answer:
         if self._is_ready():
             return _text(200, "The sidecar is ready.")
-        return _text(503, "The store takes no commits. The reason is in the sidecar's log.")
+        return _text(503, "The store rejects commits. The reason is in the sidecar's log.")
 
     def _other(self, request: h11.Request) -> Answer:
         return self._others[_split(request)[0]]()

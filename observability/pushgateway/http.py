@@ -49,7 +49,7 @@ class _Timeout:
 
     def check(self) -> None:
         if self._clock() > self._deadline:
-            raise TimeoutError("no connection in time")
+            raise TimeoutError("connection timed out")
 
 
 def exchange(peer: Peer, request: h11.Request, body: bytes, clock: Callable[[], float]) -> Work[int]:
@@ -102,14 +102,14 @@ def _status(connection: socket.socket, protocol: h11.Connection) -> Work[int]:
         try:
             event = protocol.next_event()
         except h11.RemoteProtocolError as error:
-            raise ConnectionError(f"the answer is not HTTP: {error}") from error
+            raise ConnectionError(f"the response is not HTTP: {error}") from error
         if isinstance(event, h11.Response):
             return event.status_code
         if event is h11.NEED_DATA:
             data = yield from _retried(connection, lambda: connection.recv(_PIECE), select.POLLIN)
             received += len(data)
             protocol.receive_data(data)
-    raise ConnectionError("the answer has no end")
+    raise ConnectionError("the response header is too long")
 
 
 def _retried(

@@ -48,11 +48,11 @@ def run(settings: Settings, clocks: Clocks, log: Log) -> None:
     try:
         with closing(PusherLock(settings.spool)) as lock:
             if not lock.take():
-                raise UnusableError(f"a pusher or a sidecar is at work on {settings.spool}")
+                raise UnusableError(f"a pusher or sidecar already uses {settings.spool}")
             with noted(settings.spool):
                 _run_with(lock, settings, clocks, log)
     except (OSError, sqlite3.Error) as error:
-        raise UnusableError(f"cannot go on: {describe(error)}") from error
+        raise UnusableError(f"cannot continue: {describe(error)}") from error
 
 
 def _run_with(lock: PusherLock, settings: Settings, clocks: Clocks, log: Log) -> None:

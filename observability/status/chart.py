@@ -128,7 +128,7 @@ def _times(box: _Box, shown: Sequence[Bar]) -> Iterator[Markup]:
 def _columns(box: _Box, shown: Sequence[Bar], parts: Sequence[Part], highest: float) -> Iterator[Markup]:
     for bar, place in _places(box, shown):
         end = clock(bar.start + _DAY // len(shown))
-        title = element("title", f"{clock(bar.start)} to {end} UTC: {_told(bar, parts)}")
+        title = element("title", f"{clock(bar.start)} to {end} UTC: {_tooltip(bar, parts)}")
         hit = element("rect", class_="hit", **place._asdict()) if bar.values else Markup()
         yield element("g", title, hit, *_pieces(place, bar, parts, highest))
 
@@ -152,9 +152,9 @@ def _pieces(place: _Box, bar: Bar, parts: Sequence[Part], highest: float) -> Ite
             yield element("rect", class_=part.kind, **_Box(place.x, bottom, width, height)._asdict())
 
 
-def _told(bar: Bar, parts: Sequence[Part]) -> str:
+def _tooltip(bar: Bar, parts: Sequence[Part]) -> str:
     if bar.values is None:
-        return "not known"
+        return "unknown"
     return ", ".join(f"{amount(value)} {part.name}" for part, value in zip(parts, bar.values, strict=True))
 
 

@@ -62,10 +62,10 @@ def _show(settings: Settings, out: TextIO) -> int:
     return plugin.OK
 
 
-def _write(out: TextIO, told: str) -> None:
+def _write(out: TextIO, output: str) -> None:
     """Write text, replacing characters that the terminal's encoding lacks."""
     encoding = out.encoding or "ascii"
-    out.write(told.encode(encoding, "replace").decode(encoding))
+    out.write(output.encode(encoding, "replace").decode(encoding))
     out.flush()
 
 

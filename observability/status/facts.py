@@ -8,9 +8,9 @@ from observability.store import families
 
 REASONS = {
     "credentials": "wrong name or password",
-    "session": "client dropped out after its login",
+    "session": "client disconnected after login",
     "temporary": "checker: temporary failure",
-    "misuse": "checker: used wrongly",
+    "misuse": "checker: misused",
     "crashed": "checker: crashed",
     "tls_required": "login without TLS refused",
 }
@@ -18,7 +18,7 @@ REASONS = {
 
 def lines(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Yield names and lines."""
-    yield "Version", snapshot.version or "not known"
+    yield "Version", snapshot.version or "unknown"
     yield "Store", _store(snapshot)
     yield "Spool", _spool(snapshot)
     yield "Push", _push(snapshot)
@@ -26,7 +26,7 @@ def lines(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 
 
 def _store(snapshot: Snapshot) -> str:
-    state = "takes commits" if snapshot.takes_commits else "takes no commits"
+    state = "accepts commits" if snapshot.takes_commits else "rejects commits"
     state = state if snapshot.is_live else "read from its file"
     since = f" · counts since {moment(snapshot.born)}" if snapshot.born else ""
     failed = total(snapshot.values, families.COMMITS_FAILED.name)
@@ -35,7 +35,7 @@ def _store(snapshot: Snapshot) -> str:
 
 def _spool(snapshot: Snapshot) -> str:
     waiting = snapshot.spool_bytes
-    state = "not known" if waiting is None else f"{size(waiting)} waiting" if waiting else "empty"
+    state = "unknown" if waiting is None else f"{size(waiting)} waiting" if waiting else "empty"
     lost = total(snapshot.values, families.DROPPED.name, "spool_full")
     return f"{state} · {plural(lost, 'event')} lost"
 
@@ -46,7 +46,7 @@ def _push(snapshot: Snapshot) -> str:
     if not is_on:
         return "off"
     state = "the last one failed" if "push" in snapshot.errors else "on"
-    return f"{state} · {amount(ok)} went well, {amount(failed)} failed"
+    return f"{state} · {amount(ok)} succeeded, {amount(failed)} failed"
 
 
 def _otlp(snapshot: Snapshot) -> str:

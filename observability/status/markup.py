@@ -14,11 +14,11 @@ class Markup(str):
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
     """Return an element; in attribute names a trailing underscore is dropped, others become hyphens."""
-    told = "".join(
+    rendered = "".join(
         f' {key.removesuffix("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
     )
-    return Markup(f"<{name}{told}>{joined(*children)}</{name}>")
+    return Markup(f"<{name}{rendered}>{joined(*children)}</{name}>")
 
 
 def joined(*children: str) -> Markup:

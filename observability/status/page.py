@@ -54,7 +54,7 @@ def _header(snapshot: Snapshot) -> Markup:
 
 
 def _footer() -> Markup:
-    times = element("p", "All times are UTC. Where a chart is shaded, no sidecar ran.")
+    times = element("p", "All times are UTC. Shaded: no sidecar was running.")
     return element("footer", times, *(element("a", path, href=path) for path in LINKS), class_="soft")
 
 
@@ -100,7 +100,7 @@ def _charts(snapshot: Snapshot) -> Iterator[Markup]:
     peaks = [minute.peak for minute in snapshot.minutes[-DAY_MINUTES:] if minute.peak is not None]
     yield _chart(snapshot, "Accepted logins", ACCEPTED, amount(logins.accepted))
     yield _chart(snapshot, "Failed logins", FAILED, amount(logins.failed))
-    yield _chart(snapshot, "Sessions open, at most", OPEN, _known(max(peaks, default=None)))
+    yield _chart(snapshot, "Peak open sessions", OPEN, _known(max(peaks, default=None)))
 
 
 def _chart(snapshot: Snapshot, title: str, parts: Sequence[Part], number: str) -> Markup:
@@ -109,7 +109,7 @@ def _chart(snapshot: Snapshot, title: str, parts: Sequence[Part], number: str) -
         element("h2", title),
         element("span", element("span", number, class_="n"), " in 24 hours", class_="soft"),
     )
-    drawn = chart(f"{title}, each quarter of an hour of the last 24 hours (UTC)", shown, parts)
+    drawn = chart(f"{title}, by quarter-hour, last 24 hours (UTC)", shown, parts)
     return element("section", element("div", *head, class_="head"), drawn, class_="card")
 
 
@@ -128,7 +128,7 @@ def _by_method(snapshot: Snapshot) -> Markup:
         logins = Logins.of(day, method, protocol)
         parts = (attempts("accepted", protocol, method), attempts("rejected", protocol, method))
         shown = bars(snapshot.minutes, snapshot.now, parts, _HALF)
-        drawn = spark(f"{protocol} {method}, each half-hour of the last 24 hours (UTC)", shown, parts)
+        drawn = spark(f"{protocol} {method}, by half-hour, last 24 hours (UTC)", shown, parts)
         numbers = (*map(_number, logins), element("td", share(logins.failed, logins.total), class_="n"))
         last = element("td", drawn, class_="wide")
         rows.append(

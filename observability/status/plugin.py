@@ -28,7 +28,7 @@ def judge(snapshot: Snapshot, warning: Sequence[Threshold], critical: Sequence[T
     if not snapshot.is_live:
         return unknown("no sidecar answers")
     if lacking:
-        return unknown(f"{lacking[0]} is not known here")
+        return unknown(f"{lacking[0]} is unknown")
     status, exceeded = _exceeded(values, warning, critical)
     shown = exceeded or [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
     numbers = " ".join(
@@ -67,11 +67,12 @@ def _perfdata(
     snapshot: Snapshot, name: str, warning: Sequence[Threshold], critical: Sequence[Threshold]
 ) -> str:
     limits = (
-        min((number for told, number in each if told == name), default=None) for each in (warning, critical)
+        min((limit for measured, limit in each if measured == name), default=None)
+        for each in (warning, critical)
     )
     highest = {"failed_share": 1, "sessions": snapshot.limit}.get(name)
-    told = (*limits, 0, highest)
-    return f"{name}={_number(measure(snapshot)[name])}{_UNITS[name]};" + ";".join(map(_number, told))
+    numbers = (*limits, 0, highest)
+    return f"{name}={_number(measure(snapshot)[name])}{_UNITS[name]};" + ";".join(map(_number, numbers))
 
 
 def _number(value: float | None) -> str:

@@ -49,10 +49,10 @@ def look(settings: Settings) -> Snapshot:
 def _of_sidecar(settings: Settings) -> Snapshot:
     snapshot = _of_metrics(_ask(settings, "/metrics").decode())
     try:
-        told = json.loads(_ask(settings, "/history"))
+        history = json.loads(_ask(settings, "/history"))
     except http.client.HTTPException:  # an older version without /history
         return snapshot
-    return overview.of_json(told, snapshot)
+    return overview.of_json(history, snapshot)
 
 
 def _ask(settings: Settings, path: str) -> bytes:

@@ -49,7 +49,7 @@ def _logins(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _day(snapshot: Snapshot, levels: str) -> Iterator[str]:
-    yield "The last 24 hours, each half-hour, and the most in one; ? where no sidecar ran"
+    yield "Last 24 hours by half-hour, with the maximum; ? means no sidecar was running"
     for name, parts in (("accepted", ACCEPTED), ("failed", FAILED), ("open", OPEN)):
         yield _line(
             name, bars(snapshot.minutes, snapshot.now, parts, _HALF, max if parts is OPEN else sum), levels

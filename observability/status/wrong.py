@@ -81,7 +81,7 @@ def _sidecar(snapshot: Snapshot) -> Iterator[Wrong]:
 
 def _store(snapshot: Snapshot) -> Iterator[Wrong]:
     if not snapshot.takes_commits:
-        yield Wrong(CRITICAL, "The store takes no commits: nothing is counted now, and popups use the spool.")
+        yield Wrong(CRITICAL, "The store rejects commits: nothing is counted now, and popups use the spool.")
 
 
 def _spool(snapshot: Snapshot) -> Iterator[Wrong]:
@@ -89,10 +89,10 @@ def _spool(snapshot: Snapshot) -> Iterator[Wrong]:
     if waiting >= _FULL_SHARE * MAX_SPOOL:
         yield Wrong(CRITICAL, f"The spool is nearly full: {size(waiting)} of {size(MAX_SPOOL)}.")
     elif waiting >= _SPOOL_BYTES:
-        yield Wrong(WARNING, f"{size(waiting)} wait in the spool.")
+        yield Wrong(WARNING, f"{size(waiting)} are waiting in the spool.")
 
 
-def _nobody(snapshot: Snapshot) -> Iterator[Wrong]:
+def _no_success(snapshot: Snapshot) -> Iterator[Wrong]:
     logins = Logins.of(snapshot.added(_QUARTER_MINUTES))
     if not logins.accepted and logins.failed >= _MIN_LOGINS:
         yield Wrong(CRITICAL, f"No login succeeded in the last 15 minutes; {amount(logins.failed)} failed.")
@@ -103,7 +103,7 @@ def _checker(snapshot: Snapshot) -> Iterator[Wrong]:
     faults = sum(total(sums, families.FAILURES.name, reason) for reason in _CHECKERS_FAULT)
     logins = Logins.of(sums).total
     if faults >= _MIN_FAULTS and faults >= _CHECKER_SHARE * logins:
-        text = f"The checker fails: {amount(faults)} of {amount(logins)} logins in the last 15 minutes."
+        text = f"The checker is failing: {amount(faults)} of {amount(logins)} logins in the last 15 minutes."
         yield Wrong(CRITICAL, text)
 
 
@@ -119,7 +119,11 @@ def _guessing(snapshot: Snapshot) -> Iterator[Wrong]:
 def _broken(snapshot: Snapshot) -> Iterator[Wrong]:
     sums = snapshot.added(HOUR_MINUTES)
     sessions = total(sums, families.SESSIONS.name)
-    kinds = {"tls_failed": "failed at the TLS handshake", "killed": "were killed", "error": "met an error"}
+    kinds = {
+        "tls_failed": "failed at the TLS handshake",
+        "killed": "were killed",
+        "error": "failed with an error",
+    }
     for ended, words in kinds.items():
         count = total(sums, families.SESSIONS.name, ended)
         if count >= _MIN_FAULTS and count >= _BROKEN_SHARE * sessions:
@@ -142,9 +146,10 @@ def _silence(snapshot: Snapshot) -> Iterator[Wrong]:
 def _lost(snapshot: Snapshot) -> Iterator[Wrong]:
     hour, day = snapshot.added(HOUR_MINUTES), snapshot.added(DAY_MINUTES)
     if full := total(day, families.DROPPED.name, "spool_full"):
-        yield Wrong(WARNING, f"{amount(full)} events were lost in the last 24 hours: the spool took no more.")
+        text = f"{amount(full)} events were lost in the last 24 hours: the spool was full or not writable."
+        yield Wrong(WARNING, text)
     if malformed := total(hour, families.DROPPED.name, "malformed"):
-        yield Wrong(WARNING, f"{amount(malformed)} malformed events came in the last hour.")
+        yield Wrong(WARNING, f"{amount(malformed)} malformed events arrived in the last hour.")
     if spans := total(hour, families.SPANS_DROPPED.name):
         yield Wrong(WARNING, f"{amount(spans)} spans were dropped in the last hour.")
 
@@ -158,7 +163,7 @@ RULES = (
     _sidecar,
     _store,
     _spool,
-    _nobody,
+    _no_success,
     _checker,
     _limit,
     _guessing,

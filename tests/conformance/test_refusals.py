@@ -84,7 +84,7 @@ def test_a_table_that_makes_no_sense(popup: list[str]) -> None:
     with Popup(popup, ("/bin/false",), env=env) as running:
         assert running.talk(LOGIN).endswith(b"-ERR [AUTH] authorization failed\r\n")
         assert 1 == running.status()
-        line = b"qmail-popup: QMAIL_POPUP_EXITS is ignored: no such reason: w?[2J??=3\n"
+        line = b"qmail-popup: QMAIL_POPUP_EXITS is ignored: unknown reason: w?[2J??=3\n"
         assert line == running.errors()
 
 

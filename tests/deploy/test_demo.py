@@ -17,7 +17,7 @@ from tests.support.programs import environ_without_make, need
 from tests.support.server import free_port
 from tests.support.waiting import TIMEOUT, until
 
-LAST_LINE = "Ctrl-C ends it all."
+LAST_LINE = "Ctrl-C stops everything."
 
 
 def listens(port: int) -> bool:
@@ -164,7 +164,7 @@ def test_a_server_that_ends_by_itself_ends_the_demo(terminal: Terminal) -> None:
     os.kill(sidecar, signal.SIGCONT)
     assert listens(terminal.port)
     os.kill(sidecar, signal.SIGKILL)
-    terminal.wait_for("qmail-popup demo: a server has ended by itself\n")
+    terminal.wait_for("qmail-popup demo: a server exited unexpectedly\n")
     assert 0 != terminal.make.wait(TIMEOUT)
     until(lambda: not terminal.processes())
 
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(checkout: Path, option: str) -
     assert (1, "") == (status, output)
     assert 1 == errors.count("\n")
     assert f"127.0.0.1:{port}: Address already in use" in errors
-    assert f"{option[2:].replace('-', '_').upper()}= names another" in errors
+    assert f"choose another with {option[2:].replace('-', '_').upper()}=" in errors
 
 
 def test_a_port_that_cannot_be_is_said_in_one_line(checkout: Path) -> None:

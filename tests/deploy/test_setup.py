@@ -39,7 +39,7 @@ def test_an_older_python_is_told_in_one_line(host: Host) -> None:
     host.program("older", 'case $2 in *"< (3, 11)"*) exit 1 ;; esac\n')
     with host.start("test", str(host.bin / "older")) as process:
         output, errors = process.communicate(timeout=60)
-    said = f"Python 3.11 or newer is needed, and {host.bin}/older is not; PYTHON= names another"
+    said = f"{host.bin}/older is older than Python 3.11; choose another with PYTHON="
     assert (1, "", f"qmail-popup: {said}\n") == (process.returncode, output, errors)
     assert [] == host.called()
     host.program("newer")

@@ -163,7 +163,7 @@ def test_what_is_told_stays_one_line(words: list[str], capsys: pytest.CaptureFix
         ("--textfile /dev/full", "argument --textfile: '/dev/full' does not end in .prom, and"),
         ("--spool=", "argument --spool: the path is empty"),
         ("--read-log-from start", "--read-log-from has no effect without --read-log"),
-        ("--read-log /l --read-log /l/current", "--read-log /l/current and --read-log /l are one log"),
+        ("--read-log /l --read-log /l/current", "--read-log /l/current and --read-log /l are the same log"),
     ],
 )
 def test_the_line_names_the_option(words: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +203,7 @@ def test_what_is_sent_over_otlp(words: str, environ: dict[str, str], expected: t
     ("name", "value", "expected"),
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://joe:s3cret@collector", "OTEL_EXPORTER_OTLP_HEADERS"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc': the sidecar speaks http/protobuf only"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "'grpc': the sidecar supports only http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "'http/json'"),
     ],
 )

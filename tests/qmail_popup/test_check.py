@@ -48,7 +48,7 @@ def test_nothing_is_wrong() -> None:
             "records: descriptor 5",
             "events: none",
             f'exit statuses: QMAIL_POPUP_EXITS="{DEFAULT}"',
-            "later than 10 s after the credentials: session, whatever the status",
+            "exit later than 10 s after the credentials: always session",
         ],
     )
 
@@ -79,7 +79,7 @@ def test_what_was_set_is_shown(tmp_path: Path) -> None:
                 f"subprogram: {tmp_path}/cvm-checkpassword",
                 f"events: the spool {tmp_path}, pushed to http://127.0.0.1:9091",
                 'exit statuses: QMAIL_POPUP_EXITS="credentials=2,7,100 temporary=3-6,111,126-127 session=*"',
-                "later than 20 s after the credentials: session, whatever the status",
+                "exit later than 20 s after the credentials: always session",
             )
             if line not in lines
         ],
@@ -92,11 +92,11 @@ def test_what_was_set_is_shown(tmp_path: Path) -> None:
 def test_a_checker_behind_another_program_is_not_seen(wrapper: tuple[str, ...]) -> None:
     """It says what to set, and with that set it is content."""
     status, lines = checked(*wrapper)
-    (hint,) = [line for line in lines if "is not seen there" in line]
+    (hint,) = [line for line in lines if "is not the subprogram itself" in line]
     assert (0, True) == (status, hint.startswith("cvm-checkpassword "))
     (exits,) = re.findall(r'QMAIL_POPUP_EXITS="(.*)"', hint)
     status, lines = checked(*wrapper, QMAIL_POPUP_EXITS=exits)
-    assert (0, []) == (status, [line for line in lines if "is not seen there" in line])
+    assert (0, []) == (status, [line for line in lines if "is not the subprogram itself" in line])
     assert [True] == [exits in line for line in lines if line.startswith("exit statuses")]
 
 
@@ -122,14 +122,17 @@ def test_a_column_reads_back_as_it_is_written(program: bytes) -> None:
             {"QMAIL_POPUP_REFUSAL_SECONDS": "1.5"},
             "QMAIL_POPUP_REFUSAL_SECONDS=1.5: not a whole number of seconds above 0",
         ),
-        ({"QMAIL_POPUP_RESP_CODES": "yes"}, "QMAIL_POPUP_RESP_CODES=yes: only 1 means something"),
-        ({"QMAIL_POPUP_STDERR": "1"}, "QMAIL_POPUP_STDERR=1: only keep means something"),
-        ({"QMAIL_POPUP_EXITS": "tmp=4"}, "QMAIL_POPUP_EXITS: no such reason: tmp=4"),
-        ({"QMAIL_POPUP_SIDECR": "/x"}, "QMAIL_POPUP_SIDECR: there is no such variable"),
+        (
+            {"QMAIL_POPUP_RESP_CODES": "yes"},
+            "QMAIL_POPUP_RESP_CODES=yes: ignored; the only value with an effect is 1",
+        ),
+        ({"QMAIL_POPUP_STDERR": "1"}, "QMAIL_POPUP_STDERR=1: ignored; the only value with an effect is keep"),
+        ({"QMAIL_POPUP_EXITS": "tmp=4"}, "QMAIL_POPUP_EXITS: unknown reason: tmp=4"),
+        ({"QMAIL_POPUP_SIDECR": "/x"}, "QMAIL_POPUP_SIDECR: unknown variable"),
         ({"POP3AUTH": "user"}, "POP3AUTH=user: begins with neither apop nor +apop, so APOP is not offered"),
         ({"SSLCTLFD": "77"}, "SSLCTLFD=77: not an open descriptor"),
         ({"SSLREADFD": "x"}, "SSLREADFD=x: not an open descriptor"),
-        ({"SSLWRITEFD": "5"}, "descriptor 5: the server has it for TLS, so no record is written"),
+        ({"SSLWRITEFD": "5"}, "descriptor 5: used by the server for TLS, so no record is written"),
         ({"QMAIL_POPUP_SPOOL": "/nonexistent"}, "spool /nonexistent: no such directory"),
         ({"QMAIL_POPUP_SPOOL": "/bin/true"}, "spool /bin/true: not a directory"),
         (
@@ -150,12 +153,17 @@ def test_a_gateway(tmp_path: Path) -> None:
     for url, complaints in (
         (
             "http://u:secret@h:9091",
-            ["QMAIL_POPUP_PUSHGATEWAY: nothing is pushed where the URL has a user in it"],
+            [
+                (
+                    "QMAIL_POPUP_PUSHGATEWAY: ignored, because the URL contains a user; "
+                    "use QMAIL_POPUP_PUSH_CREDENTIALS"
+                )
+            ],
         ),
         (
             "h:9091",
             [
-                "QMAIL_POPUP_PUSHGATEWAY=h:9091: not a URL with http or https",
+                "QMAIL_POPUP_PUSHGATEWAY=h:9091: not an http or https URL",
                 "QMAIL_POPUP_PUSH_CREDENTIALS=/nonexistent: cannot be read",
             ],
         ),
@@ -171,7 +179,9 @@ def test_a_closed_log() -> None:
 @pytest.mark.parametrize("host", ["", "a host", "<x>"])
 def test_a_host_s_name_that_is_none(host: str) -> None:
     """It stands in the timestamp, of which clients make a digest."""
-    assert (1, [f"hostname {host!r}: no name of a host, which stands in the timestamp"]) == checked(host=host)
+    assert (1, [f"hostname {host!r}: not a valid host name; the APOP timestamp contains it"]) == checked(
+        host=host
+    )
 
 
 def test_several_things_at_once() -> None:
@@ -258,7 +268,7 @@ def test_a_spool_that_a_popup_would_not_write_to(tmp_path: Path, make: object) -
     """It appends to a regular file with one link, and to nothing else."""
     assert callable(make)
     make(tmp_path / "spool")
-    complaint = "its file spool is not a regular file with one link that can be written"
+    complaint = "its file spool is not a writable regular file with a single link"
     assert (1, [f"spool {tmp_path}: {complaint}"]) == checked(QMAIL_POPUP_SPOOL=str(tmp_path))
 
 

@@ -86,38 +86,36 @@ def open_key(directory: Path) -> Options:
 
 
 PUSH = "--push=http://127.0.0.1:1"
-NOBODY = (
-    r"nobody answers: Connection refused; see that the (gateway|collector) runs, and that this host may .*"
-)
+NOBODY = r"cannot connect: Connection refused; check that the (gateway|collector) is running and .*"
 STATE, SPOOL = "--state DIR/lib/state.sqlite", "--spool DIR/spool"
 
 TABLE = {
     "the socket's directory": Broken(
         given("--socket=DIR/no/where/sock"),
-        "--socket DIR/no/where: there is no such directory, and this user cannot .*; make it: install -d .*",
+        "--socket DIR/no/where: no such directory, and this user cannot .*; create it: install -d .*",
     ),
     "no socket": Broken(
         written("run/sidecar.sock", ""),
-        "--socket DIR/run/sidecar.sock: something else stands there; move it away, or choose another path",
+        "--socket DIR/run/sidecar.sock: not a socket; move it away, or choose another path",
     ),
     "a socket's long path": Broken(
         given(f"--socket=DIR/run/{'x' * 100}"),
         "--socket DIR/run/x+: a socket's path has 107 bytes at most; choose a shorter one",
     ),
     "a socket that everybody may replace": Broken(
-        moded("run", 0o777), "--socket DIR/run: everybody may replace what is in it; chmod o-w DIR/run"
+        moded("run", 0o777), "--socket DIR/run: everybody can replace its files; chmod o-w DIR/run"
     ),
     "the spool's directory": Broken(
         given("--spool=DIR/no/where"),
-        "--spool DIR/no/where: there is no such directory, .*; make it: install -d -m 2770 .* DIR/no/where",
+        "--spool DIR/no/where: no such directory, .*; create it: install -d -m 2770 .* DIR/no/where",
     ),
     "a spool that is a file": Broken(
         written("file", "", "--spool=DIR/file"),
-        "--spool DIR/file: that is not a directory; move it away, or name another",
+        "--spool DIR/file: not a directory; move it away, or name another",
     ),
     "a spool behind a file": Broken(
         written("file", "", "--spool=DIR/file/x"),
-        "--spool DIR/file/x: Not a directory; name what this user can reach",
+        "--spool DIR/file/x: Not a directory; name a path that this user can reach",
     ),
     "a spool for its owner alone": Broken(
         moded("spool", 0o700),
@@ -125,17 +123,15 @@ TABLE = {
     ),
     "a spool for everybody": Broken(
         moded("spool", 0o2775),
-        f"{SPOOL}: its mode is 2775: everybody may look into it, and user names .*; chmod o-rwx DIR/spool",
+        f"{SPOOL}: its mode is 2775: everybody can read it, and it contains user .*; chmod o-rwx DIR/spool",
     ),
     "a spool that is not ours": Broken(
         given(), f"{SPOOL}: this user may not write there; chown it: install -d -m 2770 .*", forbidden="spool"
     ),
     "a spool's file that is a link": Broken(
-        linked, f"{SPOOL}/spool: that is not a regular file, and is left alone; remove it: rm DIR/spool/spool"
+        linked, f"{SPOOL}/spool: not a regular file, so it is ignored; remove it: rm DIR/spool/spool"
     ),
-    "a state that is a directory": Broken(
-        given("--state=DIR/lib"), "--state DIR/lib: that is a directory; .*"
-    ),
+    "a state that is a directory": Broken(given("--state=DIR/lib"), "--state DIR/lib: is a directory; .*"),
     "a state that is not ours": Broken(
         given(),
         f"{STATE}: this user may not read and write it; chown USER DIR/lib/state.sqlite.*",
@@ -143,19 +139,19 @@ TABLE = {
     ),
     "a state that is none": Broken(
         written("lib/state.sqlite", "garbage" * 999),
-        f"{STATE}: .*not a database; put a copy back, or start over .*",
+        f"{STATE}: .*not a database; restore a backup, or start over .*",
     ),
-    "a state of the future": Broken(newer, f"{STATE}: .* of version 99, newer than .*; put a copy back, .*"),
+    "a state of the future": Broken(newer, f"{STATE}: .* of version 99, newer than .*; restore a backup, .*"),
     "a key that everybody may read": Broken(
         written(f"lib/{KEY}", "x" * 32, "--json-log", mode=0o644),
-        f"{STATE}.key: everybody may read it, and it holds a secret; chmod o-rwx DIR/lib/{KEY}",
+        f"{STATE}.key: everybody can read it, and it contains a secret; chmod o-rwx DIR/lib/{KEY}",
     ),
     "a key that is too short": Broken(
         written(f"lib/{KEY}", "x", "--json-log"), f"{STATE}.key: the key that .* is too short; remove it: .*"
     ),
     "a host that is not known": Broken(
         given("--listen=nowhere.invalid:9110"),
-        "--listen nowhere.invalid:9110: that host is not known; name an address of this host",
+        "--listen nowhere.invalid:9110: unknown host; name an address of this host",
     ),
     "an address of another host": Broken(
         given("--listen=192.0.2.1:9110"),
@@ -163,7 +159,7 @@ TABLE = {
     ),
     "no certificate": Broken(
         served("none.pem", "server.key"),
-        "--tls-cert DIR/none.pem: there is no such file; make it, or name another",
+        "--tls-cert DIR/none.pem: no such file; create it, or name another",
     ),
     "another one's key": Broken(
         served("server.pem", "ca.key"),
@@ -173,7 +169,7 @@ TABLE = {
         expired, "--tls-cert DIR/server.pem: certificate has expired; renew it, and send the sidecar SIGHUP"
     ),
     "a key of TLS that everybody may read": Broken(
-        open_key, "--tls-key DIR/server.key: everybody may read it, .*; chmod o-rwx DIR/server.key"
+        open_key, "--tls-key DIR/server.key: everybody can read it, .*; chmod o-rwx DIR/server.key"
     ),
     "an authority without a certificate": Broken(
         served("server.pem", "server.key", "--tls-client-ca=DIR/ca.key"),
@@ -182,7 +178,7 @@ TABLE = {
     "a gateway that is down": Broken(given(PUSH), f"--push http://127.0.0.1:1: {NOBODY}"),
     "a collector that is not known": Broken(
         given("--otlp=http://nowhere.invalid:4318"),
-        "--otlp http://nowhere.invalid:4318: that host is not known; see that the collector runs, and .*",
+        "--otlp http://nowhere.invalid:4318: unknown host; check that the collector is running and .*",
     ),
     "a collector of the environment": Broken(
         given(),
@@ -191,15 +187,15 @@ TABLE = {
     ),
     "a textfile's directory": Broken(
         given("--textfile=DIR/no/x.prom"),
-        "--textfile DIR/no/x.prom: there is no such directory; name the one that node_exporter reads",
+        "--textfile DIR/no/x.prom: no such directory; name the one that node_exporter reads",
     ),
     "a textfile that is a directory": Broken(
         crowded,
-        "--textfile DIR/x.prom: that is not a regular file; move it away, or choose another name",
+        "--textfile DIR/x.prom: not a regular file; move it away, or choose another name",
     ),
     "a log that is missing": Broken(
         given("--read-log=DIR/current"),
-        "--read-log DIR/current: there is no such file; make it, or name another",
+        "--read-log DIR/current: no such file; create it, or name another",
     ),
     "a log that is not ours": Broken(
         written("current", "", "--read-log=DIR/current"),

@@ -56,7 +56,7 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(tmp_path: Path, gatewa
     before = files(tmp_path)
     found = run(*options)
     assert (0, "") == (found.returncode, found.stderr)
-    assert found.stdout.startswith("qmail-popup-sidecar: nothing is wrong, as far as ")
+    assert found.stdout.startswith("qmail-popup-sidecar: no problems found as ")
     assert f"  push     {gateway}\n" in found.stdout
     assert "s3cret" not in found.stdout
     assert before == files(tmp_path)
@@ -105,7 +105,7 @@ def test_a_pusher_makes_no_directories(tmp_path: Path) -> None:
     ]
     lines = run(*options, "--once").stdout.splitlines()
     assert ["--spool", "--state", "--push"] == [line.split()[1] for line in lines]
-    assert all("a pusher makes no directory" in line for line in lines[:2])
+    assert all("a pusher does not create it" in line for line in lines[:2])
     served = [*options, "--listen=127.0.0.1:0", f"--socket={tmp_path}/run/sidecar.sock"]
     assert ["--push"] == [line.split()[1] for line in run(*served).stdout.splitlines()]
 
@@ -113,7 +113,7 @@ def test_a_pusher_makes_no_directories(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "expected"),
     [
-        ("u:s3cret", 0o644, "everybody may read it, and it holds a secret; chmod o-rwx"),
+        ("u:s3cret", 0o644, "everybody can read it, and it contains a secret; chmod o-rwx"),
         ("s3cret", 0o640, "the first line is not user:password; write user:password into its first line"),
     ],
 )

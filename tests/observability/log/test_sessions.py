@@ -268,7 +268,7 @@ def test_a_line_that_cannot_be_made_costs_no_other() -> None:
     log.tick()
     assert 1 == len(pipe.lines())
     assert 2 == trial.lost
-    assert ["a line of the JSON log cannot be made", "lines of the JSON log are lost"] == [
+    assert ["cannot format a line of the JSON log", "losing lines of the JSON log"] == [
         text.partition(":")[0] for text in trial.logged
     ]
 

@@ -68,7 +68,7 @@ def test_a_store_that_takes_nothing_is_told(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with connect(sidecar.socket, build(fields())) as waiting:
-                assert eventually(lambda: "The store takes no commits" in asked(sidecar, "/")[1])
+                assert eventually(lambda: "The store rejects commits" in asked(sidecar, "/")[1])
                 assert '<td class="n">1</td>' in asked(sidecar, "/")[1]
                 other.execute("ROLLBACK")
                 assert waiting.recv(1)

@@ -73,7 +73,7 @@ def test_failures_are_told_by_reason() -> None:
     rows = Rows(shown(snapshot(SUMS))).rows
     for row in (
         ["wrong name or password", "30", "30", "30"],
-        ["client dropped out after its login", "0", "2", "2"],
+        ["client disconnected after login", "0", "2", "2"],
         ["checker: temporary failure", "0", "7", "7"],
         ["login without TLS refused", "0", "0", "3"],
     ):
@@ -85,9 +85,9 @@ def test_store_spool_push_and_otlp_have_a_line_each() -> None:
     rows = Rows(shown(snapshot(SUMS, born=NOW - 86400, spool_bytes=2048, pushes=True, spans=False))).rows
     for row in (
         ["Version", "1.2.3"],
-        ["Store", "takes commits · counts since 2026-11-27 00:00 UTC · 0 commits failed"],
+        ["Store", "accepts commits · counts since 2026-11-27 00:00 UTC · 0 commits failed"],
         ["Spool", "2 KiB waiting · 0 events lost"],
-        ["Push", "on · 0 went well, 0 failed"],
+        ["Push", "on · 0 succeeded, 0 failed"],
         ["OTLP", "off"],
     ):
         assert row in rows
@@ -96,7 +96,7 @@ def test_store_spool_push_and_otlp_have_a_line_each() -> None:
 def test_what_is_wrong_stands_on_the_page() -> None:
     """And where nothing is, that does."""
     assert "Nothing is wrong right now." in shown(snapshot(SUMS))
-    assert "The store takes no commits" in shown(snapshot(SUMS, takes_commits=False))
+    assert "The store rejects commits" in shown(snapshot(SUMS, takes_commits=False))
 
 
 def test_a_host_on_which_nothing_ever_came_has_a_page() -> None:

@@ -68,7 +68,7 @@ def test_where_no_sidecar_answers_nothing_is_known() -> None:
 def test_a_number_that_nobody_knows_is_not_0() -> None:
     """As the sessions of a log that does not tell of their ends."""
     status, line = first(BUSY._replace(active=None), [("sessions", 1)], [])
-    assert (3, "QMAIL_POPUP UNKNOWN - sessions is not known here") == (status, line)
+    assert (3, "QMAIL_POPUP UNKNOWN - sessions is unknown") == (status, line)
     assert 0 == first(BUSY._replace(active=None), [("spool_bytes", 9999)], [])[0]
 
 
@@ -82,4 +82,4 @@ def test_what_is_wrong_stands_below() -> None:
     """In a line each; they change no status."""
     status, text = judge(BUSY._replace(takes_commits=False), [("sessions", 99)], [])
     assert 0 == status
-    assert text.splitlines()[1].startswith("critical: The store takes no commits")
+    assert text.splitlines()[1].startswith("critical: The store rejects commits")

@@ -33,7 +33,7 @@ def test_the_numbers_are_those_of_the_page() -> None:
         "POP3S USER 40 7 14.9%",
         "wrong name or password 30 30 30",
         "checker: temporary failure 0 7 7",
-        "Store takes commits · 0 commits failed",
+        "Store accepts commits · 0 commits failed",
     ):
         assert line in lines()
 

@@ -35,8 +35,12 @@ def test_nothing_is_wrong_with_a_quiet_host_and_a_usual_day(
     ("quiet", "wrong", "expected"),
     [
         (snapshot({}, is_live=True), snapshot({}, is_live=False), "No sidecar answers"),
-        (snapshot({}), snapshot({}, takes_commits=False), "takes no commits"),
-        (snapshot({}, spool_bytes=MIB - 1), snapshot({}, spool_bytes=MIB), "1.0 MiB wait in the spool"),
+        (snapshot({}), snapshot({}, takes_commits=False), "rejects commits"),
+        (
+            snapshot({}, spool_bytes=MIB - 1),
+            snapshot({}, spool_bytes=MIB),
+            "1.0 MiB are waiting in the spool",
+        ),
         (
             snapshot({}, active=179, limit=200),
             snapshot({}, active=180, limit=200),
@@ -50,7 +54,7 @@ def test_nothing_is_wrong_with_a_quiet_host_and_a_usual_day(
         (
             snapshot({3: {accepted(): 46, **refused("temporary", 4)}}),
             snapshot({3: {accepted(): 45, **refused("crashed", 5)}}),
-            "The checker fails: 5 of 50 logins in the last 15 minutes.",
+            "The checker is failing: 5 of 50 logins in the last 15 minutes.",
         ),
         (
             snapshot({**USUAL, 2: {accepted(): 9, **refused("credentials", 55)}}),
