@@ -206,7 +206,7 @@ def test_nothing_else_is_accepted(text: bytes) -> None:
     if not _is_grammatical(text):
         assert ({}, True) == (named, bool(mistake))
     elif mistake:
-        assert mistake.startswith(b"a status that has another reason")
+        assert mistake.startswith(b"status assigned to two reasons")
     assert set(named.values()) <= {*reasons.REASONS}
     assert set(named) <= {reasons.OTHER, *STATUSES}
 

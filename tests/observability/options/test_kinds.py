@@ -45,7 +45,7 @@ def test_a_url_is_taken_apart(url: str, host: str, port: int, prefix: str) -> No
 )
 def test_what_is_no_gateway_is_refused(url: str) -> None:
     """Whatever could not be asked, or would ask for something else, is no gateway."""
-    with pytest.raises(ValueError, match=r"gateway|not a URL"):
+    with pytest.raises(ValueError, match=r"must be http:|not a URL"):
         kinds.gateway(url)
 
 
@@ -70,7 +70,7 @@ def test_a_collector_is_any_http_url(url: str) -> None:
 )
 def test_what_is_no_collector_is_refused(url: str) -> None:
     """Whatever nothing could be sent to."""
-    with pytest.raises(ValueError, match="has to be a URL"):
+    with pytest.raises(ValueError, match="must be a URL"):
         kinds.collector(url)
 
 
