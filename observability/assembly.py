@@ -50,7 +50,7 @@ from qmail_popup import VERSION
 
 _LOCKED_SECONDS = 5.0  # in case another process is reading the store
 LAST_WORDS_SECONDS = 2.0  # for a slow reader of descriptors 1 and 2
-_JSON_LOG, _SPANS = "the JSON log", "the exporter of spans"
+_JSON_LOG, _SPANS = "the JSON log", "the span exporter"
 # Which events of a log that is read reach each sink: a log line per record, a span per complete session.
 _OF_LOGS = {_JSON_LOG: logs.logins, _SPANS: logs.sessions}
 

@@ -247,4 +247,4 @@ class Loop:
     def _note_malformed(self) -> None:
         for _, what in self._batch:
             if isinstance(what, Malformed):
-                self._malformed = f"an event was malformed: {what.reason}"
+                self._malformed = f"malformed event: {what.reason}"

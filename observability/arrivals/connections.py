@@ -199,7 +199,7 @@ class Intake:
         if isinstance(what, Malformed):
             return what
         if connection.trace and connection.trace != what.trace:
-            return Malformed("an identity that is not the hello's")
+            return Malformed("an identity other than the hello's")
         if not what.is_hello:
             return what
         if connection.trace:

@@ -42,7 +42,9 @@ class Directory:
             return Lost(message, is_mended=False)
         self._identity = identity(self._directory)
         self._group = self._directory.stat().st_gid
-        message = f"the spool {self._directory} had been removed or replaced, with what was in it"
+        message = (
+            f"the spool {self._directory} was removed or replaced, with its contents; a new one is in use"
+        )
         return Lost(message, is_mended=True) if is_known and is_lost else None
 
     def lost_bytes(self) -> int | None:

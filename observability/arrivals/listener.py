@@ -30,11 +30,11 @@ def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
     try:
         listener = socket.socket(fileno=_FIRST_HANDED_OVER)
     except OSError as error:
-        raise UnusableError(f"LISTEN_FDS is set, but descriptor 3 is no socket: {describe(error)}") from error
-    if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise UnusableError(
-            "LISTEN_FDS hands over a socket that is no Unix stream socket, or does not listen"
-        )
+            f"LISTEN_FDS is set, but descriptor 3 is not a socket: {describe(error)}"
+        ) from error
+    if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise UnusableError("the socket in LISTEN_FDS is not a listening Unix stream socket")
     listener.set_inheritable(False)
     return listener
 
@@ -56,7 +56,7 @@ class Listener:
         except UnusableError as error:
             return Lost(f"the socket was removed or replaced: {error}", is_mended=False)
         move(self.socket)
-        return Lost(f"the socket {self._path} had been removed; there is a new one", is_mended=True)
+        return Lost(f"the socket {self._path} was removed, and has been created again", is_mended=True)
 
     def close(self) -> None:
         """Take the socket away, unless it is somebody else's by now."""
@@ -73,7 +73,7 @@ def connections_allowed(limit: int) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     left = wanted - OTHER_DESCRIPTORS - http_clients_allowed()
     if left < 1:
-        raise UnusableError(f"the limit of open files, {wanted}, leaves none for popups: raise it")
+        raise UnusableError(f"the limit of {wanted} open files leaves none for popups; raise it")
     return min(limit, left)
 
 
@@ -109,11 +109,11 @@ def _clear(path: Path) -> None:
     """Take a stale socket away; raise OSError for one that answers and for anything else."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise OSError(errno.EEXIST, "there is something else, which is no socket")
+            raise OSError(errno.EEXIST, "it exists and is not a socket")
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(0)
             probe.connect(str(path))
-        raise OSError(errno.EADDRINUSE, "another program listens there")
+        raise OSError(errno.EADDRINUSE, "another program is listening on it")
     except FileNotFoundError:
         return
     except ConnectionRefusedError:

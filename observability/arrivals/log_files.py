@@ -20,7 +20,7 @@ from observability.arrivals.log_file import File, Piece, Position
 from observability.arrivals.log_names import CURRENT, paths
 
 _LOST = -1  # no inode
-_CUT = "a file was cut short in place"
+_CUT = "a file was truncated in place"
 _MAX_NEW = 100  # files that are opened at a look; the next look goes on behind them
 _MAX_BEHIND = 1000  # that are searched for what is later than the last line that counted
 _MAX_READ = 16  # before the newest file: still written to by who was not told of a rotation, or copies
@@ -198,7 +198,7 @@ class Log:
         for file in new:
             file.is_behind = not (is_held and file.is_current) or _copied(file, left) is not None
         if not is_held or sum(file.is_behind for file in new) > 1:
-            self.gaps.append("the file that was read last is gone")
+            self.gaps.append("the last file read is gone")
 
     def _begin(self, file: File) -> None:
         """Leave out what counted: what a file that is not here any more held, and else what is no later."""

@@ -125,7 +125,7 @@ def _read(block: bytes) -> Event | Malformed:
     if isinstance(fields, Malformed):
         return fields
     if not fields.keys() >= _REQUIRED:
-        return Malformed("no identity, or no protocol")
+        return Malformed("a missing identity or protocol")
     for name, fits in _FITS.items():
         if name in fields and not fits(fields[name]):
             return Malformed(name.decode())
@@ -141,9 +141,9 @@ def _fields(block: bytes) -> dict[bytes, bytes] | Malformed:
     except ValueError:
         return Malformed("an entry without =")
     if len(fields) != len(entries):
-        return Malformed("a name that comes twice")
+        return Malformed("a name that occurs twice")
     if event.FIRST not in entries:
-        return Malformed("no version, or another one")
+        return Malformed("a missing or unknown version")
     return fields
 
 
@@ -171,9 +171,9 @@ def _quickly(found: Sequence[Any], block: bytes) -> Event | Malformed:
 def _agreeing(what: Event) -> Event | Malformed:
     """Check what one field alone cannot tell."""
     if what.status is not None and what.signal is not None:
-        return Malformed("a status and a signal")
+        return Malformed("both a status and a signal")
     if what.error and what.ended != "error":
-        return Malformed("a failure of our own without that end")
+        return Malformed("ERROR without ENDED=error")
     return Malformed("times that run backwards") if _runs_backwards(what) else what
 
 

@@ -137,7 +137,7 @@ class Spool:
         aside.mkdir(0o700)
         for path in files:
             path.rename(aside / path.name)
-        self.notice = f"{len(files)} files of the spool, too large or too many, were moved to {aside}"
+        self.notice = f"spool files too large or too many, moved to {aside}: {len(files)}"
 
     def _take(self) -> None:
         spool = self._directory / "spool"
@@ -149,7 +149,7 @@ class Spool:
         try:
             return _File(path, self._read)
         except BlockingIOError:
-            self.error = f"cannot drain {path}: a writer is in flight"
+            self.error = f"cannot drain {path}: another process is writing to it"
         except OSError as error:
             self._note(error)
         return None

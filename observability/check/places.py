@@ -40,7 +40,7 @@ def check_socket(settings: Settings, may: May) -> Iterator[Problem]:
     if not stat.S_ISSOCK(status.st_mode):
         yield Problem(option, path, "not a socket", "move it away, or choose another path")
     elif _answers(path) and not is_running(settings):
-        yield Problem(option, path, "another program listens there", "stop it, or choose another path")
+        yield Problem(option, path, "another program is listening on it", "stop it, or choose another path")
 
 
 def check_spool(settings: Settings, may: May) -> Iterator[Problem]:

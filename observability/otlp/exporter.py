@@ -83,7 +83,7 @@ class Exporter:
     def tick(self) -> None:
         """Read reports, pass on the values, count drops; restart the process if due."""
         if self._process and not self._process.hear():
-            self._parts.log("warning", "the exporter of spans has died")
+            self._parts.log("warning", "the span exporter exited unexpectedly")
             self._let_go()
         if not self._process and self._parts.clock() >= self._next_start:
             self._start()
@@ -103,7 +103,7 @@ class Exporter:
         try:
             self._process = _Process(self._setup, self._parts.max_in_hand)
         except OSError as error:
-            self._parts.log("warning", f"cannot start the exporter of spans: {describe(error)}")
+            self._parts.log("warning", f"cannot start the span exporter: {describe(error)}")
 
     def _let_go(self) -> None:
         if self._process:

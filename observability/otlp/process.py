@@ -69,7 +69,7 @@ def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> Non
     def give_up(error: BaseException | None) -> None:
         log(
             "error",
-            f"spans and metrics cannot be exported: {cause_of(error) if error else 'no reason given'}",
+            f"cannot export spans and metrics: {cause_of(error) if error else 'no reason given'}",
         )
         stderr.close()
         os._exit(1)

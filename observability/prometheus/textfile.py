@@ -54,7 +54,7 @@ class Textfile:
         except FileNotFoundError:
             return
         if not stat.S_ISREG(status.st_mode):
-            raise FileExistsError(None, "It is not a regular file", str(self._path))
+            raise FileExistsError(None, "not a regular file", str(self._path))
 
 
 class TextfileThread:

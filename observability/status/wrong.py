@@ -37,7 +37,7 @@ _ERRORS = {
     "textfile": "The textfile could not be written.",
     "sync": "The store could not be synced to the disk.",
     "the JSON log": "The JSON log cannot be written.",
-    "the exporter of spans": "Spans cannot be exported.",
+    "the span exporter": "Spans cannot be exported.",
     "certificates": "The certificates could not be read again; those read before are in use.",
     "credentials": "The credentials could not be read again; those read before are in use.",
     UNREADABLE: "A log cannot be read.",

@@ -154,9 +154,7 @@ class Store:
         try:
             schema.put(aside, path)
         except OSError as error:
-            raise UnusableError(
-                f"cannot rename {aside}, which is the store, to {path}: {reason(error)}"
-            ) from error
+            raise UnusableError(f"cannot rename the store from {aside} to {path}: {reason(error)}") from error
         self._database = schema.open_file(path, 0)
         self._unsynced = self._in_doubt = False
 

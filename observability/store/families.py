@@ -58,14 +58,14 @@ ATTEMPTS = Family(
 )
 FAILURES = Family(
     "auth_failures",
-    "Refused logins, by why: together they are the rejected attempts.",
+    "Refused logins by reason; they sum to the rejected attempts.",
     "{failure}",
     ("reason", "method", "protocol"),
     (*product(REASONS, _METHODS, PROTOCOLS), (TLS_REQUIRED, "Any", "POP3")),
 )
 SESSIONS = Family(
     "sessions",
-    "Connections, by how they ended.",
+    "Connections by how they ended.",
     "{session}",
     ("ended", "protocol"),
     tuple(product((*ENDS, KILLED, OTHER), PROTOCOLS)),
@@ -85,7 +85,7 @@ EVENTS = Family(
 )
 DROPPED = Family(
     "telemetry_events_dropped",
-    "Events that did not count; a duplicate is no loss.",
+    "Events that were not counted; a duplicate is not a loss.",
     "{event}",
     ("reason",),
     _each("malformed", "duplicate", "spool_full"),
@@ -98,9 +98,7 @@ LOG_LINES_LOST = Family(
 TEXTFILE_WRITES = Family(
     "telemetry_textfile_writes", "Times the textfile was written.", "{write}", ("result",), _each(*_OUTCOMES)
 )
-COMMITS_FAILED = Family(
-    "telemetry_commits_failed", "Commits that the store did not take; they were tried again.", "{commit}"
-)
+COMMITS_FAILED = Family("telemetry_commits_failed", "Commits that failed; they are retried.", "{commit}")
 PATHS_LOST = Family(
     "telemetry_paths_lost",
     "Files and directories in use that were found removed or replaced.",
@@ -109,7 +107,7 @@ PATHS_LOST = Family(
     _each("state", "store_lock", "pusher_lock", "spool", "socket", "textfile"),
 )
 LOG_GAPS = Family(
-    "telemetry_log_gaps", "Places in the logs that are read where lines may have been missed.", "{gap}"
+    "telemetry_log_gaps", "Places in logs read by the sidecar where lines may have been missed.", "{gap}"
 )
 COUNTERS = (
     ATTEMPTS,
@@ -149,14 +147,16 @@ HISTOGRAMS = (DURATION, REJECTED)
 FAMILIES = COUNTERS + HISTOGRAMS
 """What the store holds."""
 
-ACTIVE = Family("sessions_active", "Connections now.", "{session}")
+ACTIVE = Family("sessions_active", "Open connections.", "{session}")
 SESSIONS_LIMIT = Family("sessions_limit", "Connections that the server allows.", "{session}")
 LOGS_UNREADABLE = Family(
-    "telemetry_logs_unreadable", "Directories of logs that cannot be read now.", "{directory}"
+    "telemetry_logs_unreadable", "Log directories that cannot be read now.", "{directory}"
 )
-SPOOL_BYTES = Family("telemetry_spool_bytes", "Size of what waits in the spool.", "By")
+SPOOL_BYTES = Family("telemetry_spool_bytes", "Size of the events waiting in the spool.", "By")
 LAST_EVENT = Family("telemetry_last_event_timestamp_seconds", "When an event last arrived.", "s")
-BUILD = Family("build_info", "Which program this is.", "{build}", ("version", "python_version"))
+BUILD = Family(
+    "build_info", "Version of the sidecar and of Python.", "{build}", ("version", "python_version")
+)
 GAUGES = (ACTIVE, SESSIONS_LIMIT, LOGS_UNREADABLE, SPOOL_BYTES, LAST_EVENT, BUILD)
 """What is looked up when it is shown, and never stored."""
 

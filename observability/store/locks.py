@@ -84,7 +84,7 @@ class StoreLock:
         before, self._fd = self._fd, self._opened()
         os.close(before)
         self._take(0)
-        return Lost(f"{self._path} had been removed or replaced; there is a new one", is_mended=True)
+        return Lost(f"{self._path} was removed or replaced, and has been created again", is_mended=True)
 
     def close(self) -> None:
         """Let go of it."""
@@ -104,7 +104,7 @@ class StoreLock:
                 continue
             if self._role != SIDECAR or holder.role != PUSHER or time.monotonic() > deadline:
                 pid = holder.pid or "?"
-                raise HeldError(f"the store {self._state} is held by another {holder.role} ({pid})")
+                raise HeldError(f"the store {self._state} is in use by another {holder.role} ({pid})")
             self._ask(holder)
             time.sleep(_LOOK_SECONDS)
 
@@ -158,7 +158,7 @@ class PusherLock:
         self.take()
         if not is_lost:
             return None
-        return Lost(f"{self._path} had been removed or replaced; there is a new one", is_mended=True)
+        return Lost(f"{self._path} was removed or replaced, and has been created again", is_mended=True)
 
     def release(self) -> None:
         """Let somebody else have it."""

@@ -26,7 +26,7 @@ class Presence:
         """See that it is at its path; UnusableError where something else is: that is left as it is."""
         found = identity(self._path)
         if found not in (self._file, None):
-            raise UnusableError(f"something else stands where the store {self._path} was")
+            raise UnusableError(f"the store {self._path} was replaced by another file")
         beside = self._missing_beside()
         if found and not beside:
             return None
@@ -37,7 +37,7 @@ class Presence:
         except (OSError, sqlite3.Error) as error:
             return Lost(f"{what} was removed: {describe(error)}", is_mended=False)
         self._look()
-        return Lost(f"{what} had been removed; the store was copied there again", is_mended=True)
+        return Lost(f"{what} was removed, and has been written again", is_mended=True)
 
     def _look(self) -> None:
         """Take what is there for what the store has open."""

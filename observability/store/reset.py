@@ -12,7 +12,7 @@ from observability.store.schema import set_aside
 def reset(state: Path) -> str:
     """Rename the state and what belongs to it; say where to. UnusableError where that cannot be done."""
     if not state.exists():
-        return f"there is no state {state}"
+        return f"no state to move: {state} does not exist"
     try:
         with closing(StoreLock(state, SIDECAR)):
             aside = set_aside(state, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")

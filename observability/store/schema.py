@@ -160,9 +160,9 @@ def check(database: sqlite3.Connection, path: Path) -> int:
     if not version and not tables:
         return 0
     if application != APPLICATION:
-        raise UnusableError(f"{path} is not a store of this program")
+        raise UnusableError(f"{path} is not a qmail-popup store")
     if version > VERSION:
-        raise UnusableError(f"the store {path} is of version {version}, newer than this program's {VERSION}")
+        raise UnusableError(f"the store {path} has version {version}, newer than this program's {VERSION}")
     _check(database, path)
     return version
 

@@ -181,9 +181,9 @@ def test_what_keeps_a_drain_from_being_complete_is_said(sidecar: RunningSidecar)
     (sidecar.spool / name).write_bytes(spooled(build(fields())))
     with (sidecar.spool / name).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        assert eventually(lambda: "a writer is in flight" in sidecar.said)
+        assert eventually(lambda: "another process is writing to it" in sidecar.said)
         time.sleep(2 * TICK_SECONDS)
-        assert 1 == sidecar.said.count("a writer is in flight")
+        assert 1 == sidecar.said.count("another process is writing to it")
         assert [] == [line for line in sidecar.said.splitlines() if line.startswith("forged")]
     assert sidecar.reaches(1, "sessions_total", **SESSION)
 

@@ -23,7 +23,7 @@ def test_a_spool_that_is_removed_is_made_again(sidecar: RunningSidecar) -> None:
     assert sidecar.reaches(1, "telemetry_paths_lost_total", path="spool")
     leave(sidecar, build(fields()))
     assert sidecar.reaches(1, "sessions_total", **SESSION)
-    assert 1 == sidecar.said.count(f"the spool {sidecar.spool} had been removed")
+    assert 1 == sidecar.said.count(f"the spool {sidecar.spool} was removed or replaced")
     assert 0o42770 == sidecar.spool.stat().st_mode
 
 
@@ -48,7 +48,7 @@ def test_a_state_that_is_replaced_ends_the_sidecar(sidecar: RunningSidecar) -> N
     sidecar.state.unlink()
     sidecar.state.write_bytes(b"another")
     assert 1 == sidecar.process.wait(TIMEOUT)
-    assert 1 == sidecar.said.count(f"something else stands where the store {sidecar.state} was")
+    assert 1 == sidecar.said.count(f"the store {sidecar.state} was replaced by another file")
     assert b"another" == sidecar.state.read_bytes()
 
 
@@ -74,7 +74,7 @@ def test_another_file_at_the_path_of_the_socket_is_told(sidecar: RunningSidecar,
         time.sleep(2 * TICK_SECONDS)  # it has looked again
         assert b"in the way" == sidecar.socket.read_bytes()
         assert 1 == sidecar.value("telemetry_paths_lost_total", path="socket")
-        assert 1 == sidecar.said.count("is no socket")
+        assert 1 == sidecar.said.count("is not a socket")
         sidecar.socket.unlink()
         assert eventually(sidecar.socket.exists)
     assert b"\n" == deliver(sidecar.socket, build(fields()))

@@ -30,9 +30,8 @@ def test_the_second_on_one_state_ends(sidecar: RunningSidecar, tmp_path: Path) -
     """With one line that says who holds it, status 1, and the first serves on."""
     second = refused(tmp_path, "--socket", str(tmp_path / "other.sock"))
     assert (1, "") == (second.returncode, second.stdout)
-    expected = (
-        f"qmail-popup-sidecar: the store {sidecar.state} is held by another sidecar ({sidecar.process.pid})\n"
-    )
+    holder = f"another sidecar ({sidecar.process.pid})"
+    expected = f"qmail-popup-sidecar: the store {sidecar.state} is in use by {holder}\n"
     assert expected == second.stderr
     assert b"\n" == deliver(sidecar.socket, build(fields()))
 
@@ -41,9 +40,9 @@ def test_the_second_on_one_socket_ends(sidecar: RunningSidecar, tmp_path: Path) 
     """It takes nobody's socket away while somebody listens there."""
     second = refused(tmp_path, "--state", str(tmp_path / "other.sqlite"))
     assert 1 == second.returncode
-    assert [f"qmail-popup-sidecar: cannot listen on {sidecar.socket}: another program listens there"] == (
-        second.stderr.splitlines()
-    )
+    assert [
+        f"qmail-popup-sidecar: cannot listen on {sidecar.socket}: another program is listening on it"
+    ] == (second.stderr.splitlines())
     assert b"\n" == deliver(sidecar.socket, build(fields()))
 
 
@@ -115,7 +114,7 @@ def reset(state: Path) -> tuple[int, str]:
 def test_a_state_that_is_in_use_is_not_moved(tmp_path: Path) -> None:
     """One line and status 1, and the sidecar goes on; where there is none, that is said, with status 0."""
     state = tmp_path / "state.sqlite"
-    assert (0, f"qmail-popup-sidecar: there is no state {state}\n") == reset(state)
+    assert (0, f"qmail-popup-sidecar: no state to move: {state} does not exist\n") == reset(state)
     with RunningSidecar(tmp_path) as sidecar:
         status, said = reset(state)
         assert (1, 1) == (status, said.count("\n"))
@@ -212,7 +211,7 @@ def test_a_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
     """As a connection is, which a service manager would hand over for each popup: nobody could be served."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert "does not listen" in _refused_socket(tmp_path, theirs.fileno())
+        assert "is not a listening Unix stream socket" in _refused_socket(tmp_path, theirs.fileno())
 
 
 def test_a_limit_that_leaves_no_descriptor_is_told(tmp_path: Path) -> None:

@@ -95,11 +95,11 @@ def test_an_event_may_come_in_any_pieces(intake: Intake, path: Path) -> None:
         (b"\0\0", "torn"),
         (b"garbage\0\0", "torn"),
         (b"x" * (2 * LIMIT), "too long"),
-        (b"V=1\0PROTOCOL=POP3\0END=1\0\0", "no identity, or no protocol"),
-        (hello_of(fields()) + hello_of(fields()), "an identity that is not the hello's"),
-        (hello_of(fields()) + build(fields()), "an identity that is not the hello's"),
+        (b"V=1\0PROTOCOL=POP3\0END=1\0\0", "a missing identity or protocol"),
+        (hello_of(fields()) + hello_of(fields()), "an identity other than the hello's"),
+        (hello_of(fields()) + build(fields()), "an identity other than the hello's"),
         (2 * hello_of(fields()), "a second hello"),
-        (hello_of(fields()) + b"END=1\0\0", "no version, or another one"),
+        (hello_of(fields()) + b"END=1\0\0", "a missing or unknown version"),
     ],
 )
 def test_what_makes_no_sense_is_counted_and_sent_away(

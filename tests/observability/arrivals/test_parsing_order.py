@@ -55,4 +55,4 @@ def test_a_field_that_comes_twice_in_our_order_is_malformed() -> None:
     for name in ours:
         twice = ours.copy()
         twice.insert(ours.index(name), name)
-        assert Malformed("a name that comes twice") == parse(_block(told, twice))
+        assert Malformed("a name that occurs twice") == parse(_block(told, twice))

@@ -31,7 +31,7 @@ def test_a_writer_in_flight_is_waited_for(spool: Spool, directory: Path) -> None
     with path.open("ab") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         assert ([], None) == drained(spool)
-        assert "in flight" in spool.error
+        assert "is writing to it" in spool.error
         writer.write(spooled(build(fields())))
     arrivals, began = drained(spool)
     assert [SPOOL, SPOOL] == reasons(arrivals)
@@ -150,7 +150,7 @@ def test_what_is_too_large_is_set_aside(spool: Spool, directory: Path) -> None:
     assert began is not None
     (aside,) = directory.iterdir()
     assert [aside / "taken.z"] == list(aside.iterdir())
-    assert f"1 files of the spool, too large or too many, were moved to {aside}" == spool.notice
+    assert f"spool files too large or too many, moved to {aside}: 1" == spool.notice
     assert 0 == spool.waiting_bytes()
 
 
@@ -171,7 +171,7 @@ def test_too_many_files_are_set_aside(spool: Spool, directory: Path) -> None:
         (directory / f"taken.{number}").hardlink_to(directory / "link")
     arrivals, _ = drained(spool)
     assert 1 + 10 * (MAX_FILES - 1) == len(arrivals)
-    assert spool.notice.startswith("2001 files")
+    assert spool.notice.endswith(": 2001")
     assert {"link", "aside"} == {path.name.partition(".")[0] for path in directory.iterdir()}
 
 

@@ -141,7 +141,9 @@ TABLE = {
         written("lib/state.sqlite", "garbage" * 999),
         f"{STATE}: .*not a database; restore a backup, or start over .*",
     ),
-    "a state of the future": Broken(newer, f"{STATE}: .* of version 99, newer than .*; restore a backup, .*"),
+    "a state of the future": Broken(
+        newer, f"{STATE}: .* has version 99, newer than .*; restore a backup, .*"
+    ),
     "a key that everybody may read": Broken(
         written(f"lib/{KEY}", "x" * 32, "--json-log", mode=0o644),
         f"{STATE}.key: everybody can read it, and it contains a secret; chmod o-rwx DIR/lib/{KEY}",

@@ -92,7 +92,7 @@ def test_a_sidecar_that_runs_is_no_other_program(tmp_path: Path) -> None:
     assert 0 == own.returncode, own.stdout
     assert "a sidecar is running with this store" in own.stdout
     assert 1 == other.returncode
-    assert "another program listens there" in other.stdout
+    assert "another program is listening on it" in other.stdout
     assert f"--listen {listen}: Address already in use; choose another port" in other.stdout
 
 

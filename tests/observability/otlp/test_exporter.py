@@ -300,7 +300,7 @@ def test_an_exporter_that_dies(collector: Collector) -> None:
         assert trial.drops(12)
         trial.exporter(events(2))
         assert trial.drops(16)
-        assert ["the exporter of spans has died"] == trial.logged
+        assert ["the span exporter exited unexpectedly"] == trial.logged
         collector.gate.set()
         trial.now += 60
         trial.exporter.tick()

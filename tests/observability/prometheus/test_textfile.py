@@ -43,9 +43,9 @@ def test_what_is_not_a_regular_file_is_left_alone(tmp_path: Path, kind: str) -> 
     else:
         path.mkdir()
     before = path.lstat()
-    with pytest.raises(UnusableError, match=f"^cannot use --textfile {path}: It is not a regular file"):
+    with pytest.raises(UnusableError, match=f"^cannot use --textfile {path}: not a regular file"):
         Textfile(path, lambda: TEXT)
-    with pytest.raises(OSError, match="It is not a regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         textfile.write()
     assert os.path.samestat(before, path.lstat())
     assert "mine" == victim.read_text()

@@ -134,5 +134,5 @@ def test_a_store_that_somebody_else_holds_is_no_failure(spool: Path) -> None:
     """Its holder may end at any time, and then the next login has to start a pusher."""
     with closing(StoreLock(spool.parent / "state.sqlite", SIDECAR)):
         done = _once(spool)
-    assert (1, True) == (done.returncode, "held by another sidecar" in done.stderr)
+    assert (1, True) == (done.returncode, "in use by another sidecar" in done.stderr)
     assert not (spool / "pusher.error").exists()

@@ -141,7 +141,7 @@ def test_beside_a_sidecar_it_ends(tmp_path: Path, gateway: Pushgateway) -> None:
         elsewhere.mkdir()
         done = _once(tmp_path, gateway.url, f"--spool={elsewhere}")
         assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
-        assert "held by another sidecar" in done.stderr
+        assert "in use by another sidecar" in done.stderr
 
 
 def test_it_needs_a_spool(tmp_path: Path, gateway: Pushgateway) -> None:
@@ -176,7 +176,7 @@ def test_what_cannot_be_drained_keeps_no_pusher(tmp_path: Path, gateway: Pushgat
         fcntl.flock(held, fcntl.LOCK_SH)
         done = _once(tmp_path, gateway.url, "--push-interval=0.05")
     assert 0 == done.returncode
-    assert 1 == done.stderr.count("a writer is in flight")
+    assert 1 == done.stderr.count("another process is writing to it")
     if not takes:
         gateway.start()
     assert 0 == _once(tmp_path, gateway.url, "--push-interval=0.05").returncode

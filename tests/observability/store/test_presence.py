@@ -83,7 +83,7 @@ def test_a_store_that_is_replaced_ends_it(path: Path, store: Store) -> None:
     path.write_bytes(b"another")
     Path(f"{path}-wal").unlink()
     Path(f"{path}-wal").write_bytes(b"another's")
-    with pytest.raises(UnusableError, match=f"something else .* {path}"):
+    with pytest.raises(UnusableError, match=f"{path} was replaced"):
         presence.keep()
     store.close()
     assert (b"another", b"another's") == (path.read_bytes(), Path(f"{path}-wal").read_bytes())

@@ -73,7 +73,7 @@ def test_a_damaged_store_is_left_as_it_is(path: Path, time: Time) -> None:
             f"PRAGMA application_id={schema.APPLICATION}; PRAGMA user_version={NEWER}; CREATE TABLE t (a)",
             "newer",
         ),
-        ("CREATE TABLE t (a)", "not a store"),
+        ("CREATE TABLE t (a)", "not a qmail-popup store"),
     ],
 )
 def test_what_is_no_store_of_ours_is_left_as_it_is(path: Path, statement: str, said: str) -> None:
@@ -102,7 +102,7 @@ def test_a_newer_store_that_was_killed_is_left_as_it_is(path: Path, tmp_path: Pa
 def test_garbage_is_left_as_it_is(path: Path, held: bytes) -> None:
     """A file that SQLite does not know is no store."""
     path.write_bytes(held)
-    with pytest.raises(UnusableError, match=r"cannot use the store|not a store"):
+    with pytest.raises(UnusableError, match=r"cannot use the store|not a qmail-popup store"):
         schema.open_file(path, 0)
     assert held == path.read_bytes()
 
