@@ -1,7 +1,7 @@
 """`qmail-popup-listener [options] hostname subprogram [argument...]`: puts the parts together.
 
-The one boundary at which what cannot work is one line and a status: 2 for what the command line says, 111 for
-what the system does not give, as tcpserver has it.
+Errors end here as one line and an exit status: 2 for a bad command line, 111 if the system refuses something,
+as with tcpserver.
 """
 
 import gc
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 UNABLE = 111
 _DEFAULT_USER = "nobody"
-_SPARE = 100  # descriptors beside those of connections and sessions
+_SPARE = 100  # descriptors in addition to those of connections and sessions
 
 
 class _Told(NamedTuple):
-    """All that files and command line say, read and found good: what --check finds out."""
+    """The command line and the files it names, read and validated: everything --check covers."""
 
     options: Options
     settings_of: SettingsOf
@@ -47,7 +47,7 @@ class _Told(NamedTuple):
 
 
 def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
-    """Serve until SIGTERM; the exit status."""
+    """Serve until SIGTERM; return the exit status."""
     former = handover.take(environ)
     try:
         told = _read(parse(argv), environ)
@@ -76,13 +76,13 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
         origin=former.origin if former else None,
     )
     supervisor = Supervisor(tasks, former, notify.notifier(environ))
-    gc.freeze()  # so that children share what is here by now
+    gc.freeze()  # keep the pages of existing objects shared with the children
     supervisor.run(lambda: _announce(listening, former))
     return 0
 
 
 def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
-    """Read what the options name; ends the program where that makes no sense."""
+    """Read the files and variables that the options refer to; exits if they are unusable."""
     user = _user(options.user)
     inherited = variables.inherited(environ)
     offered = {UCSPITLS: b""} if options.certificates else {}
@@ -95,7 +95,7 @@ def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
 
 
 def _tls(options: Options, settings: Settings) -> "Server | None":
-    """Read certificates and keys; what they need is loaded only where there are any."""
+    """Read certificates and keys; ssl is imported only if there are any."""
     if not options.certificates:
         if settings.tls_required:
             complain("UCSPITLS requires TLS, and there is no --tls-certificate: nobody can log in")
@@ -113,7 +113,7 @@ def _tls(options: Options, settings: Settings) -> "Server | None":
 
 
 def _check_rules(path: bytes) -> None:
-    """End the program where nobody would be let in; the line says why."""
+    """Exit if the rules would admit no client; RulesFile logs why."""
     file = RulesFile(path, complain)
     file.refresh()
     if not file.lets_in:
@@ -136,7 +136,7 @@ def _listen(options: Options) -> Sequence[Listening]:
 
 
 def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
-    """Say that clients are served, and where; or that they are served again."""
+    """Log where clients are served, or that the listener has reloaded."""
     if former:
         complain("reloaded")
         return
@@ -145,7 +145,7 @@ def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:
-    """Return who workers become; None, and one line, where nobody can become anybody."""
+    """Return the workers' account; None, and a warning, if not started as root."""
     if os.geteuid():
         complain("not started as root: workers run as the same user, so nothing separates them")
         return None
@@ -159,7 +159,7 @@ def _user(name: str | None) -> pwd.struct_passwd | None:
 
 
 def _reserve_descriptors(options: Options) -> int | None:
-    """Open what is closed of those that have a meaning, for nobody to inherit; the log, if it was open."""
+    """Move the log to 5 and fill closed descriptors below 6 with /dev/null; return the log's, if open."""
     if options.log_descriptor != LOG:
         if not is_open(options.log_descriptor):
             fail(f"--log-descriptor {options.log_descriptor} is a socket that is handed in", BAD_USAGE)
@@ -172,9 +172,9 @@ def _reserve_descriptors(options: Options) -> int | None:
 
 
 def _raise_open_files(options: Options) -> tuple[int, int]:
-    """Allow as many descriptors as may be, and say so where they may be too few; the limits as they were."""
+    """Raise the descriptor limit to its maximum, warn if it may not suffice, return the former limits."""
     soft, hard = privileges.raise_open_files()
-    needed = options.connections + 3 * options.sessions + _SPARE  # a client, a pipe and a sidecar's each
+    needed = options.connections + 3 * options.sessions + _SPARE  # client, pipe and sidecar
     if hard != resource.RLIM_INFINITY and hard < needed:
         complain(f"{needed} descriptors may be needed, and the limit is {hard}: see ulimit -Hn")
     return soft, hard

@@ -1,4 +1,4 @@
-"""Addresses of clients and of ourselves, as 16 bytes of IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2)."""
+"""Client and local addresses as 16 bytes of IPv6; IPv4 is mapped (RFC 4291 section 2.5.5.2)."""
 
 import ipaddress
 import socket
@@ -21,7 +21,7 @@ class Address(NamedTuple):
 
 
 class Network(NamedTuple):
-    """All addresses that begin with the same bits."""
+    """All addresses with the same prefix."""
 
     number: int
     mask: int
@@ -29,7 +29,7 @@ class Network(NamedTuple):
 
 
 def read_network(text: str) -> Network:
-    """Read an address, or ADDRESS/BITS, as people write it; ValueError."""
+    """Parse an address or ADDRESS/BITS in text form; ValueError."""
     network = ipaddress.ip_network(text)
     first = read((str(network.network_address), 0)).ip
     ipv4 = is_ipv4(first) and network.max_prefixlen - network.prefixlen <= _IPV4_BITS
@@ -37,7 +37,7 @@ def read_network(text: str) -> Network:
 
 
 def is_in(ip: bytes, networks: Iterable[Network]) -> bool:
-    """Return whether an address is of one of them."""
+    """Return whether an address is in one of the networks."""
     return any(
         is_ipv4(ip) == network.is_ipv4 and int.from_bytes(ip) & network.mask == network.number
         for network in networks
@@ -45,7 +45,7 @@ def is_in(ip: bytes, networks: Iterable[Network]) -> bool:
 
 
 def read(name: Name) -> Address:
-    """Read an address as accept(2), getpeername(2) and getsockname(2) give it to Python."""
+    """Convert an address as Python returns it from accept(2), getpeername(2) and getsockname(2)."""
     host, port = name[:2]
     if ":" in host:
         return Address(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), port)
@@ -53,18 +53,18 @@ def read(name: Name) -> Address:
 
 
 def is_ipv4(ip: bytes) -> bool:
-    """Return whether it is one of IPv4."""
+    """Return whether an address is a mapped IPv4 address."""
     return ip.startswith(_MAPPED)
 
 
 def ipv4(ip: bytes) -> bytes:
-    """Return the 4 bytes of one of IPv4."""
+    """Return the 4 bytes of a mapped IPv4 address."""
     return ip[len(_MAPPED) :]
 
 
-@lru_cache(maxsize=1024)  # a session shows its addresses four times, and our own is always the same
+@lru_cache(maxsize=1024)  # used four times a session, and the local address rarely changes
 def numeric(ip: bytes) -> bytes:
-    """Return an address as people write it."""
+    """Return an address in text form."""
     if is_ipv4(ip):
         return socket.inet_ntop(socket.AF_INET, ipv4(ip)).encode()
     return socket.inet_ntop(socket.AF_INET6, ip).encode()

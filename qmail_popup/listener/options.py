@@ -1,6 +1,7 @@
-"""The command line of the listener, read once into one value that never changes.
+"""The listener's command line, parsed once into an immutable value.
 
-Whatever makes no sense in it is one line and status 2. The environment is the popup's own affair: `settings`.
+A mistake in it is reported in one line, with status 2. The environment is parsed by `settings`, as for the
+popup.
 """
 
 import argparse
@@ -28,36 +29,36 @@ Endpoint = tuple[str, int]
 
 
 class Pair(NamedTuple):
-    """A file with a chain of certificates, and the one with its key."""
+    """A file with a certificate chain, and the file with its key."""
 
     certificate: str
     key: str
 
 
 class Options(NamedTuple):
-    """What one listener was told."""
+    """The parsed command line."""
 
     pop3: Sequence[Endpoint]
     pop3s: Sequence[Endpoint]
     certificates: Sequence[Pair]
     tls_minimum: str
-    """A version by OpenSSL's name."""
+    """OpenSSL's name of a version."""
     workers: int
     user: str | None
-    """None where nobody named one."""
+    """None if not given."""
     sessions: int
     connections: int
     connections_per_client: int
     rules: bytes | None
-    """A file of tcprules(1), if there is one."""
+    """A file compiled by tcprules(1), if any."""
     proxy_protocol: Sequence[Network]
-    """Whose connections begin with a PROXY header."""
+    """Networks whose connections begin with a PROXY header."""
     verbose: bool
     log_descriptor: int
     check: bool
-    """Whether to find out only if all this could work."""
+    """Only check the configuration."""
     arguments: Sequence[bytes]
-    """Host name, subprogram, and its arguments, as the popup has them."""
+    """Hostname, subprogram and its arguments, as on the popup's command line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """Read the arguments behind the program's name; ends the program where they make no sense."""
+    """Parse the arguments after the program's name; exits on a mistake."""
     parser = _parser()
     told = parser.parse_args(argv)
     if told.pop3s and not told.tls_certificate:
@@ -171,14 +172,14 @@ def _add_tls(add: Callable[..., object]) -> None:
 
 
 def _pairs(parser: _Parser, certificates: Sequence[str], keys: Sequence[str]) -> list[Pair]:
-    """Return the first certificate with the first key, and so on; without keys each is its own."""
+    """Pair certificates and keys in order; without keys, each certificate file also holds its key."""
     if keys and len(keys) != len(certificates):
         parser.error("not as many --tls-key as --tls-certificate")
     return [Pair(*files) for files in zip(certificates, keys or certificates, strict=True)]
 
 
 def _tls_minimum(text: str) -> str:
-    """Read a version, with or without the letters in front of it."""
+    """Parse a version, with or without the leading "TLSv"."""
     version = f"TLSv{text.lower().removeprefix('tlsv')}"
     if version not in TLS_MINIMUMS:
         raise argparse.ArgumentTypeError(f"neither 1.2 nor 1.3: {text!r}")
@@ -186,7 +187,7 @@ def _tls_minimum(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    """Read a number above 0."""
+    """Parse a number above 0."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and 0 < int(text) <= _MAX_COUNT):
         raise argparse.ArgumentTypeError(f"no number from 1 to {_MAX_COUNT}: {text!r}")
     return int(text)
@@ -200,7 +201,7 @@ def _workers(text: str) -> int:
 
 
 def _descriptor(text: str) -> int:
-    """Read the number of an open descriptor."""
+    """Parse the number of an open descriptor."""
     try:
         os.fstat(int(text))
     except (OSError, ValueError, OverflowError) as error:
@@ -216,7 +217,7 @@ def _network(text: str) -> Network:
 
 
 def _endpoint(text: str) -> Endpoint:
-    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    """Parse HOST:PORT; an IPv6 address is in brackets."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port[:6]) > _MAX_PORT:
         raise argparse.ArgumentTypeError(f"not HOST:PORT: {text!r}")
@@ -231,12 +232,12 @@ def _endpoint(text: str) -> Endpoint:
 
 
 def complain(text: str) -> None:
-    """Write one line to descriptor 2, if that takes it at once: a reader that has stopped stops nobody."""
+    """Write one line to descriptor 2, or drop it: a stopped reader must not block the process."""
     with suppress(OSError):
         write_if_room(2, f"{NAME}: {text}\n".encode(errors="backslashreplace"))
 
 
 def fail(text: str, status: int) -> NoReturn:
-    """End with one line."""
+    """Log one line and exit."""
     complain(text)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""What each child of the supervisor does, what they share, and which descriptors each of them has."""
+"""The supervisor's children: what each runs, what they share, and which descriptors each keeps."""
 
 import os
 import pwd
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Server
 
 _EPOCH = 1_577_836_800  # 2020
-_RATE = 100_000  # numbers a second: more than a worker can give, so that a later start is above them all
+_RATE = 100_000  # numbers per second: more than a worker can use, so a restarted one begins above them
 
 Task = tuple[Callable[[], None], Collection[int]]
 
 
 class Tasks:
-    """Made before anybody is forked.
+    """What the children share, created before the first fork.
 
-    listening, open_files, origin, ignores_hangup: what a next generation needs, too
+    listening, open_files, origin, ignores_hangup: also needed by the next generation, after a reload
     """
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         options: Options,
         settings_of: SettingsOf,
@@ -47,10 +47,10 @@ class Tasks:
         tls: "Server | None",
         origin: float | None,
     ) -> None:
-        """environ, open_files: what subprograms inherit; log: the records' descriptor, if any.
+        """environ, open_files: inherited by subprograms; log: the records' descriptor, if any.
 
-        user: the workers', where they are to become anybody; tls: where there is a certificate
-        origin: of a generation before this one
+        user: the account that workers switch to, if any; tls: None without a certificate
+        origin: the previous generation's, if any
         """
         self._options, self._settings_of, self._environ = options, settings_of, environ
         self._log, self._user, self._tls = log, user, tls
@@ -63,7 +63,7 @@ class Tasks:
         self._lines = lines(options.workers + 1) if self.has_rules else []
 
     def worker(self, control: socket.socket, slot: int) -> Task:
-        """Return a worker's."""
+        """Return a worker's task."""
         number = int((self.origin + time.monotonic() - _EPOCH) * _RATE) * SLOTS + slot
         rules = self._lines[slot + 1].asker if self._lines else None
 
@@ -88,18 +88,18 @@ class Tasks:
         return task, {*self._bells, *_numbers(control, rules, *(one.socket for one in self.listening))}
 
     def worker_ended(self, slot: int) -> None:
-        """Count its connections no more; others take who waits: the kernel may have told only this one."""
+        """Discard its connection counts, and wake the others: the kernel may have woken only this one."""
         self._census.clear(slot)
         for bell in self._bells:
             os.eventfd_write(bell, 1)
 
     def spawner(self, control: socket.socket) -> Task:
-        """Return the spawner's."""
+        """Return the spawner's task."""
         rules = self._lines[0].asker if self._lines else None
 
         def task() -> None:
             privileges.name_process(b"popup-spawner")
-            if self.ignores_hangup:  # as subprograms are to find it
+            if self.ignores_hangup:  # subprograms inherit it as the listener did
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
             spawner = Spawner(
                 self._options,
@@ -117,11 +117,11 @@ class Tasks:
         return task, {0, 1, STDERR, *_numbers(control, rules), *([] if self._log is None else [self._log])}
 
     def spawner_ended(self) -> None:
-        """Count its logins no more."""
+        """Discard its login counts."""
         self._census.clear(self._options.workers)
 
     def reader(self, control: socket.socket) -> Task:
-        """Return the reader of rules's."""
+        """Return the rules reader's task."""
         askers = [line.reader for line in self._lines]
 
         def task() -> None:

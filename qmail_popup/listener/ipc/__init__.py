@@ -1,1 +1,1 @@
-"""What the processes of the listener send each other, and the table that they share."""
+"""Messages between the listener's processes, and the table they share."""

@@ -1,7 +1,7 @@
-"""What the supervisor hands to its children while they run: channels, over one socket to each.
+"""The socket between the supervisor and each child, over which the child receives channels while it runs.
 
-The end of that socket is the end of the supervisor, or of its wish for this child: no new connections then. A
-child says there that it serves and, where it ends by a fault of its own, its last words.
+When it closes, the supervisor has exited or is stopping this child, which then takes no new connections. The
+child reports on it that it is ready and, if it crashes, why.
 """
 
 import os
@@ -22,20 +22,20 @@ class Control:
     def __init__(
         self, peer: socket.socket, received: Callable[[int, list[int]], None], ended: Callable[[], None]
     ) -> None:
-        """Call `received` with a slot and descriptors, and `ended` at the end."""
+        """received: called with a slot and descriptors; ended: called at end of file."""
         self.peer, self._received, self._ended = peer, received, ended
         self._reserve: list[int] = []
         self._fill()
 
     def ready(self, _events: int) -> None:
-        """Take one message; there is room for its descriptors, even if clients have taken all others."""
+        """Receive one message, using the reserve in case clients have taken all other descriptors."""
         while self._reserve:
             os.close(self._reserve.pop())
         self._take()
         self._fill()
 
     def _fill(self) -> None:
-        """Keep as many descriptors as a message may bring, as long as there are any."""
+        """Reserve as many descriptors as a message may carry, if available."""
         with suppress(OSError):
             while len(self._reserve) < _MAX_DESCRIPTORS:
                 self._reserve.append(os.eventfd(0))
@@ -54,7 +54,7 @@ class Control:
 
 
 def hand_over(peer: socket.socket, slot: int, descriptors: Sequence[int]) -> bool:
-    """Send descriptors to a child; whether it took them."""
+    """Send descriptors to a child; return whether they were accepted."""
     try:
         peer.sendmsg([bytes([slot])], rights.sent(descriptors), socket.MSG_DONTWAIT)
     except OSError:
@@ -63,7 +63,7 @@ def hand_over(peer: socket.socket, slot: int, descriptors: Sequence[int]) -> boo
 
 
 def last_words(error: BaseException) -> str:
-    """Return what kind of fault it was and where; what it says may hold anything, so that is not told."""
+    """Return an exception's type and place, without its text, which could contain a password."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -72,7 +72,7 @@ def last_words(error: BaseException) -> str:
 
 
 def leave_words(peer: socket.socket, error: BaseException) -> None:
-    """Tell the supervisor why this process ends."""
+    """Tell the supervisor why this process crashed."""
     try:
         peer.send(last_words(error).encode()[:MAX_WORDS], socket.MSG_DONTWAIT)
     except OSError:
@@ -80,5 +80,5 @@ def leave_words(peer: socket.socket, error: BaseException) -> None:
 
 
 def announce(peer: socket.socket) -> None:
-    """Tell the supervisor that this process serves."""
+    """Tell the supervisor that this process is ready."""
     peer.send(SERVES, socket.MSG_DONTWAIT)

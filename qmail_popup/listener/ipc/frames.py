@@ -1,9 +1,9 @@
-"""Frames: all that a worker can tell the spawner, and the checks that hold whoever wrote them.
+"""Frames: everything a worker can send the spawner, validated as if a compromised worker had written it.
 
-Pure: bytes in, a value out. A frame is one message of a SOCK_SEQPACKET socket: fixed fields in a fixed order,
-then, of a login, name and secret. There is no variable in it: a worker that was taken over must not be able
-to hand LD_PRELOAD to a checker that runs as root. A login comes with one descriptor: its client's, or over
-TLS one end of a socket pair whose other end the worker keeps.
+Pure: bytes in, a value out. A frame is one message of a SOCK_SEQPACKET socket: fixed fields in a fixed order
+and, for a login, name and secret. It carries no environment variables, or a compromised worker could pass
+LD_PRELOAD to a checker that runs as root. A login comes with one descriptor: the client's or, over TLS, one
+end of a socket pair whose other end the worker keeps.
 """
 
 import struct
@@ -14,43 +14,43 @@ from qmail_popup.listener.tls.suites import CLEAR, SUITES, VERSIONS, Suite
 
 BEGIN, LOGIN, END = 1, 2, 3
 METHODS = (b"User", b"Apop")
-# How a session ends before a login, by the words of the event.
+# How a session ends before a login, in the event's words.
 QUIT, DISCONNECTED, TIMEOUT = "quit", "disconnected", "timeout"
 TLS_REQUIRED, TLS_FAILED, REFUSED = "tls_required", "tls_failed", "refused"
-BAD_HEADER = "bad_header"  # a balancer's; to the event it is disconnected
-NO_HEADER = "no_header"  # in time; to the event it is a timeout
-ERROR = "error"  # no socket pair is to be had
+BAD_HEADER = "bad_header"  # invalid PROXY header; "disconnected" in the event
+NO_HEADER = "no_header"  # no PROXY header in time; "timeout" in the event
+ERROR = "error"  # socketpair(2) failed
 ENDED = (QUIT, DISCONNECTED, TIMEOUT, TLS_REQUIRED, TLS_FAILED, REFUSED, BAD_HEADER, NO_HEADER, ERROR)
 
-MAX_TEXT = 4096  # bytes of a name, and of a secret: no line is longer
-SLOTS = 256  # workers at most; a number's remainder is its worker's
-MIN_NUMBER = 4_194_304  # PID_MAX_LIMIT of Linux: nobody's kill(2) is to meet a process
+MAX_TEXT = 4096  # bytes of a name or secret: no line is longer
+SLOTS = 256  # maximum number of workers; a session's number modulo SLOTS is its worker's slot
+MIN_NUMBER = 4_194_304  # Linux's PID_MAX_LIMIT: a kill(2) of a session's number cannot hit a process
 
-_WORDS = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}  # how many each kind has
+_WORDS = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}  # number of words for each kind
 _HEAD = struct.Struct("!BBQ16s8sqQQQQBB16sH16sHHH")
 MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
 _MAX_NANOSECONDS = 1 << 62
 
 
 class BrokenFrameError(Exception):
-    """What came is no frame; says which rule it breaks, never what it held."""
+    """The message is not a valid frame; says which rule it breaks, never its contents."""
 
 
 class Frame(NamedTuple):
-    """One session's news. Times are nanoseconds of CLOCK_MONOTONIC, 0 where not reached."""
+    """A report about one session. Times are nanoseconds of CLOCK_MONOTONIC, 0 if not reached."""
 
     kind: int
-    word: int  # of METHODS for a login, of ENDED for an end, else 0
+    word: int  # index into METHODS for LOGIN, into ENDED for END, else 0
     number: int
     trace: bytes
     span: bytes
-    origin: int  # what makes a time of day of a monotonic one
+    origin: int  # added to a monotonic time, gives the time of day
     start: int
     greeted: int
-    reached: int  # the credentials, or the end
-    edition: int  # of the rules by which it was let in, 0 without
-    tls: int  # place in VERSIONS
-    suite: int  # place in SUITES
+    reached: int  # when the credentials were complete, or the session ended
+    edition: int  # of the rules that admitted the client, 0 without rules
+    tls: int  # index into VERSIONS
+    suite: int  # index into SUITES
     client: Address
     local: Address
     name: bytes
@@ -58,37 +58,37 @@ class Frame(NamedTuple):
 
     @property
     def method(self) -> bytes:
-        """How the client logs in."""
+        """The login method, one of METHODS."""
         return METHODS[self.word]
 
     @property
     def ended(self) -> str:
-        """How the session ended."""
+        """How the session ended, one of ENDED."""
         return ENDED[self.word]
 
     @property
     def protocol(self) -> bytes:
-        """What the record calls it."""
+        """The protocol's name in the record."""
         return b"POP3" if self.tls == CLEAR else b"POP3S"
 
     @property
     def version(self) -> bytes:
-        """The version of TLS, or nothing."""
+        """The TLS version; empty without TLS."""
         return VERSIONS[self.tls]
 
     @property
     def cipher(self) -> Suite:
-        """The cipher suite; its name is empty where it is not known."""
+        """The cipher suite; its name is empty if unknown."""
         return SUITES[self.suite]
 
 
 def head(frame: Frame) -> bytes:
-    """Return a frame's fixed part; name and secret follow it as they are."""
+    """Return a frame's fixed part; the sender appends name and secret unchanged."""
     return _HEAD.pack(*frame[:12], *frame.client, *frame.local, len(frame.name), len(frame.secret))
 
 
 def parse(data: memoryview, slot: int, now: int) -> Frame:
-    """Read one message of the worker in `slot`; BrokenFrameError. The secret gets a buffer of its own."""
+    """Parse a message from the worker in `slot`; BrokenFrameError. Copies the secret into its own buffer."""
     if len(data) < _HEAD.size:
         raise BrokenFrameError("a short frame")
     *fixed, ip, port, local_ip, local_port, name_size, secret_size = _HEAD.unpack_from(data)

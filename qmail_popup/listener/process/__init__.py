@@ -1,1 +1,1 @@
-"""What each process is made of: its privileges, its event loop, its sockets, its output."""
+"""Parts that every process uses: privileges, event loop, sockets, output."""

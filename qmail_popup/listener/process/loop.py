@@ -1,7 +1,7 @@
-"""The event loop of worker and spawner: descriptors that are ready, and deadlines that have passed.
+"""The event loop of worker, spawner and rules reader: waits for ready descriptors and for deadlines.
 
-It knows no descriptor's meaning. A handler is any object with `ready`; what it takes from a descriptor in one
-call is bounded, so that one peer holds up no other.
+Must not know what a descriptor is for. A handler is any object with `ready`; each call handles a bounded
+amount, so that one peer cannot delay the others.
 """
 
 import select
@@ -10,66 +10,67 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
-GONE = select.EPOLLHUP | select.EPOLLERR  # told of whatever is waited for
-ALONE = select.EPOLLEXCLUSIVE  # of several processes that wait, wake one
-_MANY = 16  # queues
-_AT_ONCE = 256  # descriptors in one turn
+GONE = select.EPOLLHUP | select.EPOLLERR  # reported whatever events are requested
+ALONE = select.EPOLLEXCLUSIVE  # wake only one of several waiting processes
+_MANY = 16  # queues, before empty ones are removed
+_AT_ONCE = 256  # ready descriptors handled in one turn
 
 _Item = TypeVar("_Item")
 
 
 class Handler(Protocol):
-    """What is called where a descriptor is ready."""
+    """Called when a descriptor is ready."""
 
     def ready(self, events: int) -> None:
-        """Read, write or end; must not wait."""
+        """Read, write or close; must not block."""
 
 
 class Timer(Protocol):
-    """Something that falls due, with a length: of what is waited for."""
+    """A set of pending items, the first of which has a deadline."""
 
     def __len__(self) -> int:
-        """Return how many items are waited for; of none, nothing is asked."""
+        """Return the number of pending items; with none, the loop skips the timer."""
 
     def due(self) -> float | None:
-        """Return when it does next, in seconds of the monotonic clock."""
+        """Return the next deadline, in seconds of the monotonic clock."""
 
     def expire(self, now: float) -> None:
-        """Do what was due by now."""
+        """Handle all items due by now."""
 
 
 class Deadlines(dict[_Item, float]):
-    """Items that all have the same time, so that the one that was set first falls due first.
+    """Items with the same timeout, so that the first one set expires first.
 
-    Each with when it does. A loop asks for that at each turn, so it is a dict, and holds none.
+    Maps each item to its deadline. The loop asks for the first at each turn, so to save a call this is a dict
+    instead of having one.
     """
 
     def __init__(self, seconds: float, expired: Callable[[_Item], None]) -> None:
-        """Call `expired` with each item that is neither set again nor dropped for `seconds`."""
+        """expired: called with each item that is neither set again nor dropped for `seconds`."""
         super().__init__()
         self._seconds, self._expired = seconds, expired
 
     def set(self, item: _Item, since: float | None = None) -> None:
-        """Start an item's time, or start it again; since: where it began before now."""
+        """Start or restart an item's timeout. since: if it began earlier than now."""
         self.pop(item, None)
         self[item] = (time.monotonic() if since is None else since) + self._seconds
 
     def drop(self, item: _Item) -> None:
-        """Wait for an item no more."""
+        """Cancel an item's timeout."""
         self.pop(item, None)
 
     def longest(self) -> tuple[_Item, float] | None:
-        """Return the item that was set longest ago, and when."""
+        """Return the item set longest ago, and when."""
         for item, due in self.items():
             return item, due - self._seconds
         return None
 
     def due(self) -> float | None:
-        """Return when the first item falls due."""
+        """Return the first deadline."""
         return next(iter(self.values()), None)
 
     def expire(self, now: float) -> None:
-        """Call for each item that is due."""
+        """Expire each item that is due."""
         while (due := self.due()) is not None and due <= now:
             item = next(iter(self))
             del self[item]
@@ -77,17 +78,17 @@ class Deadlines(dict[_Item, float]):
 
 
 class Timeouts(dict[_Item, float]):
-    """Items, each with its own time; few times, so that each has its queue, mostly one."""
+    """Items with individual timeouts: one queue for each length, of which there are few, usually one."""
 
     def __init__(self, expired: Callable[[_Item], None]) -> None:
-        """Call `expired` with each item that is neither set again nor dropped in its time."""
+        """expired: called with each item that is neither set again nor dropped within its timeout."""
         super().__init__()
         self._expired = expired
         self._queues: dict[float, Deadlines[_Item]] = {}
-        self._only: Deadlines[_Item] | None = None  # where there is one queue
+        self._only: Deadlines[_Item] | None = None  # set if there is only one queue
 
     def set(self, item: _Item, seconds: float, since: float | None = None) -> None:
-        """Start an item's time, or start it again, as long as it is now."""
+        """Start an item's timeout, or restart it with a new length. since: if it began earlier than now."""
         if (before := self.get(item)) != seconds:
             if before is not None:
                 self.drop(item)
@@ -97,30 +98,30 @@ class Timeouts(dict[_Item, float]):
         self._queues[seconds].set(item, since)
 
     def drop(self, item: _Item) -> None:
-        """Wait for an item no more."""
+        """Cancel an item's timeout."""
         if (seconds := self.pop(item, None)) is not None:
             self._queues[seconds].drop(item)
 
     def longest(self) -> tuple[_Item, float] | None:
-        """Return the item that was set longest ago, and when."""
+        """Return the item set longest ago, and when."""
         if self._only is not None:
             return self._only.longest()
         found = [longest for queue in self._queues.values() if (longest := queue.longest())]
         return min(found, key=lambda pair: pair[1]) if found else None
 
     def due(self) -> float | None:
-        """Return when the first item falls due."""
+        """Return the first deadline."""
         if self._only is not None:
             return next(iter(self._only.values()), None)
         return min(filter(None, (queue.due() for queue in self._queues.values())), default=None)
 
     def expire(self, now: float) -> None:
-        """Call for each item that is due."""
+        """Expire each item that is due."""
         for queue in [*self._queues.values()]:
             queue.expire(now)
 
     def _open(self, seconds: float) -> None:
-        """Begin a queue, and end those that are empty if there are many."""
+        """Add a queue; if there are many, remove the empty ones."""
         if len(self._queues) >= _MANY:
             self._queues = {time: queue for time, queue in self._queues.items() if queue}
         self._queues[seconds] = queue = Deadlines(seconds, self._expire)
@@ -135,13 +136,13 @@ class Loop:
     """Descriptors, each with its handler, and timers."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create the epoll instance."""
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self.timers: list[Timer] = []
 
     def watch(self, fd: int, handler: Handler, events: int = IN) -> None:
-        """Call `handler` from now on where `fd` is ready."""
+        """Call `handler` whenever `fd` is ready."""
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
 
@@ -150,7 +151,7 @@ class Loop:
         self._epoll.modify(fd, events)
 
     def expect(self, fd: int, handler: Handler, events: int) -> None:
-        """Wait for these events from now on; where there are none, not even for GONE."""
+        """Wait for these events from now on; with none, stop watching, even for GONE."""
         if not events:
             self.forget(fd)
         elif fd in self._handlers:
@@ -159,22 +160,22 @@ class Loop:
             self.watch(fd, handler, events)
 
     def forget(self, fd: int) -> None:
-        """Watch `fd` no more; needed before it is closed where another process has it, too."""
+        """Stop watching `fd`. Required before closing it if another process has a copy."""
         if self._handlers.pop(fd, None):
             self._epoll.unregister(fd)
 
     def closing(self, fd: int) -> None:
-        """Forget `fd`, whose only copy is about to be closed: the kernel forgets it by itself."""
+        """Forget `fd`, about to be closed and with no other copy: the kernel then unregisters it itself."""
         self._handlers.pop(fd, None)
 
     def turn(self) -> None:
-        """Wait until something is ready or due, and see to it."""
+        """Wait until something is ready or due, and handle it."""
         handlers = self._handlers
         due = self._due()
         timeout = -1 if due is None else max(0.0, due - time.monotonic())
         ready = [(fd, handlers.get(fd), events) for fd, events in self._epoll.poll(timeout, _AT_ONCE)]
         for fd, handler, events in ready:
-            if handler is not None and handlers.get(fd) is handler:  # one before it may have closed `fd`
+            if handler is not None and handlers.get(fd) is handler:  # an earlier handler may have closed `fd`
                 handler.ready(events)
         if due is not None and due <= (now := time.monotonic()):
             for timer in self.timers:

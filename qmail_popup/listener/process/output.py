@@ -1,9 +1,8 @@
-"""Lines that wait for room: descriptor 5, and descriptor 2, without ever waiting for whoever reads them.
+"""Writes lines to descriptors 5 and 2 without ever blocking on a reader; lines queue until there is room.
 
-Both are shared with other programs, so their flags are not ours to change. A pipe or a terminal is opened
-once more, which gives a description of our own that does not block; a socket takes a flag with each message;
-a file does not block. Where a pipe cannot be opened again (one that another user has made), a timer
-interrupts the write.
+Other programs share both descriptors, so O_NONBLOCK must not be set on them. A pipe or terminal is reopened,
+which gives a separate, non-blocking file description; a socket takes a flag with each message; a file does
+not block. If a pipe cannot be reopened (another user created it), a timer interrupts the write.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from typing import Generic, TypeVar
 
 from qmail_popup.listener.process.loop import OUT, Loop
 
-MAX_WAITING = 10_000  # lines; then the oldest is given up
+MAX_WAITING = 10_000  # lines; beyond that the oldest is dropped
 _TICK_SECONDS = 0.05
 _DESCRIPTORS = "/proc/self/fd"  # proc(5)
 
@@ -29,15 +28,15 @@ Close = Callable[[], None]
 
 
 class Output(Generic[_Token]):
-    """One descriptor's lines, in order, each written whole or given up.
+    """One descriptor's lines, in order, each written whole or dropped.
 
-    close: lets go of what was opened to write to it
+    close: closes the descriptor that was opened for writing, if any
     """
 
     def __init__(
         self, loop: Loop, fd: int, done: Callable[[_Token], None], complain: Callable[[str], None]
     ) -> None:
-        """Write to `fd`; done: called with a line's token once it is written or given up."""
+        """Write to `fd`. done: called with a line's token once it is written or dropped."""
         self._loop, self._fd, self._done, self._complain = loop, fd, done, complain
         self._watched, self._write, self.close = _writer(fd)
         self._waiting: deque[tuple[bytes, _Token]] = deque()
@@ -47,7 +46,7 @@ class Output(Generic[_Token]):
         return len(self._waiting)
 
     def put(self, line: bytes, token: _Token) -> None:
-        """Write a line, or have it wait behind the others."""
+        """Write a line, or queue it behind the others."""
         if not self._waiting and self._written(line):
             self._done(token)
             return
@@ -58,7 +57,7 @@ class Output(Generic[_Token]):
             self._give_up()
 
     def ready(self, _events: int) -> None:
-        """Write what now finds room."""
+        """Write the lines there is now room for."""
         while self._waiting and self._written(self._waiting[0][0]):
             self._done(self._waiting.popleft()[1])
         if not self._waiting:
@@ -68,19 +67,19 @@ class Output(Generic[_Token]):
             self._given_up = 0
 
     def give_up_all(self) -> None:
-        """Wait no longer."""
+        """Drop all queued lines."""
         while self._waiting:
             self._give_up()
 
     def _give_up(self) -> None:
-        """Wait no longer with the oldest line; it is done anyway."""
+        """Drop the oldest line; its token counts as done."""
         if not self._given_up:
             self._complain(f"descriptor {self._fd} takes nothing: the oldest lines are given up")
         self._given_up += 1
         self._done(self._waiting.popleft()[1])
 
     def _written(self, line: bytes) -> bool:
-        """Whether the line is written, or never will be: a log that fails fails no login."""
+        """Return whether the line is written or never can be: a failing log must not fail a login."""
         try:
             self._write(line)
         except BlockingIOError:
@@ -91,7 +90,7 @@ class Output(Generic[_Token]):
 
 
 def _writer(fd: int) -> tuple[int, Write, Close]:
-    """Return what to watch for room, how to write without waiting, and how to end that."""
+    """Return the descriptor to watch for room, a non-blocking write, and a close function."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         peer = socket.socket(fileno=os.dup(fd))
@@ -105,7 +104,7 @@ def _writer(fd: int) -> tuple[int, Write, Close]:
 
 
 def write_if_room(fd: int, line: bytes) -> None:
-    """Write where there seems to be room, and let a timer end the write if there is none; OSError."""
+    """Write if poll(2) reports room; a timer interrupts the write if there is too little. OSError."""
     room = select.poll()
     room.register(fd, select.POLLOUT)
     if not room.poll(0):

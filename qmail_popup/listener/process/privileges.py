@@ -1,7 +1,7 @@
-"""What a process of the listener may do: limits, and what a worker gives up before it reads from strangers.
+"""Resource limits, and the privileges that a worker drops before it reads from the network.
 
-ctypes is loaded here, before anything is given up: afterwards a worker has no path, and may not start a
-thread.
+ctypes is imported here, before any privilege is dropped: afterwards a worker may be unable to read the
+library, and cannot start a thread.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def raise_open_files() -> tuple[int, int]:
-    """Raise the number of descriptors as far as it goes; the limits as they were."""
+    """Raise the descriptor limit to its maximum; return the former limits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
@@ -24,7 +24,7 @@ def raise_open_files() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def open_files(limits: tuple[int, int]) -> Iterator[None]:
-    """Have other limits of descriptors for a while."""
+    """Set other descriptor limits for the duration of the block."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     yield
@@ -32,7 +32,7 @@ def open_files(limits: tuple[int, int]) -> Iterator[None]:
 
 
 def give_up(user: pwd.struct_passwd | None) -> None:
-    """Become `user`, where there is one, without groups; write no file, and what `confine` forbids."""
+    """Switch to `user`, if any, without groups; forbid writing files and all that `confine` forbids."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if user:
         os.setgroups([])
@@ -42,7 +42,7 @@ def give_up(user: pwd.struct_passwd | None) -> None:
 
 
 def confine() -> None:
-    """Start no process, leave no core, gain nothing by executing a file, and be traced by nobody."""
+    """Forbid new processes, core dumps, gaining privileges by execve(2), and ptrace(2)."""
     for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_CORE):
         resource.setrlimit(limit, (0, 0))
     _control(_SET_NO_NEW_PRIVS, 1)
@@ -50,7 +50,7 @@ def confine() -> None:
 
 
 def name_process(name: bytes) -> None:
-    """Have ps(1) show which of the processes this is."""
+    """Set the process name that ps(1) shows."""
     with contextlib.suppress(OSError):
         _control(_SET_NAME, name)
 

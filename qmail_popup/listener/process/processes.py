@@ -1,7 +1,7 @@
-"""How a process of the listener is forked: with the descriptors that it is to have, and no others.
+"""Forking the listener's processes, each with only the descriptors it needs.
 
-The function that is run never returns into what its parent was doing, so nothing that the parent holds is
-closed, freed or written twice.
+The child never returns into the parent's code, so nothing that the parent holds is closed, freed or written
+twice.
 """
 
 import gc
@@ -10,13 +10,13 @@ import signal
 from collections.abc import Callable, Collection
 from typing import NoReturn
 
-STANDARD = range(6)  # the network, stderr, a subprogram's descriptor 3, one that is nobody's, the log
+STANDARD = range(6)  # the network, stderr, a subprogram's descriptor 3, an unused one, the log
 _FAILED = 1
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def fork(task: Callable[[], None], keep: Collection[int], failed: Callable[[BaseException], None]) -> int:
-    """Run `task` in a child with the descriptors `keep`; its pid. failed: called there where it fails."""
+    """Run `task` in a child with the descriptors `keep`; return its pid. failed: called there on error."""
     pid = os.fork()
     if not pid:
         _live(task, keep, failed)
@@ -28,7 +28,7 @@ def _live(
 ) -> NoReturn:
     status = _FAILED
     try:
-        gc.disable()  # nothing in here is in circles, and a look at ten thousand connections takes a while
+        gc.disable()  # there are no reference cycles, and a collection over ten thousand connections is slow
         hold_signals()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -42,9 +42,9 @@ def _live(
 
 
 def hold_signals() -> None:
-    """Go on where a service manager, or a terminal, ends the supervisor: the last session is still to end.
+    """Survive the signals with which a service manager or terminal stops the supervisor, to finish sessions.
 
-    A handler, because an ignored signal would stay ignored in a subprogram; one that was ignored stays so.
+    Installs handlers, because subprograms would inherit SIG_IGN. A signal that was ignored stays ignored.
     """
     for number in _ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -52,7 +52,7 @@ def hold_signals() -> None:
 
 
 def close_others(keep: Collection[int]) -> None:
-    """Close all descriptors but `keep`; those below 6, which have a meaning, are /dev/null then."""
+    """Close all descriptors except `keep`; those below 6, which have fixed meanings, become /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in STANDARD:
         if fd not in keep and fd != null:

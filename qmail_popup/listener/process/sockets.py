@@ -1,7 +1,7 @@
-"""Listening sockets: where clients connect, and what they speak there from the first byte.
+"""Listening sockets, each for POP3 or POP3S.
 
-Bound here, or handed in by a service manager (sd_listen_fds(3)), whose names for them are the two that there
-are. What is handed in is moved away from the descriptors that have a meaning for a session.
+They are bound here or passed by a service manager (sd_listen_fds(3)), which names them pop3 or pop3s. Passed
+sockets are moved away from the descriptors that have a fixed meaning for a session.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from qmail_popup.listener.process.processes import STANDARD
 BACKLOG = 4096  # Linux caps it at net.core.somaxconn
 POP3, POP3S = "pop3", "pop3s"
 _FIRST_HANDED_IN = 3  # SD_LISTEN_FDS_START
-_MAX_DIGITS = 6  # of how many there are: with more of them no descriptor is open, either
+_MAX_DIGITS = 6  # of the count; a number cut short is still far beyond any open descriptor
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -27,22 +27,22 @@ class Listening(NamedTuple):
     socket: socket.socket
 
     def __str__(self) -> str:
-        """Return where it listens, as people write it."""
+        """Return protocol and address for a log line."""
         host, port = self.socket.getsockname()[:2]
         return f"{self.kind} on [{host}]:{port}" if ":" in host else f"{self.kind} on {host}:{port}"
 
 
 class NotHandedInError(Exception):
-    """What a service manager says that it hands in is not there, or nothing that can be served."""
+    """A socket announced by the service manager is missing or unsuitable."""
 
 
 def listen(kind: str, endpoints: Iterable[Endpoint]) -> list[Listening]:
-    """Listen at each of the endpoints; OSError, with the endpoint as its file name."""
+    """Listen on each endpoint; OSError with the endpoint as its file name."""
     return [Listening(kind, sock) for endpoint in endpoints for sock in _listen(endpoint)]
 
 
 def handed_in(environ: Mapping[bytes, bytes]) -> list[Listening]:
-    """Return what is handed in; NotHandedInError. A socket without a name is one of POP3."""
+    """Return the sockets passed by the service manager; NotHandedInError. Unnamed ones are for POP3."""
     told = environ.get(b"LISTEN_FDS", b"")
     if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not told.isdigit() or not told.strip(b"0"):
         return []
@@ -61,7 +61,7 @@ def _known(name: str) -> str:
 
 
 def _moved(fd: int) -> socket.socket:
-    """Return the socket that is `fd`, at a descriptor that has no other meaning."""
+    """Return the socket `fd`, moved to a descriptor without a fixed meaning."""
     try:
         sock = socket.socket(fileno=fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD.stop))
         os.close(fd)
@@ -87,7 +87,7 @@ def _bound(family: int, name: tuple[object, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # or it would take 0.0.0.0's place, too
+        if family == socket.AF_INET6:  # or [::] would also take 0.0.0.0
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
         sock.listen(BACKLOG)

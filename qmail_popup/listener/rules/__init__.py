@@ -1,1 +1,1 @@
-"""Who may connect, by the rules of tcprules(1): the file, and the process that reads it."""
+"""Access rules compiled by tcprules(1): the file, and the process that reads it."""

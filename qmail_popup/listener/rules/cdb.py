@@ -1,8 +1,8 @@
-"""A constant database as cdbmake(1) and tcprules(1) write it: bytes in, records out.
+"""A constant database as written by cdbmake(1) and tcprules(1). Pure: bytes in, records out.
 
-Pure. The whole of it is checked before anything is looked up: a file that is being copied over, was cut short
-or has a flipped bit in its structure is broken, and not one in which a key is missing. Layout: 256 pairs of
-position and length, which are the hash tables; the records; the tables (https://cr.yp.to/cdb/cdb.txt).
+The whole file is validated before the first lookup: a file that is being overwritten, was truncated or has a
+flipped bit in its structure must be reported as broken, not as one that lacks a key. Layout: 256 pairs of
+position and length that locate the hash tables; the records; the tables (https://cr.yp.to/cdb/cdb.txt).
 """
 
 import struct
@@ -11,19 +11,19 @@ from collections.abc import Iterator
 _PAIR = struct.Struct("<II")
 _TABLES = 256
 _HEADER = _TABLES * _PAIR.size
-_EMPTY = 0  # the position in a slot that is not in use
+_EMPTY = 0  # position in an unused slot
 _MASK = (1 << 32) - 1
 
 
 class BrokenCdbError(Exception):
-    """The bytes are no cdb; says which rule they break."""
+    """The bytes are not a valid cdb; says which rule they break."""
 
 
 class Cdb:
-    """One database, checked."""
+    """One validated database."""
 
     def __init__(self, data: bytes) -> None:
-        """Check it; BrokenCdbError."""
+        """Validate `data`; BrokenCdbError."""
         if len(data) < _HEADER:
             raise BrokenCdbError("it is shorter than a header")
         self._data = data
@@ -33,12 +33,12 @@ class Cdb:
         self._check()
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Return all keys with their values, in the order in which they were added."""
+        """Yield keys and values in the order in which they were added."""
         for start, middle, end in self._records():
             yield self._data[start + _PAIR.size : middle], self._data[middle:end]
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value that was added first for a key; None where there is none."""
+        """Return the first value added for a key, or None."""
         for position in self._slots(key):
             start, middle, end = self._record(position)
             if self._data[start:middle] == key:
@@ -46,7 +46,7 @@ class Cdb:
         return None
 
     def _check_layout(self) -> None:
-        """Hold that the tables stand one behind the other, from the last record to the end of the file."""
+        """Check that the tables are contiguous, from the last record to the end of the file."""
         end = self._end
         for position, slots in self._tables:
             if position != end or position < _HEADER:
@@ -56,7 +56,7 @@ class Cdb:
             raise BrokenCdbError("it does not end where its hash tables do")
 
     def _check(self) -> None:
-        """Hold that records and hash tables speak of the same."""
+        """Check that the hash tables list exactly the records, and that lookups find them."""
         if sorted(self._positions()) != [position for position, _, _ in self._records()]:
             raise BrokenCdbError("its hash tables do not have all of its records")
         first: dict[bytes, bytes] = {}
@@ -65,7 +65,7 @@ class Cdb:
                 raise BrokenCdbError("its hash tables do not lead to all of its records")
 
     def _records(self) -> Iterator[tuple[int, int, int]]:
-        """Return for each record where it begins, where its value does, and where it ends."""
+        """Yield where each record begins, where its value begins, and where it ends."""
         position = _HEADER
         while position < self._end:
             _, middle, end = self._record(position)
@@ -73,7 +73,7 @@ class Cdb:
             position = end
 
     def _record(self, position: int) -> tuple[int, int, int]:
-        """Return where the key of a record begins, where its value does, and where it ends."""
+        """Return where a record's key begins, where its value begins, and where it ends."""
         start = position + _PAIR.size
         if start > self._end:
             raise BrokenCdbError("it ends inside a record")
@@ -83,13 +83,13 @@ class Cdb:
         return start, start + key, start + key + value
 
     def _positions(self) -> Iterator[int]:
-        """Return where the slots that are in use say that a record is."""
+        """Yield the record positions in all used slots."""
         for position, slots in self._tables:
             table = self._data[position : position + slots * _PAIR.size]
             yield from (record for number, record in _PAIR.iter_unpack(table) if number or record)
 
     def _slots(self, key: bytes) -> Iterator[int]:
-        """Return where the records are that may have this key, the oldest first."""
+        """Yield the positions of records that may have this key, the oldest first."""
         number = _hash(key)
         position, slots = self._tables[number % _TABLES]
         for turn in range(slots):

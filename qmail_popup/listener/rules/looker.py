@@ -1,4 +1,4 @@
-"""A thread for what may take as long as a file system likes, in a process whose loop must not wait for it."""
+"""A thread for file system access, which may hang, in a process whose loop must not block."""
 
 import os
 import threading
@@ -11,10 +11,10 @@ _Found = TypeVar("_Found")
 
 
 class Looker(Generic[_Found]):
-    """It looks when it is asked, and tells the loop. One look at a time: ask again once it has told."""
+    """Runs a function on request and reports to the loop. One request at a time: wait for the result."""
 
     def __init__(self, loop: Loop, look: Callable[[], _Found], found: Callable[[_Found], None]) -> None:
-        """Start it. look: called by the thread; found: called by the loop, with what was found."""
+        """Start the thread. look: called in the thread; found: called by the loop with its result."""
         self._look, self._found = look, found
         self._asked, self._woken = os.eventfd(0, os.EFD_CLOEXEC), os.eventfd(0, os.EFD_CLOEXEC)
         self._result: _Found | BaseException
@@ -22,11 +22,11 @@ class Looker(Generic[_Found]):
         threading.Thread(target=self._run, daemon=True).start()
 
     def ask(self) -> None:
-        """Have it look."""
+        """Request a run of `look`."""
         os.eventfd_write(self._asked, 1)
 
     def ready(self, _events: int) -> None:
-        """Take what it has found; where it failed, so does the process."""
+        """Pass on the result; raises if the thread failed, which ends the process."""
         os.eventfd_read(self._woken)
         if isinstance(self._result, BaseException):
             raise self._result

@@ -1,7 +1,7 @@
-"""Looking a client up in the rules: a question to the process that reads them, and its answer later.
+"""Asynchronous lookups of clients in the rules: a question to the rules reader, and its answer later.
 
-Nobody waits: what an answer is for is kept by the session's number. A reader that was started again says so,
-and is asked again.
+Pending lookups are kept by session number. A restarted reader announces itself, and gets all open questions
+again.
 """
 
 import socket
@@ -12,20 +12,20 @@ from typing import Generic, NamedTuple, TypeVar
 from qmail_popup.listener.process.loop import IN, OUT, Loop
 from qmail_popup.listener.rules.rules import Verdict
 
-MAX_MESSAGE = 1 << 16  # bytes, with all of a rule's variables
+MAX_MESSAGE = 1 << 16  # bytes, including all of a rule's variables
 _QUESTION, _ANSWER = struct.Struct("!Q16sQ"), struct.Struct("!QQB")
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
-AS_IT_IS_NOW = 0  # the edition that is asked for
-AGAIN = 0  # the number in an answer to no question: all are to be asked again
+AS_IT_IS_NOW = 0  # as a question's edition: the current one
+AGAIN = 0  # as an answer's number: the reader has restarted, send all questions again
 
 _Item = TypeVar("_Item")
 
 
 class Question(NamedTuple):
-    """What a client's address is looked up for.
+    """A request to look up a client's address.
 
-    edition: of the rules, as an answer had it, or AS_IT_IS_NOW
+    edition: of the rules, from an earlier answer, or AS_IT_IS_NOW
     """
 
     number: int
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was found, and in which edition of the rules."""
+    """A verdict, and the current edition of the rules."""
 
     number: int
     edition: int
@@ -42,19 +42,19 @@ class Answer(NamedTuple):
 
 
 def read_question(message: bytes) -> Question | None:
-    """Read a question; None where it is none: a worker may send anything."""
+    """Parse a question; None if malformed, because a compromised worker may send anything."""
     return Question(*_QUESTION.unpack(message)) if len(message) == _QUESTION.size else None
 
 
 def write_answer(answer: Answer) -> bytes:
-    """Return an answer as it travels."""
+    """Return an answer as sent over the socket."""
     number, edition, verdict = answer
     variables = b"".join(b"%s=%s\0" % pair for pair in verdict.variables.items())
     return _ANSWER.pack(number, edition, verdict.is_denied) + variables
 
 
 def read_answer(message: bytes) -> Answer:
-    """Read an answer of the reader's, who is believed."""
+    """Parse an answer. The reader is trusted, so this is not validated."""
     number, edition, is_denied = _ANSWER.unpack_from(message)
     pairs = [entry.partition(b"=") for entry in message[_ANSWER.size :].split(b"\0")[:-1]]
     variables = {name: value for name, _, value in pairs}
@@ -62,15 +62,15 @@ def read_answer(message: bytes) -> Answer:
 
 
 class Lookups(Generic[_Item]):
-    """All that are under way in one process."""
+    """The pending lookups of one process."""
 
     def __init__(
         self, loop: Loop, channel: socket.socket, answered: Callable[[_Item, Answer | None], None]
     ) -> None:
-        """Ask over `channel`; answered: called with what an answer is for, None where nobody answers."""
+        """Ask over `channel`. answered: called with the item and its answer, None if the reader has ended."""
         self._loop, self._channel, self._answered = loop, channel, answered
         self._open: dict[int, tuple[Question, _Item]] = {}
-        self._unsent: dict[int, None] = {}  # numbers, in their order
+        self._unsent: dict[int, None] = {}  # numbers, in order
         self._has_ended = False
         loop.watch(channel.fileno(), self)
 
@@ -78,7 +78,7 @@ class Lookups(Generic[_Item]):
         return len(self._open)
 
     def ask(self, question: Question, item: _Item) -> None:
-        """Have `item` answered."""
+        """Send a question; `item` is passed to `answered`."""
         if self._has_ended:
             self._answered(item, None)
             return
@@ -87,12 +87,12 @@ class Lookups(Generic[_Item]):
             self._wait([question.number])
 
     def forget(self, number: int) -> None:
-        """Wait for an answer no more."""
+        """Drop a question."""
         self._open.pop(number, None)
         self._unsent.pop(number, None)
 
     def ready(self, events: int) -> None:
-        """Send what is still to be asked, and take an answer."""
+        """Send unsent questions, and receive an answer."""
         if events & OUT:
             self._ask_on()
         try:
@@ -113,7 +113,7 @@ class Lookups(Generic[_Item]):
             self._answered(found[1], answer)
 
     def _wait(self, numbers: Iterable[int]) -> None:
-        """Ask as soon as there is room."""
+        """Send these as soon as there is room."""
         self._unsent.update(dict.fromkeys(numbers))
         self._loop.change(self._channel.fileno(), IN | OUT)
 
@@ -126,7 +126,7 @@ class Lookups(Generic[_Item]):
         self._loop.change(self._channel.fileno(), IN)
 
     def _is_sent(self, question: Question) -> bool:
-        """Send one; one that can never be sent is answered when the end is read."""
+        """Send a question if there is room. After an error, reading end of file answers it."""
         try:
             self._channel.send(_QUESTION.pack(*question), _FLAGS)
         except BlockingIOError:
@@ -136,7 +136,7 @@ class Lookups(Generic[_Item]):
         return True
 
     def _end(self) -> None:
-        """Answer all with nothing, now and from now on: the reader has ended, and nobody starts another."""
+        """Answer all with None, now and later: the reader has ended and will not be restarted."""
         self._has_ended = True
         self._loop.closing(self._channel.fileno())
         self._channel.close()

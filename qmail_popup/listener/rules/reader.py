@@ -1,9 +1,10 @@
-"""The reader of rules: a process that is asked who may connect, and that alone waits for a file system.
+"""The rules reader: the process that answers lookups, and the only one that waits for the file system.
 
-As privileged as the spawner is: rules may be for root's eyes only. It parses what root has compiled, and of
-workers it takes questions of a fixed length. A worker learns what it needs before a login, the spawner all.
-Who connects is answered once the file has been looked at, which a thread does; who logs in at once, by the
-edition by which he was let in. What waits is limited: who takes no answers is asked for nothing more.
+It is as privileged as the spawner, because rules may be readable by root only. It parses a file that root
+compiled, and accepts only fixed-length questions from workers. A worker is sent only the variables it needs
+before a login, the spawner all of them. A question about a new connection is answered after a thread has
+checked the file for changes; one about a login at once, by the edition that admitted the client. Queues are
+limited: the reader stops reading from a process that does not take its answers.
 """
 
 import socket
@@ -29,24 +30,24 @@ from qmail_popup.listener.rules.rules_file import Content, RulesFile
 from qmail_popup.listener.variables import before_login
 
 _STDERR = 2
-_MAX_QUESTION = 64  # bytes, more than it has
-_MAX_WAITING = 64  # questions and answers of one who asks
+_MAX_QUESTION = 64  # bytes; a valid one is shorter
+_MAX_WAITING = 64  # questions and answers of one asker
 
 
 class Line(NamedTuple):
-    """A connection between the reader and who asks."""
+    """A connection between the reader and a worker or the spawner."""
 
     reader: socket.socket
     asker: socket.socket
 
 
 def lines(count: int) -> list[Line]:
-    """Make as many, before anybody is forked: whoever is started again finds its own."""
+    """Create `count` connections before the first fork, so that a restarted process finds its own."""
     return [Line(*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)) for _ in range(count)]
 
 
 class _Asker:
-    """One who asks. waiting: how many of its questions do; unsent: answers."""
+    """A worker or the spawner. waiting: number of its pending questions; unsent: answers."""
 
     def __init__(self, reader: "Reader", peer: socket.socket, *, is_spawner: bool) -> None:
         self._reader, self.peer, self.is_spawner = reader, peer, is_spawner
@@ -60,13 +61,13 @@ class _Asker:
             self._reader.take(self)
 
     def wanted(self) -> int:
-        """Return what it is to be watched for."""
+        """Return the events to watch for."""
         room = self.waiting + len(self.unsent) < _MAX_WAITING
         return IN * room | OUT * bool(self.unsent)
 
 
 class Reader:
-    """All that the process does."""
+    """The process's event loop and its handlers."""
 
     def __init__(self, path: bytes, control: socket.socket, askers: Sequence[socket.socket]) -> None:
         """askers: the spawner's, then the workers'."""
@@ -74,8 +75,8 @@ class Reader:
         self._stderr: Output[None] = Output(self._loop, _STDERR, lambda _: None, lambda _: None)
         self._file = RulesFile(path, self._log)
         self._looker: Looker[Content | None] = Looker(self._loop, self._file.look, self._found)
-        self._waiting: list[tuple[_Asker, Question]] = []  # for the next look
-        self._looked_for: list[tuple[_Asker, Question]] = []  # for the one that is under way
+        self._waiting: list[tuple[_Asker, Question]] = []  # for the next check of the file
+        self._looked_for: list[tuple[_Asker, Question]] = []  # for the check in progress
         self._askers = {
             _Asker(self, peer, is_spawner=number == 0): peer.fileno() for number, peer in enumerate(askers)
         }
@@ -85,14 +86,14 @@ class Reader:
         self._file.refresh()
 
     def run(self) -> None:
-        """Answer until nobody can ask."""
+        """Answer until all askers have disconnected."""
         for asker in [*self._askers]:
             self._send(asker, Answer(AGAIN, self._file.edition, ALLOWED))
         while self._askers:
             self._loop.turn()
 
     def take(self, asker: _Asker) -> None:
-        """Take one question."""
+        """Receive one question."""
         try:
             message = asker.peer.recv(_MAX_QUESTION, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -112,7 +113,7 @@ class Reader:
                 self._answer(asker, question)
 
     def flush(self, asker: _Asker) -> None:
-        """Send the answers that find room."""
+        """Send answers while there is room."""
         try:
             while asker.unsent:
                 asker.peer.send(asker.unsent[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -120,17 +121,17 @@ class Reader:
         except BlockingIOError:
             pass
         except OSError:
-            asker.unsent.clear()  # it has ended, which is read next
+            asker.unsent.clear()  # it has exited; end of file follows
         self._watch(asker)
 
     def _look(self) -> None:
-        """Have the file looked at for those who wait, unless it is being looked at for others."""
+        """Check the file for the pending questions, unless a check is in progress."""
         if self._waiting and not self._looked_for:
             self._waiting, self._looked_for = [], self._waiting
             self._looker.ask()
 
     def _found(self, content: Content | None) -> None:
-        """Answer those for whom the file was looked at."""
+        """Answer the questions that this check was for."""
         self._file.take(content)
         answered, self._looked_for = self._looked_for, []
         for asker, question in answered:
@@ -150,7 +151,7 @@ class Reader:
         self.flush(asker)
 
     def _watch(self, asker: _Asker) -> None:
-        """Take its questions as long as not too much of it waits."""
+        """Read its questions only while its queues are below the limit."""
         if asker.wanted() != asker.events:
             asker.events = asker.wanted()
             self._loop.change(self._askers[asker], asker.events)
@@ -159,6 +160,6 @@ class Reader:
         self._stderr.put(f"{NAME}: {text}\n".encode(errors="backslashreplace"), None)
 
     def _drain(self) -> None:
-        """Take the end of the supervisor, or of its wish; who asks still has an answer."""
+        """Handle end of file from the supervisor; open connections are still answered."""
         self._loop.forget(self._control.fileno())
         self._control.close()

@@ -1,9 +1,9 @@
 """The rules of tcprules(1): who may connect, and with which variables. Pure: a file's bytes in, verdicts out.
 
-Addresses are looked up in the order of `tcpserver -H -R`: rules for names of hosts (`=host`) and of users
-(`user@`) are never followed. Of IPv6 there are the forms of both ucspi-tcp6 (2001:0DB8:..., and a prefix as a
-string of bits) and Debian's ucspi-tcp-ipv6 (2001:db8::1 as people write it, and prefixes that end with a
-colon). A rule sets no variable that the listener sets itself.
+Addresses are looked up in the order of `tcpserver -H -R`: rules for host names (`=host`) and users (`user@`)
+never match. For IPv6 both forms are supported: ucspi-tcp6's (2001:0DB8:..., and a prefix as a string of bits)
+and that of Debian's ucspi-tcp-ipv6 (2001:db8::1, and prefixes that end with a colon). A rule cannot set a
+variable that the listener sets itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,19 +16,19 @@ from qmail_popup.listener.variables import is_fixed
 
 _DENY, _SET = b"D", b"+"
 _NAME, _IDENT = b"=", b"@"
-_BITS4, _BITS6 = b"_", b"^"  # with what ucspi-tcp6 begins a prefix in bits
-_ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a bit that is 1, by its place
-_FIRST_ONE6 = 0x60  # a bit that is 1, by how many there are before it
-_MAX_VERDICTS = 4096  # that are kept: clients come again
+_BITS4, _BITS6 = b"_", b"^"  # ucspi-tcp6's first byte of a prefix in bits
+_ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a 1 bit, by its position
+_FIRST_ONE6 = 0x60  # a 1 bit, plus the number of 1 bits before it
+_MAX_VERDICTS = 4096  # cached: clients come again
 MAX_RULE = 1 << 15  # bytes of a rule's variables
 
 
 class BrokenRulesError(Exception):
-    """The bytes are no rules; says why."""
+    """The bytes are not valid rules; says why."""
 
 
 class Verdict(NamedTuple):
-    """What is to become of a connection."""
+    """Whether to refuse a connection, and the variables to set for it."""
 
     is_denied: bool
     variables: Mapping[bytes, bytes]
@@ -38,13 +38,13 @@ ALLOWED, DENIED = Verdict(is_denied=False, variables={}), Verdict(is_denied=True
 
 
 class Rules:
-    """A file of rules.
+    """A compiled file of rules.
 
-    unused: how many are for names of hosts or users; ignored: variables that a rule may not set
+    unused: number of rules for host names or users; ignored: variables that a rule may not set
     """
 
     def __init__(self, data: bytes) -> None:
-        """Read all of them once; BrokenRulesError."""
+        """Validate all rules; BrokenRulesError."""
         self.unused, self.ignored = 0, set[bytes]()
         self._lengths: dict[bytes, set[int]] = {_BITS4: set(), _BITS6: set()}
         try:
@@ -56,7 +56,7 @@ class Rules:
         self._of = lru_cache(_MAX_VERDICTS)(self._look_up)
 
     def of(self, ip: bytes) -> Verdict:
-        """Return what the rules say of a client's address."""
+        """Return the verdict for a client's address."""
         return self._of(ip)
 
     def _look_up(self, ip: bytes) -> Verdict:
@@ -75,7 +75,7 @@ class Rules:
         self.ignored.update(name for name, _ in _set_by(value) if is_fixed(name))
 
     def _keys(self, ip: bytes) -> Iterator[bytes]:
-        """Return what a rule may have as its address, in the order in which it counts."""
+        """Yield the keys under which a rule for this address may be stored, in order of precedence."""
         text = numeric(ip)
         yield text
         if is_ipv4(ip):
@@ -100,7 +100,7 @@ def _verdict(value: bytes) -> Verdict:
 
 
 def _instructions(value: bytes) -> Iterable[bytes]:
-    """Take a rule's value to pieces, each of which ends with a NUL; BrokenRulesError."""
+    """Split a rule's value into its NUL-terminated instructions; BrokenRulesError."""
     *pieces, rest = value.split(b"\0")
     if rest or not all(piece == _DENY or (piece[:1] == _SET and b"=" in piece) for piece in pieces):
         raise BrokenRulesError("a rule has an instruction that tcprules does not write")
@@ -108,7 +108,7 @@ def _instructions(value: bytes) -> Iterable[bytes]:
 
 
 def _set_by(value: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Return the variables that a rule sets, as they stand there."""
+    """Yield the variables that a rule sets, unfiltered."""
     for piece in _instructions(value):
         if piece.startswith(_SET):
             name, _, text = piece[1:].partition(b"=")

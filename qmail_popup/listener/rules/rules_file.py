@@ -1,8 +1,8 @@
-"""The file of rules, as it is now: looked at before each connection, read again where it has changed.
+"""The rules file: checked for changes before each connection, and reread if it changed.
 
-Reading may take as long as a file system likes, so only a thread of a process of its own does it (`reader`).
-Each content is an edition; the last few are kept, because who connected by one logs in by it. A file that is
-missing or broken is an edition, too, by which nobody is let in.
+The file system may hang, so only a thread of a separate process reads it (`reader`). Each version of the
+contents is an edition; the last few are kept, because a client logs in by the edition that admitted it. A
+missing or broken file is also an edition: one that admits no client.
 """
 
 import os
@@ -15,19 +15,19 @@ from qmail_popup.listener.rules.rules import DENIED, BrokenRulesError, Rules, Ve
 
 _MAX_SIZE = 64 << 20  # bytes
 _MAX_EDITIONS = 16
-_FRESH_SECONDS = 2.0  # a change so shortly after another may leave the times of a file as they are
+_FRESH_SECONDS = 2.0  # two changes this close together may leave the file with the same times
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Content = bytes | str
-"""What a file holds, or why it holds nothing."""
+"""The file's bytes, or why there are none."""
 _Seen = tuple[int, int, int, int, int]
 
 
 class RulesFile:
-    """One path, and what it has led to."""
+    """The rules at one path, with recent editions."""
 
     def __init__(self, path: bytes, log: Callable[[str], None]) -> None:
-        """Begin with nothing read; log: writes a line."""
+        """log: writes a line."""
         self._path, self._log = path, log
         self._editions: OrderedDict[int, Rules | None] = OrderedDict()
         self._seen: _Seen | None = None
@@ -36,21 +36,21 @@ class RulesFile:
         self.edition = 0
 
     def of(self, ip: bytes, edition: int) -> Verdict:
-        """Return what an edition says of an address: of one that is no longer kept, what the last does."""
+        """Return an edition's verdict on an address; the current edition's if that one is no longer kept."""
         rules = self._editions[edition if edition in self._editions else self.edition]
         return rules.of(ip) if rules else DENIED
 
     @property
     def lets_in(self) -> bool:
-        """Whether it is a good one, which may let somebody in."""
+        """Whether the current edition is valid; an invalid one admits no client."""
         return self._editions[self.edition] is not None
 
     def refresh(self) -> None:
-        """Take what it is now."""
+        """Read the file if it changed, and use it."""
         self.take(self.look())
 
     def look(self) -> Content | None:
-        """Read the file; None where it is the one that was read last. May take long; begins nothing."""
+        """Read the file; None if unchanged. May block; starts no edition."""
         try:
             seen = _seen(os.stat(self._path))
             if seen == self._seen and not self._is_fresh:
@@ -61,13 +61,13 @@ class RulesFile:
             return error.strerror or "it cannot be read"
 
     def take(self, content: Content | None) -> None:
-        """Begin an edition with what was found, if that is something new."""
+        """Start an edition if the content is new."""
         if content is not None and content != self._content:
             self._content = content
             self._begin(content)
 
     def _read(self) -> Content:
-        """Return what the file holds, or what is wrong with it; OSError."""
+        """Return the file's contents, or what is wrong with the file; OSError."""
         fd = os.open(self._path, _FLAGS)
         try:
             status = os.fstat(fd)
@@ -80,14 +80,14 @@ class RulesFile:
             os.close(fd)
 
     def _begin(self, content: Content) -> None:
-        """Begin an edition, above those of any reader before this one, so that none has two meanings."""
+        """Start an edition, numbered above those of any earlier reader, so that each number is unique."""
         self.edition = max(self.edition + 1, time.monotonic_ns())
         self._editions[self.edition] = self._rules(content)
         if len(self._editions) > _MAX_EDITIONS:
             self._editions.popitem(last=False)
 
     def _rules(self, content: Content) -> Rules | None:
-        """Return what it says, if it says anything, and log what there is to be said of it."""
+        """Parse the rules and log any remarks; None if they are missing or broken."""
         try:
             rules = Rules(content) if isinstance(content, bytes) else None
         except BrokenRulesError as error:
@@ -110,7 +110,7 @@ class RulesFile:
 
 
 def _seen(status: os.stat_result) -> _Seen:
-    """Return what tells one content from another without reading it."""
+    """Return the metadata that shows whether a file was changed or replaced."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,1 +1,1 @@
-"""The spawner: the one process that keeps its privileges, because it starts the subprograms."""
+"""The spawner: keeps root's privileges, because it starts the subprograms."""

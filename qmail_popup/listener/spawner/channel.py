@@ -1,9 +1,9 @@
-"""One worker's frames, as they reach the spawner: received, checked, and taken to what they mean.
+"""Receives one worker's frames in the spawner, validates and dispatches them.
 
-A worker may have been taken over. So a message is bounded, each descriptor that comes is closed unless it is
-the one that a login brings, that one must be a stream socket, and whoever sends anything else is ended, with
-one line. A frame counts for the worker that sent it and for nobody else: a session is found by worker and
-number.
+The worker may be compromised. So the size of a message is limited, every received descriptor is closed
+except the one that comes with a login, which must be a stream socket, and a worker that sends anything else
+is killed, with one line in the log. A frame affects only sessions of the worker that sent it: sessions are
+looked up by worker and number.
 """
 
 import os
@@ -21,41 +21,41 @@ from qmail_popup.listener.spawner.session import Session
 from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.wire import wipe
 
-_MAX_DESCRIPTORS = 16  # that are received, to be closed; the kernel closes what does not fit
+_MAX_DESCRIPTORS = 16  # received per message, to be closed; the kernel closes any beyond
 _ROOM = rights.room(_MAX_DESCRIPTORS)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_NO_NAME = ("", b"")  # of a Unix socket
+_NO_NAME = ("", b"")  # names of an unnamed Unix socket
 
 
 class Spawner(Protocol):
-    """What the frames are for."""
+    """Handles the frames."""
 
     def begin(self, frame: Frame) -> Session:
-        """Hear of a connection that has its greeting."""
+        """Handle a connection that has been greeted."""
 
     def login(self, session: Session, peer: socket.socket) -> None:
-        """Hear of one that logs in."""
+        """Handle a login."""
 
     def waiting(self, slot: int) -> int:
-        """Return how many logins of a worker wait for a place."""
+        """Return how many logins of a worker wait to run."""
 
     def end(self, session: Session) -> None:
-        """Hear of one that has ended before a login."""
+        """Handle the end of a session before login."""
 
     def cut_off(self, session: Session) -> None:
-        """Hear of one whose worker has ended."""
+        """Handle a session whose worker has ended."""
 
     def gone(self, channel: "Channel") -> None:
-        """Hear of a worker that has ended."""
+        """Handle the end of a worker."""
 
 
 class Channel:
-    """One worker.
+    """The connection to one worker.
 
-    slot: what its numbers are known by; process: a pidfd(2)
+    slot: identifies its session numbers; process: a pidfd(2)
     """
 
-    def __init__(  # noqa: PLR0913  what a worker is known by
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         spawner: Spawner,
         peer: socket.socket,
@@ -66,18 +66,18 @@ class Channel:
         balancers: Collection[addresses.Network],
         log: Callable[[str], None],
     ) -> None:
-        """limit: of connections before their login; balancers: who tells others' addresses.
+        """limit: maximum number of connections before login; balancers: networks that send PROXY headers.
 
         log: writes a line
         """
         self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
         self._limit, self._balancers, self._log = limit, balancers, log
-        self._open: dict[int, Session] = {}  # that have begun, before a login
+        self._open: dict[int, Session] = {}  # sessions before login
         self._buffer = bytearray(MAX_FRAME + 1)
         self._view = memoryview(self._buffer)
 
     def ready(self, _events: int) -> None:
-        """Take one message of the worker's: the other workers have their turn before its next."""
+        """Receive only one message, so that one worker cannot delay the others."""
         try:
             self._receive()
         except BlockingIOError:
@@ -89,7 +89,7 @@ class Channel:
             self._drop()
 
     def _drop(self) -> None:
-        """End the worker, whether or not it has ended; its connections without a login are over."""
+        """Kill the worker, if it still runs, and end its sessions before login."""
         with suppress(OSError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
         os.close(self._process)
@@ -100,7 +100,7 @@ class Channel:
         self.peer.close()
 
     def _receive(self) -> None:
-        """Take one message, or the end. The buffer may hold a secret, and is wiped."""
+        """Receive one message or end of file. The buffer may hold a secret, and is wiped."""
         size, ancillary, flags, _ = self.peer.recvmsg_into([self._buffer], _ROOM, rights.FLAGS)
         descriptors = rights.received(ancillary)
         try:
@@ -135,7 +135,7 @@ class Channel:
             self._spawner.end(session)
 
     def _lose(self, frame: Frame) -> None:
-        """Give up a login whose client came when no descriptor was left here, which is no worker's fault."""
+        """Drop a login whose descriptor did not fit under our limit, which is not the worker's fault."""
         wipe(frame.secret)
         self._log("no descriptor is left, and a login is given up: see ulimit -Hn")
         session = self._open.pop(frame.number, None) or Session(frame)
@@ -152,10 +152,10 @@ class Channel:
 def _peer(
     descriptors: list[int], session: Session, balancers: Collection[addresses.Network]
 ) -> socket.socket:
-    """Return the client's socket, taken off `descriptors`; its addresses are the session's.
+    """Return the client's socket, removed from `descriptors`, and set the session's addresses from it.
 
-    Those that the worker told count behind a balancer, whose header the worker has read, and of a client that
-    has reset its connection and so has none any more. Over TLS all are the worker's word.
+    The worker's addresses are used instead behind a balancer, whose header only the worker has read, for a
+    client that has reset its connection and so has no address any more, and over TLS.
     """
     try:
         peer = socket.socket(fileno=descriptors[0])
@@ -191,9 +191,9 @@ def _check(peer: socket.socket, session: Session, balancers: Collection[addresse
 
 
 def _check_pair(peer: socket.socket) -> None:
-    """Hold that it is one of a pair: what has a name leads to another program's Unix socket, or is one.
+    """Check that the socket comes from socketpair(2): a named one is another program's, or connected to it.
 
-    What a program reads there comes from the subprogram, which may be root: SO_PASSCRED would say so.
+    That program would receive the output of a subprogram that may be root, and SO_PASSCRED would confirm it.
     """
     if not _is(peer, socket.AF_UNIX):
         raise BrokenFrameError("a socket that is none of a pair")
@@ -206,6 +206,6 @@ def _check_pair(peer: socket.socket) -> None:
 
 
 def _is(peer: socket.socket, *families: int) -> bool:
-    """Return whether it is a stream socket of such a family; asked of the kernel, which is cheaper."""
+    """Return whether it is a stream socket of one of the families; getsockopt(2) is cheaper than `family`."""
     family = peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
     return family in families and peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM

@@ -1,8 +1,8 @@
-"""From the spawner to the sidecar, or to the spool: hello and event of every session, without waiting.
+"""Delivers every session's hello and event from the spawner to the sidecar or spool, without blocking.
 
-A session keeps its connection to the sidecar, so that one that is cut off counts as killed. What mirror.py
-does for one session in the popup is done here for all at once, with its limits: an event has two tries and
-250 ms, then it is the spool's.
+A session keeps its connection to the sidecar, so that one that is cut off counts as killed. This does for all
+sessions at once what mirror.py does for one in the popup, with the same limits: two attempts and 250 ms, then
+the event goes to the spool.
 """
 
 import resource
@@ -14,11 +14,11 @@ from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.spawner.spooler import Spooler
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-_SPARE = 100  # descriptors that are neither a client's nor a connection to the sidecar
+_SPARE = 100  # descriptors for anything but clients and connections to the sidecar
 
 
 class _Event:
-    """An event that is not acknowledged yet."""
+    """An event not yet acknowledged."""
 
     __slots__ = ("_deliveries", "block", "is_last_try", "link")
 
@@ -31,10 +31,10 @@ class _Event:
 
 
 class Deliveries:
-    """All events that are under way."""
+    """All events not yet acknowledged or spooled."""
 
     def __init__(self, loop: Loop, sidecar: bytes, spooler: Spooler, *, max_link: int) -> None:
-        """sidecar: the path of its socket, or empty; max_link: the highest descriptor of a link to it."""
+        """sidecar: path of its socket, or empty; max_link: highest descriptor of a connection to it."""
         self._loop, self._sidecar, self._spooler, self._max_link = loop, sidecar, spooler, max_link
         self._pending: Deadlines[_Event] = Deadlines(ANSWER_SECONDS, self._give_up)
         loop.timers.append(self._pending)
@@ -43,15 +43,15 @@ class Deliveries:
         return len(self._pending) + len(self._spooler)
 
     def hello(self, block: bytes) -> socket.socket | None:
-        """Tell the sidecar that a session has begun; the connection, if any, is the session's to keep.
+        """Tell the sidecar that a session has begun; return the connection, if any, for the session to keep.
 
-        Where descriptors run short there is none: what is left is for logins.
+        None if descriptors run short: the rest is reserved for logins.
         """
         if not self._sidecar:
             return None
         try:
             link = socket.socket(socket.AF_UNIX, _STREAM)
-        except OSError:  # no descriptor is left
+        except OSError:  # out of descriptors
             return None
         try:
             if link.fileno() <= self._max_link:
@@ -64,7 +64,7 @@ class Deliveries:
         return None
 
     def event(self, block: bytes, link: socket.socket | None) -> None:
-        """Deliver a session's event, on the connection that it has kept."""
+        """Deliver a session's event, on the connection from its hello if there is one."""
         event = _Event(self, block, link)
         if link and self._is_sent(link, block):
             self._await(event, link)
@@ -72,7 +72,7 @@ class Deliveries:
             self._retry(event)
 
     def answered(self, event: _Event) -> None:
-        """Take the acknowledgement, or the end of the connection."""
+        """Handle the acknowledgement, or the end of the connection."""
         if not event.link:
             return
         try:
@@ -96,7 +96,7 @@ class Deliveries:
     def _retry(self, event: _Event) -> None:
         if event.link:
             event.link.close()
-        event.link = None if event.is_last_try else self.hello(event.block)  # to connect and to send
+        event.link = None if event.is_last_try else self.hello(event.block)  # connects and sends the event
         event.is_last_try = True
         if event.link:
             self._await(event, event.link)
@@ -105,7 +105,7 @@ class Deliveries:
             self._spooler.put(event.block)
 
     def _give_up(self, event: _Event) -> None:
-        """Leave a sidecar that does not answer in time."""
+        """Spool an event that the sidecar did not acknowledge in time."""
         if event.link:
             self._loop.forget(event.link.fileno())
             event.link.close()
@@ -119,9 +119,9 @@ class Deliveries:
 
 
 def max_link(options: Options) -> int:
-    """Return the highest descriptor of a connection to the sidecar that leaves enough of them for logins.
+    """Return the highest descriptor to use for a connection to the sidecar, leaving the rest for logins.
 
-    Records that wait for a reader of descriptor 5 keep theirs, and there may be as many as 10,000 of them.
+    Sessions whose records wait for room on descriptor 5 keep their connections; there may be 10,000 of them.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return limit - min(options.connections, limit // 4) - 3 * options.sessions - _SPARE

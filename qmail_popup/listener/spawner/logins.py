@@ -1,7 +1,7 @@
-"""Logins in the spawner: from a client and its credentials to the subprogram's end and the last reply.
+"""Logins in the spawner: from a client's credentials to the subprogram's exit and the last reply.
 
-Owns who runs, who waits for a place, and what is still to be said to whom. Never waits: neither for a
-subprogram nor for a client that takes no reply.
+Owns running subprograms, logins that wait because --sessions run already, and unsent replies. Never blocks,
+neither on a subprogram nor on a client that does not read its reply.
 """
 
 import os
@@ -23,7 +23,7 @@ from qmail_popup.wire import wipe
 
 
 class _Login(NamedTuple):
-    """One whose subprogram runs."""
+    """A login whose subprogram is running."""
 
     session: Session
     peer: socket.socket
@@ -31,7 +31,7 @@ class _Login(NamedTuple):
 
 
 class _Reply:
-    """What a client has not taken yet of its last reply."""
+    """The unsent rest of a client's last reply."""
 
     __slots__ = ("_logins", "left", "peer", "session")
 
@@ -43,9 +43,9 @@ class _Reply:
 
 
 class Logins:
-    """All that are under way."""
+    """All logins in progress."""
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         loop: Loop,
         settings_of: SettingsOf,
@@ -58,9 +58,9 @@ class Logins:
         status: Callable[[int], None],
         ended: Callable[[Session], None],
     ) -> None:
-        """limit: of subprograms; open_files: their limits; log: writes a line to descriptor 2.
+        """limit: maximum number of subprograms; open_files: their limits; log: writes a line to descriptor 2.
 
-        status: called with their number; ended: with a session that is over
+        status: called with the number of running subprograms; ended: with each finished session
         """
         self._loop, self._settings_of, self._environ = loop, settings_of, environ
         self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
@@ -68,16 +68,16 @@ class Logins:
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
         self._waiting: deque[tuple[Session, socket.socket]] = deque()
-        self.waiting: defaultdict[int, int] = defaultdict(int)  # by the slot of their worker
+        self.waiting: defaultdict[int, int] = defaultdict(int)  # by worker slot
         self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
-        self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as it was inherited
+        self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as inherited
         loop.timers.append(self._replies)
 
     def __len__(self) -> int:
         return len(self._running) + len(self._waiting) + len(self._replies)
 
     def add(self, session: Session, peer: socket.socket) -> None:
-        """Run the subprogram for a session, now or as soon as there is a place."""
+        """Run the subprogram for a session, now or as soon as the limit allows."""
         if len(self._running) < self._limit:
             self._start(session, peer)
         else:
@@ -87,7 +87,7 @@ class Logins:
             self.waiting[session.slot] += 1
 
     def reap(self) -> None:
-        """See to all subprograms that have ended."""
+        """Handle all subprograms that have exited, then start waiting logins."""
         while self._running:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
@@ -103,7 +103,7 @@ class Logins:
             self._start(session, peer)
 
     def send(self, reply: _Reply) -> None:
-        """Send what a client takes of its reply; the session has ended where that is all."""
+        """Send what fits of a reply; end the session once all of it is sent."""
         if self._is_sent(reply):
             self._replies.drop(reply)
             self._hang_up(reply)
@@ -111,7 +111,7 @@ class Logins:
             self._await(reply)
 
     def _start(self, session: Session, peer: socket.socket) -> None:
-        """Start the subprogram, and hand over what it is to read on descriptor 3."""
+        """Start the subprogram and write the credentials to its descriptor 3."""
         settings = self._settings_of(session.rules)
         program = subprogram.start(
             settings.subprogram,
@@ -134,12 +134,12 @@ class Logins:
             self._answer(session, peer)
 
     def _limit_files(self, pid: int) -> None:
-        """Give a subprogram the limits of descriptors that we began with, before its credentials."""
-        with suppress(OSError):  # it has ended already
+        """Restore the inherited descriptor limits for a subprogram, before it gets the credentials."""
+        with suppress(OSError):  # it has exited already
             resource.prlimit(pid, resource.RLIMIT_NOFILE, self._open_files)
 
     def _answer(self, session: Session, peer: socket.socket) -> None:
-        """Tell the client how its login ended, unless the subprogram has spoken."""
+        """Send the client the result of its login, unless it was accepted."""
         reply = _Reply(self, session, peer, self._verdict(session))
         if self._is_sent(reply):
             self._hang_up(reply)
@@ -148,14 +148,14 @@ class Logins:
             self._await(reply)
 
     def _await(self, reply: _Reply) -> None:
-        """Wait for a client to take its reply; there are as many of them as there may be subprograms."""
+        """Wait for a client to read its reply; at most as many wait as subprograms may run."""
         self._replies.set(reply, self._settings_of(reply.session.rules).idle_timeout)
         if len(self._replies) > self._limit and (longest := self._replies.longest()):
             self._replies.drop(longest[0])
             self._hang_up(longest[0])
 
     def _verdict(self, session: Session) -> bytes:
-        """Decide how the session ended; what is to be said to the client."""
+        """Decide how the session ended; return the reply to the client."""
         outcome, settings = session.outcome, self._settings_of(session.rules)
         if outcome.error:
             self._cannot("start" if outcome.failure else "run", outcome.error)
@@ -177,7 +177,7 @@ class Logins:
         self._log(f"cannot {what} {program}: {os.strerror(error)}")
 
     def _is_sent(self, reply: _Reply) -> bool:
-        """Send without waiting; whether all is sent, or never will be."""
+        """Send without blocking; return whether all is sent or sending has failed."""
         try:
             while reply.left:
                 reply.left = reply.left[reply.peer.send(reply.left, socket.MSG_DONTWAIT) :]
@@ -188,7 +188,7 @@ class Logins:
         return True
 
     def _hang_up(self, reply: _Reply) -> None:
-        """Let the client go."""
+        """Close the connection and end the session."""
         self._loop.forget(reply.peer.fileno())
         reply.peer.close()
         self._session_ended(reply.session)

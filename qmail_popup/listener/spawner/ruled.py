@@ -1,7 +1,7 @@
-"""Logins on their way to their subprogram, in the spawner: held until it is known what the rules say of them.
+"""Holds logins in the spawner until the rules reader has answered for them.
 
-A worker's word is taken for the edition of the rules and for nothing else: the variables of a rule, and
-whether it lets anybody in, are looked up here, by the address that the session has here.
+The worker is trusted only for the edition of the rules. Whether a rule denies the client, and its variables,
+are looked up here, by the address that the spawner has for the session.
 """
 
 import socket
@@ -18,14 +18,14 @@ _Next = Callable[[Session, socket.socket], None]
 
 
 class Ruled:
-    """All that are held."""
+    """The logins being held."""
 
     def __init__(self, loop: Loop, rules: socket.socket, allowed: _Next, denied: _Next) -> None:
-        """rules: leads to their reader; allowed, denied: called with who may log in, and who may not."""
+        """rules: connects to the rules reader; allowed, denied: called with each login, by its verdict."""
         self._lookups: Lookups[_Login] = Lookups(loop, rules, self._answered)
         self._allowed, self._denied = allowed, denied
-        self._numbers = count(AGAIN + 1)  # our own: a worker may give one of its twice
-        self.waiting: Counter[int] = Counter()  # by the slot of their worker
+        self._numbers = count(AGAIN + 1)  # not the session's: a compromised worker may use one twice
+        self.waiting: Counter[int] = Counter()  # by worker slot
 
     def __len__(self) -> int:
         return len(self._lookups)

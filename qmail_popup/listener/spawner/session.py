@@ -1,7 +1,7 @@
-"""One session as the spawner knows it: what the worker told, what came of the subprogram, and its facts.
+"""One session in the spawner: the worker's frame, the subprogram's outcome, and what is derived from them.
 
-Its facts are the event's, its record is the popup's line, its variables are tcpserver's. Values only; nothing
-in here is waited for.
+Derives the event's facts, the record as the popup writes it, and the variables that tcpserver sets. Values
+only: nothing here does I/O.
 """
 
 import socket
@@ -19,7 +19,7 @@ _NOT_RUN = Outcome()
 
 
 class Session:
-    """One connection, from the frame that tells of it to its event.
+    """One connection, from its first frame to its event.
 
     link: its connection to the sidecar
     rules: variables that the rules set for it
@@ -42,7 +42,7 @@ class Session:
     )
 
     def __init__(self, frame: Frame, link: socket.socket | None = None) -> None:
-        """Begin with what the worker tells of it."""
+        """Begin with the worker's first frame."""
         self.frame, self.link = frame, link
         self.client, self.local = frame.client, frame.local
         self.outcome = _NOT_RUN
@@ -53,31 +53,31 @@ class Session:
 
     @property
     def number(self) -> int:
-        """What stands where the popup has its pid."""
+        """The number used where the popup uses its pid."""
         return self.frame.number
 
     @property
     def slot(self) -> int:
-        """Which worker it is of."""
+        """The slot of its worker."""
         return self.number % SLOTS
 
     def clock(self) -> int:
-        """Return the time of day in nanoseconds, by the clock that the session began with."""
+        """Return the time of day in nanoseconds, immune to changes of the host's clock during the session."""
         return self.frame.origin + time.monotonic_ns()
 
     def timestamp(self, hostname: bytes) -> bytes:
-        """Return the one that the greeting had, if it had one."""
+        """Return the timestamp that the greeting had, if any."""
         return protocol.timestamp(self.number, self.frame.origin + self.frame.start, hostname)
 
     @property
     def credentials(self) -> int:
-        """Return when they had come, in nanoseconds since 1970."""
+        """When the credentials were complete, in nanoseconds since 1970."""
         return self.frame.origin + self.frame.reached
 
     def variables(self, settings: Settings) -> dict[bytes, bytes]:
-        """Return what tcpserver would have set (tcp-environ(5)), and for IPv6 what ucspi-tcp6 adds.
+        """Return the variables of tcpserver (tcp-environ(5)), of ucspi-tcp6 for IPv6, of sslserver for TLS.
 
-        And the trace that it is in, where there is one.
+        With a spool, also TRACEPARENT.
         """
         ends = {
             b"LOCALHOST": settings.hostname,
@@ -96,7 +96,7 @@ class Session:
         return {b"PROTO": b"TCP6", **variables, **{b"TCP6" + name: value for name, value in ends.items()}}
 
     def _tls_variables(self) -> dict[bytes, bytes]:
-        """Return what sslserver would have set, as far as it is known."""
+        """Return sslserver's variables, as far as known."""
         version, (cipher, bits) = self.frame.version, self.frame.cipher
         variables = {b"SSL_PROTOCOL": version} if version else {}
         if cipher:
@@ -116,7 +116,7 @@ class Session:
         )
 
     def facts(self) -> "event.Facts":
-        """Return what the event tells, by its names; before the end, the hello."""
+        """Return the event's facts; before the session's end, those of the hello."""
         outcome, frame, origin = self.outcome, self.frame, self.frame.origin
         known: event.Facts = {
             event.TRACE: frame.trace.hex().encode(),

@@ -1,8 +1,8 @@
 """The spawner: the process that is as privileged as tcpserver, because the checker has to become the user.
 
-It parses nothing but frames. It starts subprograms and waits for them, writes the records and delivers the
-events, all in one loop that nobody can hold up: not a subprogram, a client, a reader of descriptor 5 or a
-sidecar. It ends when supervisor and workers have, and its last session too.
+It parses nothing but frames. It starts subprograms and reaps them, writes records and delivers events, all
+in one loop that no subprogram, client, reader of descriptor 5 or sidecar can block. It exits when the
+supervisor, the workers and the last session have ended.
 """
 
 import os
@@ -44,13 +44,13 @@ from qmail_popup.wire import wipe
 STDERR = 2
 
 _GOOD_ENDS = ("accepted", QUIT)
-_HEADERS = {BAD_HEADER: DISCONNECTED, NO_HEADER: TIMEOUT}  # and what the event calls them
-_BAD_STATUS = 1 << 8  # exit status 1, as wait(2) gives it and tcpserver shows it
-_RECORD_SECONDS = 30  # for a reader of descriptor 5 that takes nothing, once all sessions have ended
+_HEADERS = {BAD_HEADER: DISCONNECTED, NO_HEADER: TIMEOUT}  # to the event's words
+_BAD_STATUS = 1 << 8  # exit status 1 as a wait(2) status, as tcpserver logs it
+_RECORD_SECONDS = 30  # for a stopped reader of descriptor 5, after all sessions have ended
 
 
 class _Children:
-    """What the kernel says of subprograms that have ended."""
+    """Wakes the loop on SIGCHLD to reap subprograms."""
 
     def __init__(self, logins: Logins) -> None:
         self._logins = logins
@@ -67,9 +67,9 @@ class _Children:
 
 
 class Spawner:
-    """All that one process does."""
+    """The process's event loop and its handlers."""
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         options: Options,
         settings_of: SettingsOf,
@@ -81,9 +81,9 @@ class Spawner:
         log: int | None,
         rules: socket.socket | None,
     ) -> None:
-        """environ, open_files: what subprograms inherit; log: the descriptor for the records, if any.
+        """environ, open_files: inherited by subprograms; log: the records' descriptor, if any.
 
-        rules: leads to the reader of rules, if there are any
+        rules: connects to the rules reader, if any
         """
         settings = settings_of.default
         self._options, self._settings, self._control = options, settings, control
@@ -113,13 +113,13 @@ class Spawner:
         loop.watch(control.fileno(), Control(control, self._connect, self._drain))
 
     def run(self) -> None:
-        """Serve until the supervisor has ended, and the workers, and the last session too."""
+        """Run until the supervisor, the workers and the last session have ended."""
         self._status(0)
         while not (self._is_draining and self._is_over()):
             self._loop.turn()
 
     def begin(self, frame: Frame) -> Session:
-        """Hear of a connection that has its greeting."""
+        """Handle a connection that has been greeted."""
         session = Session(frame)
         if self._deliveries is not None:
             session.link = self._deliveries.hello(build(session.facts()))
@@ -127,18 +127,18 @@ class Spawner:
         return session
 
     def login(self, session: Session, peer: socket.socket) -> None:
-        """Hear of one that logs in."""
+        """Handle a login."""
         if self._ruled is None:
             self._logins.add(session, peer)
         else:
             self._ruled.add(session, peer)
 
     def waiting(self, slot: int) -> int:
-        """Return how many logins of a worker wait for a place."""
+        """Return how many logins of a worker wait to run."""
         return self._logins.waiting[slot] + (self._ruled.waiting[slot] if self._ruled is not None else 0)
 
     def end(self, session: Session) -> None:
-        """Hear of one that has ended before a login."""
+        """Handle the end of a session before login."""
         session.ended = session.frame.ended
         if session.ended == TLS_REQUIRED:
             session.write_record(b"Reject::STLS::Any", UNKNOWN)
@@ -152,18 +152,18 @@ class Spawner:
         self._ended(session)
 
     def cut_off(self, session: Session) -> None:
-        """Hear of one whose worker has ended: to the sidecar it is killed."""
+        """Handle a session whose worker has ended: without an event, the sidecar counts it as killed."""
         if session.link:
             session.link.close()
         self._log_end(session)
 
     def gone(self, channel: Channel) -> None:
-        """Hear of a worker that has ended."""
+        """Handle the end of a worker."""
         self._loop.forget(channel.peer.fileno())
         self._channels.discard(channel)
 
     def log(self, text: str) -> None:
-        """Write a line to descriptor 2, as soon as that takes it."""
+        """Write a line to descriptor 2 as soon as it has room."""
         self._stderr.put(f"{NAME}: {text}\n".encode(), None)
 
     def _is_over(self) -> bool:
@@ -174,7 +174,7 @@ class Spawner:
         return not self._records and not self._deliveries
 
     def _refuse(self, session: Session, peer: socket.socket) -> None:
-        """Send a client away that logs in although the rules deny it: its worker should have done that."""
+        """Close the connection of a client that the rules deny: its worker should have done so."""
         wipe(session.frame.secret)
         peer.close()
         session.ended = REFUSED
@@ -191,7 +191,7 @@ class Spawner:
         )
 
     def _connect(self, slot: int, descriptors: list[int]) -> None:
-        """Take a worker's channel, and the descriptor that stands for its process."""
+        """Take a worker's channel and the pidfd of its process."""
         channel, process = descriptors
         peer = socket.socket(fileno=channel)
         limit = self._options.connections + self._options.sessions
@@ -213,7 +213,7 @@ class Spawner:
         self._control.close()
 
     def _ended(self, session: Session) -> None:
-        """Take a session that has had its last reply: what is left is to be told of it."""
+        """Write the record of a session that has had its last reply; its event follows."""
         session.finished = session.clock()
         self._log_end(session)
         if session.record and self._records is not None:
@@ -222,7 +222,7 @@ class Spawner:
             self._recorded(session)
 
     def _recorded(self, session: Session) -> None:
-        """Deliver the event, once the record is out or given up."""
+        """Deliver the event, after the record is written or dropped."""
         if self._deliveries is not None:
             self._deliveries.event(build(session.facts()), session.link)
 
@@ -231,7 +231,7 @@ class Spawner:
             self.log(f"status: {running}/{self._options.sessions}")
 
     def _log_header(self, session: Session) -> None:
-        """Say that a balancer sends no PROXY header: not for each of its connections."""
+        """Log a balancer's missing or invalid PROXY header, but not for each of its connections."""
         self._log_begin(session, "deny")
         client = numeric(session.client.ip).decode()
         self._log_no_header(f"closed a connection from {client}, which began with no good PROXY header")

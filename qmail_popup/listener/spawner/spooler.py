@@ -1,8 +1,8 @@
-"""The spooler: a process of the spawner's that writes to the spool what no sidecar has acknowledged.
+"""The spooler: a child of the spawner that writes events to the spool if no sidecar acknowledged them.
 
-A file system may hang, a lock may be held and the umask has to be 0: none of that may happen to the spawner.
-It takes one event a message, and ends when nobody can send it any more and it has written all. It starts the
-pusher, too, where there is to be one.
+It is a separate process because a file system may hang, a lock may be held and the umask must be 0. It
+reads one event per message, and exits at end of file, after writing everything. It also starts the pusher,
+if one is configured.
 """
 
 import os
@@ -16,14 +16,14 @@ from qmail_popup.listener.process import privileges, processes
 from qmail_popup.listener.process.loop import OUT, Loop
 from qmail_popup.settings import Settings
 
-MAX_WAITING = 10_000  # events, for a file system that hangs
+MAX_WAITING = 10_000  # events, if the file system hangs
 
 
 class Spooler:
     """The spawner's end."""
 
     def __init__(self, loop: Loop, start: Callable[[], socket.socket]) -> None:
-        """Send to the process that `start` starts, and that it starts again where it has ended."""
+        """start: starts a spooler and returns its socket; called again if that has ended."""
         self._loop, self._start = loop, start
         self._peer = start()
         self._waiting: deque[bytes] = deque()
@@ -32,7 +32,7 @@ class Spooler:
         return len(self._waiting)
 
     def put(self, block: bytes) -> None:
-        """Hand an event over, or have it wait for the file system; one too many is lost."""
+        """Send an event, or queue it while the file system hangs; beyond the limit it is lost."""
         if not self._waiting:
             if self._is_sent(block):
                 return
@@ -41,14 +41,14 @@ class Spooler:
             self._waiting.append(block)
 
     def ready(self, _events: int) -> None:
-        """Hand over what waits."""
+        """Send queued events."""
         while self._waiting and self._is_sent(self._waiting[0]):
             self._waiting.popleft()
         if not self._waiting:
             self._loop.forget(self._peer.fileno())
 
     def _is_sent(self, block: bytes) -> bool:
-        """Whether it is sent; where nobody takes it any more, it is sent to a new process."""
+        """Send without blocking; if the spooler has ended, start another and send to that."""
         try:
             self._peer.send(block, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -62,7 +62,7 @@ class Spooler:
 
 
 def start(settings: Settings, program: str) -> socket.socket:
-    """Start a spooler; what to send to it on. program: argv[0] of the listener."""
+    """Start a spooler; return the socket to it. program: argv[0] of the listener."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         processes.fork(lambda: serve(theirs, settings, program), {theirs.fileno()}, lambda _error: None)
@@ -70,7 +70,7 @@ def start(settings: Settings, program: str) -> socket.socket:
 
 
 def serve(peer: socket.socket, settings: Settings, program: str) -> None:
-    """Write what comes from `peer`, to its end; what cannot be written is counted where that can be."""
+    """Write events from `peer` to the spool until end of file; losses are counted if possible."""
     privileges.name_process(b"popup-spooler")
     while block := peer.recv(65536):
         with suppress(OSError):
@@ -80,7 +80,7 @@ def serve(peer: socket.socket, settings: Settings, program: str) -> None:
 
 
 def _ensure_pusher(settings: Settings, program: str) -> None:
-    """Start a pusher unless one runs, from a child: starting one closes all descriptors."""
+    """Start a pusher unless one runs; from a child, because launch() closes all descriptors."""
     lock = spoolfile.lock_pushers(settings.spool)
     if lock is None:
         return

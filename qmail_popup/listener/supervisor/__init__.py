@@ -1,1 +1,1 @@
-"""The first process: starts the others, restarts what has ended, and hands over on a reload."""
+"""The first process: starts and restarts the others, and hands over on a reload."""

@@ -1,7 +1,6 @@
-"""The children of the first process: each runs, tells that it serves, ends, and is started again.
+"""The supervisor's children: started, observed, and restarted after they end.
 
-A child has one socket to its parent, `control`. What it says there is one of two things: that it serves, or
-why it ends.
+Each child has one socket to its parent, `control`, on which it reports that it is ready or why it crashed.
 """
 
 import os
@@ -13,17 +12,17 @@ from contextlib import suppress
 from qmail_popup.listener.ipc.control import MAX_WORDS, SERVES, leave_words
 from qmail_popup.listener.process import processes
 
-_PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds before who has ended is started again
-_STEADY_SECONDS = 60.0  # who has lived as long is started again soon
+_PAUSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # seconds until a restart, by failures in a row
+_STEADY_SECONDS = 60.0  # a child that ran this long starts at the first pause again
 
 
 class Child:
-    """A process that is to run."""
+    """A process that must run."""
 
     def __init__(self, name: str) -> None:
-        """Begin with none."""
+        """name: for log lines."""
         self.name = name
-        self.pid = 0  # 0: it does not run
+        self.pid = 0  # 0: not running
         self.process = -1  # a pidfd(2)
         self.control: socket.socket | None = None
         self.serves = False
@@ -34,14 +33,14 @@ class Child:
     def fork(
         self, control: socket.socket, peer: socket.socket, task: Callable[[], None], keep: Collection[int]
     ) -> None:
-        """Start it. control: our end; peer: its end, which it finds in `keep`."""
+        """Start the process. control: our end; peer: its end, which is in `keep`."""
         self.control, self.serves = control, False
         self._started = time.monotonic()
         self.pid = processes.fork(task, keep, lambda error: leave_words(peer, error))
         self.process = os.pidfd_open(self.pid)
 
     def listen(self) -> None:
-        """Hear whether it serves by now."""
+        """Check whether it has reported that it is ready."""
         if self.control and not self.serves:
             with suppress(OSError):
                 self.serves = self.control.recv(MAX_WORDS, socket.MSG_PEEK | socket.MSG_DONTWAIT) == SERVES
@@ -49,7 +48,7 @@ class Child:
                 self.control.recv(MAX_WORDS)
 
     def ended(self, status: int) -> str:
-        """Note that it has ended, and when it is due; what is to be told. status: as Python counts it."""
+        """Schedule the restart and return a line to log. status: an exit code as in `subprocess`."""
         now = time.monotonic()
         self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures + 1
         pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
@@ -59,7 +58,7 @@ class Child:
         return told
 
     def _words(self) -> str:
-        """Return its last words, and close; a worker may have chosen them."""
+        """Return why it crashed and close its socket; a compromised worker may have sent any text."""
         self.listen()
         if self.control is None:
             return ""
@@ -70,5 +69,5 @@ class Child:
 
 
 def how(status: int) -> str:
-    """Return how a process has ended, in words."""
+    """Describe an exit code."""
     return f"has ended with signal {-status}" if status < 0 else f"has ended with status {status}"

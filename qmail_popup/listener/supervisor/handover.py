@@ -1,9 +1,9 @@
-"""From one generation of the first process to the next, which is the same process after an execve(2).
+"""Hands over from one generation of the supervisor to the next: the same process after execve(2).
 
-What goes over: the listening sockets, so that nobody is refused; a socket for each process that still serves,
-so that they go on until the next generation does; and the clock that sessions are numbered by, so that no
-number comes twice even if somebody sets the host's. It is told in one variable, which counts for this process
-alone. SIGHUP, SIGTERM and SIGINT are held back meanwhile.
+Passed on are the listening sockets, so that no connection is refused; the control socket of each child, so
+that the children serve until the next generation does; and the origin of the clock that numbers sessions, so
+that numbers stay unique even if the host's clock is set. One environment variable describes them, valid only
+for this pid. SIGHUP, SIGTERM and SIGINT are blocked meanwhile.
 """
 
 import os
@@ -23,9 +23,9 @@ _HELD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
 class Handover(NamedTuple):
-    """What goes over.
+    """What is passed on.
 
-    origin: what makes a time of day of CLOCK_MONOTONIC, in seconds
+    origin: seconds to add to CLOCK_MONOTONIC for the time of day
     """
 
     listening: Sequence[Listening]
@@ -34,7 +34,7 @@ class Handover(NamedTuple):
 
 
 def take(environ: MutableMapping[bytes, bytes]) -> Handover | None:
-    """Take what the generation before has left, if there was one."""
+    """Return what the previous generation passed on, if there was one."""
     pid, *told = environ.pop(_VARIABLE, b"").decode().split(" ")
     if pid != str(os.getpid()):
         return None
@@ -47,11 +47,11 @@ def take(environ: MutableMapping[bytes, bytes]) -> Handover | None:
 
 
 def execute(handover: Handover, *, ignore_hangup: bool) -> OSError:
-    """Become the program as it is now. Returns only where that cannot be: all is as it was then."""
+    """Execute the program as now installed. Returns only on failure, with everything as before."""
     given = [one.socket for one in handover.listening] + [*handover.controls]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     handler = signal.getsignal(signal.SIGHUP)
-    if ignore_hangup:  # as subprograms are to find it
+    if ignore_hangup:  # subprograms inherit it as the listener did
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for sock in given:
         sock.set_inheritable(True)
@@ -66,10 +66,10 @@ def execute(handover: Handover, *, ignore_hangup: bool) -> OSError:
 
 
 def try_again(handover: Handover) -> None:
-    """Execute again in a second, or at a SIGHUP; returns at SIGTERM or SIGINT, which end this process.
+    """Execute again after a second or on SIGHUP; returns on SIGTERM or SIGINT, which end this process.
 
-    For who finds now that something makes no sense, which a moment ago was good: the generation before still
-    serves, and would end with this process.
+    Used if the configuration passed the trial but is invalid by now: exiting would also end the previous
+    generation, which still serves.
     """
     received = signal.sigtimedwait(_HELD, _PAUSE_SECONDS)
     if received is None or received.si_signo == signal.SIGHUP:
@@ -77,18 +77,18 @@ def try_again(handover: Handover) -> None:
 
 
 def release_signals() -> None:
-    """Let come what was held back, and the end of a child; call it once there are handlers."""
+    """Unblock the held signals and SIGCHLD; call it after installing handlers."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_HELD, signal.SIGCHLD))
 
 
 def command(*options: str) -> list[str]:
-    """Return the command line that started this process, with `options` before its own."""
+    """Return the command line of this process, with `options` before its own."""
     own = len(sys.orig_argv) - len(sys.argv) + 1
     return [sys.executable, *sys.orig_argv[1:own], *options, *sys.orig_argv[own:]]
 
 
 def environment() -> dict[bytes, bytes]:
-    """Return the environment that this process was started with."""
+    """Return the environment of this process as inherited."""
     return as_inherited(dict(os.environb))
 
 

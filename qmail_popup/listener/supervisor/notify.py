@@ -1,4 +1,4 @@
-"""What the first process tells a service manager, if there is one: sd_notify(3), over NOTIFY_SOCKET."""
+"""Reports the supervisor's state to a service manager, if any: sd_notify(3) over NOTIFY_SOCKET."""
 
 import socket
 import time
@@ -10,7 +10,7 @@ Notify = Callable[[str], None]
 
 
 def notifier(environ: Mapping[bytes, bytes]) -> Notify:
-    """Return what sends a state to the manager that the environment names, or to nobody."""
+    """Return a function that sends a state to the service manager; without one it does nothing."""
     address = environ.get(b"NOTIFY_SOCKET", b"")
     if not address.startswith((b"/", b"@")):
         return lambda _state: None
@@ -20,16 +20,16 @@ def notifier(environ: Mapping[bytes, bytes]) -> Notify:
 
 
 def reloading() -> str:
-    """Return the state of who reads its configuration again; systemd wants to know since when."""
+    """Return the state for a reload; systemd requires the time."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def status(text: str) -> str:
-    """Return a line for people; the state is what it was before."""
+    """Return a status line for `systemctl status`; leaves the state as it is."""
     return f"STATUS={text}"
 
 
 def _send(address: bytes, state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, suppress(OSError):
-        manager.settimeout(0)  # a manager that does not listen is no reason not to serve
+        manager.settimeout(0)  # never block on the manager
         manager.sendto(state.encode(), address)

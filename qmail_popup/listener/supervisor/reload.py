@@ -1,9 +1,9 @@
-"""Reloading: SIGHUP makes of this process what it would be if it were started now.
+"""Reloading: on SIGHUP the process executes itself, as if it were started now.
 
-A trial comes first, so whatever could not start changes nothing and is one line. The next generation begins
-with what `handover` carries over; the one before ends when its control sockets do, which is once all children
-of the next one serve. A SIGHUP that comes during a trial asks for another one: files may have changed behind
-the first.
+A trial comes first, so a configuration that cannot start changes nothing and is logged in one line. The next
+generation starts with what `handover` passes on. It closes the control sockets of the previous generation,
+which ends that, once all of its own children are ready. A SIGHUP during a trial starts another one, because
+files may have changed after they were checked.
 """
 
 import sys
@@ -20,25 +20,25 @@ from qmail_popup.listener.supervisor.trial import Trial
 
 
 class Reload:
-    """Where this process is between two generations."""
+    """The state of a reload."""
 
     def __init__(self, former: Handover | None, tell: notify.Notify) -> None:
-        """former: what the generation before has left; tell: takes what the service manager is to know."""
+        """former: from the previous generation; tell: sends a state to the service manager."""
         self._former = [*former.controls] if former else []
         self._tell = tell
         self._trial: Trial | None = None
         self._is_asked = False
 
     def ask(self) -> None:
-        """Reload as soon as that can be."""
+        """Request a reload."""
         self._is_asked = True
 
     def due(self) -> float | None:
-        """Return when `turn` has something to do that no signal tells of."""
+        """Return when `turn` must be called even without a signal."""
         return self._trial.due if self._trial else None
 
     def turn(self) -> None:
-        """Begin a trial that is asked for; end one that takes too long."""
+        """Start a requested trial; kill one that takes too long."""
         if self._trial:
             if self._trial.due is not None and self._trial.due <= time.monotonic():
                 self._trial.kill()
@@ -47,7 +47,7 @@ class Reload:
             self._begin()
 
     def ended(self, pid: int, status: int, execute: Callable[[Sequence[socket]], OSError]) -> bool:
-        """Take the end of a process; False where it was no trial. execute: hands over what it is given."""
+        """Handle the end of a process; False if it was not the trial. execute: hands over these sockets."""
         trial = self._trial
         if not trial or pid != trial.pid:
             return False
@@ -60,11 +60,11 @@ class Reload:
 
     @property
     def former(self) -> Sequence[socket]:
-        """The control sockets of the generation before, of those who may still take connections."""
+        """Control sockets of the previous generation's children that may still accept connections."""
         return self._former
 
     def retire(self) -> bool:
-        """Have the generation before take no more connections; whether it has heard of that."""
+        """Tell the previous generation to accept no more connections; return whether all have confirmed."""
         for control in self._former:
             with suppress(OSError):
                 control.shutdown(SHUT_WR)
@@ -72,11 +72,11 @@ class Reload:
         return not self._former
 
     def is_over(self) -> None:
-        """Tell that this generation serves, and no other; why an earlier reload failed matters no more."""
+        """Report that only this generation serves; clears the error of an earlier reload."""
         self._tell(f"{notify.READY}\n{notify.status('')}")
 
     def cancel(self) -> None:
-        """End what is under way: this process ends."""
+        """Kill a trial in progress, because this process is stopping."""
         self._tell(notify.STOPPING)
         if self._trial:
             self._trial.kill()
@@ -94,7 +94,7 @@ class Reload:
 
 
 def _has_ended(control: socket) -> bool:
-    """Whether the other end is closed; then close this one."""
+    """Return whether the other end is closed; if so, close this one."""
     try:
         if control.recv(MAX_WORDS, MSG_DONTWAIT):
             return False

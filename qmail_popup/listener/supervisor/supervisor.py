@@ -1,7 +1,7 @@
-"""The supervisor: starts spawner and workers, starts again who has ended, makes way for a next generation.
+"""The supervisor: starts and restarts spawner, rules reader and workers; yields to the next generation.
 
-It is no subprogram's parent, so it can end at once: on SIGTERM its children see the end of their control
-sockets, take no new connections, and end with their last session. What SIGHUP does is `reload`'s affair.
+It is not the parent of any subprogram, so on SIGTERM it exits at once: its children see their control sockets
+close, accept no new connections, and exit after their last session. `reload` handles SIGHUP.
 """
 
 import os
@@ -22,12 +22,12 @@ from qmail_popup.listener.tasks import Tasks
 
 
 class Supervisor:
-    """All that the first process does."""
+    """The supervisor's loop."""
 
     def __init__(self, tasks: Tasks, former: Handover | None, tell: notify.Notify) -> None:
-        """tasks: of the children; former: what the generation before has left.
+        """tasks: of the children; former: from the previous generation.
 
-        tell: takes what the service manager is to know
+        tell: sends a state to the service manager
         """
         self._tasks = tasks
         self._spawner, self._reader = Child("the spawner"), Child("the reader of rules")
@@ -44,7 +44,7 @@ class Supervisor:
         handover.release_signals()
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; ready: called once all serve."""
+        """Run until SIGTERM or SIGINT. ready: called once all children are ready."""
         while not self._is_ending:
             self._start_due()
             self._listen(ready)
@@ -57,11 +57,11 @@ class Supervisor:
         self._is_ending = True
 
     def _children(self) -> list[Child]:
-        """Return those that are to run; the spawner before the workers, which are handed to it."""
+        """Return the children to run; the spawner first, because workers are passed to it."""
         return [self._spawner, *([self._reader] if self._tasks.has_rules else []), *self._workers]
 
     def _listen(self, ready: Callable[[], None]) -> None:
-        """Hear who of the children serves; once all do, nobody of the generation before is to."""
+        """Check which children are ready; once all are, retire the previous generation."""
         if self._serves:
             return
         for child in self._children():
@@ -72,7 +72,7 @@ class Supervisor:
             ready()
 
     def _wait(self) -> None:
-        """Wait for a signal, for what is said on a control socket, or until something is due."""
+        """Wait for a signal, for a message on a control socket, or until something is due."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         for control in [] if self._serves else self._silent():
@@ -81,7 +81,7 @@ class Supervisor:
             os.read(self._woken, 4096)
 
     def _silent(self) -> list[socket.socket]:
-        """Return where a word is waited for: from our own children, then from those of before."""
+        """Return the control sockets to wait for: of our own children, then of the previous generation."""
         if self._all_serve():
             return [*self._reload.former]
         return [child.control for child in self._children() if child.control and not child.serves]
@@ -115,7 +115,7 @@ class Supervisor:
                 self._introduce(worker)
 
     def _introduce(self, worker: Child) -> None:
-        """Give a worker and the spawner a channel."""
+        """Connect a worker and the spawner by a channel."""
         if worker.control is None or self._spawner.control is None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,7 +127,7 @@ class Supervisor:
                 os.kill(worker.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        """See who has ended, and say why."""
+        """Handle ended processes, and log why they ended."""
         while (ended := _ended())[0]:
             pid, status = ended
             child = next((child for child in self._children() if child.pid == pid), None)
@@ -144,7 +144,7 @@ class Supervisor:
             self._tasks.worker_ended(self._workers.index(child))
 
     def _hand_over(self, former: Sequence[socket.socket]) -> OSError:
-        """Become the next generation; returns only where that cannot be."""
+        """Become the next generation; returns only on failure."""
         controls = [child.control for child in self._children() if child.control]
         tasks = self._tasks
         with privileges.open_files(tasks.open_files):
@@ -155,7 +155,7 @@ class Supervisor:
 
 
 def _ended() -> tuple[int, int]:
-    """Return a child that has ended, and how, as Python counts it; 0 where there is none."""
+    """Return pid and exit code of a child that has ended; pid 0 if there is none."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:

@@ -1,7 +1,7 @@
-"""Whether the program, as it is now, could start: asked of a child that runs it with --check.
+"""The trial before a reload: a child runs the program as now installed with --check.
 
-So new code, the account, certificates and rules are known to be good before anything is given up for them.
-The child gets nothing but descriptors 0, 1 and 2, and a minute.
+So new code, account, certificates and rules are known to work before the running ones are replaced. The child
+gets only descriptors 0, 1 and 2, and one minute.
 """
 
 import os
@@ -14,14 +14,14 @@ from qmail_popup.listener.supervisor import handover
 
 CHECK = "--check"
 _SECONDS = 60.0
-_MAX_SAID = 65536  # bytes, which a pipe holds
+_MAX_SAID = 65536  # bytes: the capacity of a pipe
 
 
 class Trial:
-    """One child."""
+    """One trial."""
 
     def __init__(self) -> None:
-        """Start it; OSError. due: when it is to be killed; None once it was."""
+        """Start the child; OSError. due: when to kill it; None once killed."""
         self._said, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.due: float | None = time.monotonic() + _SECONDS
         try:
@@ -40,13 +40,13 @@ class Trial:
             os.close(said)
 
     def kill(self) -> None:
-        """End it, because it takes too long or nobody wants to know any more."""
+        """Kill the child, because it takes too long or the supervisor is stopping."""
         self.due = None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
     def ended(self, status: int) -> str:
-        """Return why the program could not start, nothing where it could. status: as Python counts it."""
+        """Return why the program cannot start; empty if it can. status: an exit code as in `subprocess`."""
         said = self._last_line()
         if not status:
             return ""
@@ -55,7 +55,7 @@ class Trial:
         return said or f"the check ended with {status}"
 
     def _last_line(self) -> str:
-        """Return what it said last on descriptor 2."""
+        """Return the child's last line on descriptor 2."""
         with open(self._said, "rb", buffering=0) as said:
             lines = (said.read(_MAX_SAID) or b"").decode(errors="replace").strip().splitlines()
         return "".join(filter(str.isprintable, lines[-1].removeprefix(f"{NAME}: "))) if lines else ""

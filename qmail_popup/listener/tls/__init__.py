@@ -1,1 +1,1 @@
-"""What TLS needs: certificates and keys, and a filter between bytes in clear and on the wire."""
+"""TLS: certificates and keys, and a filter between plaintext and the wire."""

@@ -1,8 +1,8 @@
-"""Certificates and keys: read once, before any privilege is given up, into what speaks TLS with clients.
+"""Certificates and keys: read once, before privileges are dropped, into SSL contexts.
 
-Each pair that is named counts for the names that its certificate has, or covers with a wildcard. Pairs for
-the same name make one context, so that a client gets the kind of key that it can use. A client that asks for
-no name, or for one that nobody has, gets the first pair and those that share its first name.
+A pair serves the names in its certificate, including those that a wildcard covers. Pairs for the same name
+share one context, so that a client gets the key type that it supports. A client that requests no name, or an
+unknown one, gets the first pair and those that share its first name.
 """
 
 import ssl
@@ -15,7 +15,7 @@ from qmail_popup.listener.tls import x509
 from qmail_popup.listener.tls.suites import SUITES
 from qmail_popup.listener.tls.x509 import Certificate
 
-_CLEANSE_PLAINTEXT = 1 << 1  # SSL_OP_CLEANSE_PLAINTEXT of OpenSSL 3.0: passwords are plaintext, too
+_CLEANSE_PLAINTEXT = 1 << 1  # SSL_OP_CLEANSE_PLAINTEXT of OpenSSL 3.0, because passwords are in it
 _OPTIONS = (
     ssl.OP_NO_TICKET
     | ssl.OP_NO_RENEGOTIATION
@@ -25,13 +25,13 @@ _OPTIONS = (
     | _CLEANSE_PLAINTEXT
 )
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
-_TLS_1_2 = b"ECDHE-"  # what the names of its suites begin with; those of 1.3 are OpenSSL's own choice
+_TLS_1_2 = b"ECDHE-"  # prefix of its suites' names; OpenSSL chooses those of 1.3 itself
 _CIPHERS = ":".join(suite.name.decode() for suite in SUITES if suite.name.startswith(_TLS_1_2))
 _MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
 class UnusableError(Exception):
-    """A pair cannot be used; says which, and why."""
+    """A pair cannot be used; says which and why."""
 
 
 class _Loaded(NamedTuple):
@@ -40,9 +40,9 @@ class _Loaded(NamedTuple):
 
 
 def load(pairs: Sequence[Pair], minimum: str) -> tuple[ssl.SSLContext, list[str]]:
-    """Return the context that a connection begins with, and what is wrong that one can live with.
+    """Return the context that each connection starts with, and warnings; UnusableError.
 
-    minimum: a version by OpenSSL's name. UnusableError
+    minimum: OpenSSL's name of the oldest version
     """
     oldest = _VERSIONS[minimum]
     loaded = [_Loaded(pair, _checked(pair, oldest)) for pair in pairs]
@@ -55,19 +55,19 @@ def load(pairs: Sequence[Pair], minimum: str) -> tuple[ssl.SSLContext, list[str]
 
 
 def _places(loaded: Sequence[_Loaded], name: str) -> list[int]:
-    """Return which pairs serve a name: those that have it, then those whose wildcard stands for it."""
+    """Return the indexes of pairs that serve a name: exact matches, then wildcards."""
     have = [place for place, one in enumerate(loaded) if name in one.certificate.names]
     cover = [place for place, one in enumerate(loaded) if _wildcard(name) in one.certificate.names]
     return [*dict.fromkeys(have + cover)]
 
 
 def _wildcard(name: str) -> str:
-    """Return the one that stands for a name (RFC 6125 section 6.4.3)."""
+    """Return the wildcard that covers a name (RFC 6125 section 6.4.3)."""
     return f"*.{name.partition('.')[2]}"
 
 
 class _Contexts:
-    """One for each choice of pairs."""
+    """One context for each combination of pairs."""
 
     def __init__(self, pairs: Sequence[Pair], oldest: ssl.TLSVersion) -> None:
         self._pairs, self._oldest = pairs, oldest
@@ -83,7 +83,7 @@ class _Contexts:
 def _choose(
     client: ssl.SSLObject | ssl.SSLSocket, name: str | None, named: dict[str, ssl.SSLContext]
 ) -> None:
-    """Have a client served by who has the name that it asks for (RFC 6066 section 3)."""
+    """Switch to the context of the name that the client requests (RFC 6066 section 3)."""
     if name is None:
         return
     name = name.lower()
@@ -92,7 +92,7 @@ def _choose(
 
 
 def _context(pairs: Iterable[Pair], oldest: ssl.TLSVersion) -> ssl.SSLContext:
-    """Return what serves with these pairs; of two with the same kind of key the one that was named first."""
+    """Return a context with these pairs; of two with the same key type, the first one is used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = oldest
     context.options |= _OPTIONS
@@ -104,12 +104,12 @@ def _context(pairs: Iterable[Pair], oldest: ssl.TLSVersion) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Answer for a key that is encrypted: nobody is there to ask."""
+    """Refuse an encrypted key instead of prompting for its password."""
     raise UnusableError
 
 
 def _checked(pair: Pair, oldest: ssl.TLSVersion) -> Certificate:
-    """Return what the certificate says; UnusableError."""
+    """Load a pair to validate it and return its certificate; UnusableError."""
     certificate = _read(pair.certificate, _contents(pair.certificate))
     _contents(pair.key)
     try:

@@ -1,27 +1,27 @@
-"""TLS with one client, as a filter: what has come from the socket in, what is to be sent out; no socket.
+"""TLS with one client, as a filter: received bytes in, bytes to send out; no socket.
 
-OpenSSL reads and writes memory. One pair of buffers serves all connections of a process, in turn: each call
-fills it, has OpenSSL use it, and leaves it empty, whatever happens. A pair for each connection would hold on
-to the room that its handshake took, 8 kB of 22. Only the beginning of a record stays in OpenSSL.
+OpenSSL reads and writes memory buffers. One pair of them serves all connections of a process in turn: each
+call fills it, runs OpenSSL, and leaves it empty even on errors. A pair per connection would keep the memory
+that its handshake used, 8 kB of 22. Only the beginning of an incomplete record stays in OpenSSL.
 """
 
 import ssl
 
 from qmail_popup.listener.tls.suites import suite_of, version_of
 
-_MAX_HANDSHAKE = 1 << 15  # bytes of a client's, of which it needs 2 kB: OpenSSL would keep 128 KiB of each
+_MAX_HANDSHAKE = 1 << 15  # bytes from a client, which needs 2 kB: OpenSSL would buffer 128 KiB for each
 
 
 class Server:
-    """What a process opens TLS with."""
+    """Starts TLS with the clients of one process."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        """context: the one that each connection begins with."""
+        """context: what each connection starts with."""
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
 
     def open(self) -> "Secure":
-        """Begin with a client."""
+        """Start TLS with a client."""
         wrapped = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         return Secure(wrapped, self._incoming, self._outgoing)
 
@@ -29,23 +29,23 @@ class Server:
 class Secure:
     """One client's TLS.
 
-    is_on: whether the handshake is done
-    has_ended: whether the client has said that it will send no more
-    has_failed: whether the handshake has failed or is too long, or what came was no record of this connection
+    is_on: whether the handshake is complete
+    has_ended: whether the client has sent close_notify
+    has_failed: whether the handshake failed or is too long, or an invalid record was received
     """
 
     __slots__ = ("_begun", "_incoming", "_outgoing", "_pending", "_tls", "has_ended", "has_failed", "is_on")
 
     def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
-        """Begin with a handshake."""
+        """Start with the handshake."""
         self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
         self._pending, self._begun = b"", 0
         self.is_on = self.has_ended = self.has_failed = False
 
     def receive(self, data: bytes, plain: memoryview) -> int:
-        """Take what has come; how many bytes it brought, which are in `plain`.
+        """Decrypt `data` into `plain`; return the number of bytes.
 
-        plain: with room for `data` and another 16 KiB, because a record may have begun before
+        plain: must have room for `data` and another 16 KiB, because a record may have begun earlier
         """
         size = 0
         try:
@@ -58,7 +58,7 @@ class Secure:
             self.has_ended = True
         except ssl.SSLWantReadError:
             self.has_failed = self._is_too_long(len(data))
-        except ssl.SSLZeroReturnError:  # the same, where we have said so, too
+        except ssl.SSLZeroReturnError:  # the same, after our own close_notify
             self.has_ended = True
         except ssl.SSLError:
             self.has_failed = True
@@ -67,7 +67,7 @@ class Secure:
         return size
 
     def send(self, data: bytes | memoryview) -> bytes:
-        """Return what the client is to be sent for it to read `data`."""
+        """Return `data` encrypted, to be sent to the client."""
         view = memoryview(data)
         try:
             while view:
@@ -79,32 +79,32 @@ class Secure:
         return self.pending()
 
     def close(self) -> bytes:
-        """Return what tells the client that no more will come: it may still send (RFC 8446 section 6.1)."""
+        """Return close_notify; the client may still send (RFC 8446 section 6.1)."""
         try:
             self._tls.unwrap()
-        except ssl.SSLError:  # it waits for the client's, or TLS has failed
+        except ssl.SSLError:  # the client's is still to come, or TLS has failed
             pass
         finally:
             self._settle()
         return self.pending()
 
     def pending(self) -> bytes:
-        """Return what the client is to be sent by now: of a handshake, an alert, or a new key."""
+        """Return bytes to send to the client now: handshake, alert or key update."""
         data, self._pending = self._pending, b""
         return data
 
     @property
     def names(self) -> tuple[int, int]:
-        """Version and cipher suite, by their places."""
+        """Version and cipher suite, as indexes into their tables."""
         cipher = self._tls.cipher()
         return version_of(self._tls.version()), suite_of(cipher[0] if cipher else "")
 
     def _is_too_long(self, size: int) -> bool:
-        """Whether another `size` bytes are too many of a handshake that is not done."""
+        """Return whether an incomplete handshake exceeds its limit with `size` more bytes."""
         self._begun += 0 if self.is_on else size
         return self._begun > _MAX_HANDSHAKE
 
     def _settle(self) -> None:
-        """Leave nothing of this connection to the next."""
+        """Empty the shared buffers for the next connection."""
         self._pending += self._outgoing.read()
         self._incoming.read()

@@ -1,23 +1,23 @@
-"""The versions and cipher suites of TLS that there are here, each by its place in a table.
+"""The supported TLS versions and cipher suites, each identified by its index in a table.
 
-All that a worker can say of a client's TLS is such a place. The names are OpenSSL's, which sslserver and the
-event use too.
+A worker can describe a client's TLS only by these indexes. The names are OpenSSL's, as sslserver and the
+event use them.
 """
 
 from typing import NamedTuple
 
-CLEAR, UNKNOWN = 0, 1  # no TLS; TLS whose handshake is not done
+CLEAR, UNKNOWN = 0, 1  # no TLS; handshake not complete
 VERSIONS = (b"", b"", b"TLSv1.2", b"TLSv1.3")
 
 
 class Suite(NamedTuple):
-    """A cipher suite, and the bits of its key."""
+    """A cipher suite and its key size."""
 
     name: bytes
     bits: int
 
 
-# Those of TLS 1.3, in OpenSSL's order, then what TLS 1.2 has with forward secrecy and without CBC.
+# TLS 1.3 in OpenSSL's order, then TLS 1.2 with forward secrecy and without CBC.
 SUITES = (
     Suite(b"", 0),
     Suite(b"TLS_AES_256_GCM_SHA384", 256),
@@ -35,10 +35,10 @@ _SUITES = {suite.name.decode(): place for place, suite in enumerate(SUITES) if s
 
 
 def version_of(name: str | None) -> int:
-    """Return the place of a version, by the name that OpenSSL has for it."""
+    """Return the index of a version by OpenSSL's name."""
     return _VERSIONS.get(name or "", UNKNOWN)
 
 
 def suite_of(name: str) -> int:
-    """Return the place of a cipher suite, 0 where it has none."""
+    """Return the index of a cipher suite by OpenSSL's name, 0 if not in the table."""
     return _SUITES.get(name, 0)

@@ -1,7 +1,6 @@
-"""What a server has to know of its certificate: its names, and from when to when it holds.
+"""Extracts a certificate's names and validity. Pure: DER bytes in (RFC 5280 section 4.1), a value out.
 
-Pure: the bytes of DER in (RFC 5280 section 4.1), a value out. It is the operator's own certificate, and
-OpenSSL has read it before; nothing of a client's comes here.
+Parses only the operator's own certificates, never a client's.
 """
 
 from collections.abc import Iterator
@@ -11,15 +10,15 @@ from typing import NamedTuple
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0x17, 0x18
 _VERSION, _EXTENSIONS, _DNS_NAME = 0xA0, 0xA3, 0x82  # context-specific
 _COMMON_NAME, _ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x1d\x11"  # 2.5.4.3, 2.5.29.17
-_LONG = 0x80  # of a length: how many bytes it has
+_LONG = 0x80  # long form: the low bits count the length's bytes
 _FORMATS = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
-_VALIDITY, _SUBJECT = 3, 4  # places, counted without the version
+_VALIDITY, _SUBJECT = 3, 4  # indexes, not counting the version
 
 Item = tuple[int, bytes]
 
 
 class Certificate(NamedTuple):
-    """One certificate. names: of hosts, in lower case, possibly with a wildcard."""
+    """One certificate. names: host names in lower case, possibly with a wildcard."""
 
     names: list[str]
     begins: datetime
@@ -27,7 +26,7 @@ class Certificate(NamedTuple):
 
 
 def read(der: bytes) -> Certificate:
-    """Read a certificate; ValueError, IndexError or KeyError where it is none."""
+    """Parse a certificate; ValueError, IndexError or KeyError if malformed."""
     (_, certificate), *_ = _items(der)
     (_, signed), *_ = _items(certificate)
     fields = [(tag, content) for tag, content in _items(signed) if tag != _VERSION]
@@ -37,7 +36,7 @@ def read(der: bytes) -> Certificate:
 
 
 def _items(data: bytes) -> Iterator[Item]:
-    """Take a constructed value to pieces: tags, and what they hold."""
+    """Split a constructed value into tags and contents."""
     at = 0
     while at < len(data):
         tag, length = data[at], data[at + 1]
@@ -53,12 +52,12 @@ def _items(data: bytes) -> Iterator[Item]:
 
 
 def _time(tag: int, text: bytes) -> datetime:
-    """Read a time; strptime takes two digits for years from 1969 on, RFC 5280 from 1950 on."""
+    """Parse a time; two-digit years start at 1969 in strptime, at 1950 in RFC 5280."""
     return datetime.strptime(text.decode("ascii"), _FORMATS[tag]).replace(tzinfo=UTC)
 
 
 def _alternative_names(fields: list[Item]) -> Iterator[bytes]:
-    """Return the names of subjectAltName (RFC 5280 section 4.2.1.6)."""
+    """Yield the DNS names of subjectAltName (RFC 5280 section 4.2.1.6)."""
     for tag, wrapped in fields:
         if tag != _EXTENSIONS:
             continue
@@ -71,7 +70,7 @@ def _alternative_names(fields: list[Item]) -> Iterator[bytes]:
 
 
 def _common_names(subject: bytes) -> Iterator[bytes]:
-    """Return the subject's, which counted before there were alternative names."""
+    """Yield the subject's common names, used if there is no subjectAltName."""
     for _, attributes in _items(subject):
         for _, attribute in _items(attributes):
             (_, kind), (_, value) = _items(attribute)

@@ -1,1 +1,1 @@
-"""A worker: speaks with clients up to the login, in TLS or in clear, and has no privileges."""
+"""A worker: serves clients up to the login, with or without TLS, and has no privileges."""

@@ -1,19 +1,19 @@
-"""What a worker reads into, and what it reads at once, so that no client holds up the others."""
+"""A worker's read buffer, and the size of one read, limited so that no client delays the others."""
 
 import socket
 
 from qmail_popup.wire import wipe
 
-CLEAR_CHUNK = 8192  # bytes: two lines of the greatest length
-TLS_CHUNK = 16384  # as many as a record has (RFC 8446 section 5.1)
+CLEAR_CHUNK = 8192  # bytes: two lines of maximum length
+TLS_CHUNK = 16384  # bytes: a record of maximum length (RFC 8446 section 5.1)
 _SIZE = 1 << 16
 
 
 class Buffer:
-    """What all connections of a worker are read into, one after the other."""
+    """The read buffer that all connections of a worker share."""
 
     def __init__(self) -> None:
-        """Make room for what one read brings, and for a record of TLS that had begun before."""
+        """Allocate room for one read, and for a TLS record that began earlier."""
         self.bytes = bytearray(_SIZE)
         self.view = memoryview(self.bytes)
 
@@ -23,5 +23,5 @@ class Buffer:
 
 
 def receive(peer: socket.socket) -> bytes:
-    """Return what has come of TLS, nothing at the end; BlockingIOError where nothing has, OSError."""
+    """Read TLS bytes; empty at end of file, BlockingIOError if there are none yet, OSError."""
     return peer.recv(TLS_CHUNK, socket.MSG_DONTWAIT)

@@ -1,9 +1,9 @@
 """One client before its login, in a worker: bytes in, lines to `protocol`, replies out, the rest unread.
 
-What stands behind the line that logs in is the subprogram's, so that line must be the last that is taken off
-the socket. The socket is looked at first (MSG_PEEK), then what belongs to whole lines is taken off it; that
-costs two system calls for any number of lines. Over TLS all has to be taken, so what is not to be read yet is
-kept. A line may hold a password: every buffer is wiped as soon as it is dealt with.
+Bytes after the login command belong to the subprogram, so that line must be the last taken off the socket.
+The worker peeks (MSG_PEEK), then takes off whole lines: two system calls for any number of lines. TLS must be
+read completely, so plaintext that must not be processed yet is kept. A line may hold a password: every buffer
+is wiped as soon as it has been processed.
 """
 
 import socket
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # of a TCP socket that throws away what it takes, tcp(7)
-_ROOM = protocol.MAX_LINE + 1  # to tell that a line was longer
+_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # makes a TCP socket discard the bytes, tcp(7)
+_ROOM = protocol.MAX_LINE + 1  # one more, to detect a line that is too long
 
 _NO_IDENTITY = bytes(24)
-LOGIN, START_TLS = "login", "start tls"  # what comes of a connection that does not end
+LOGIN, START_TLS = "login", "start tls"  # outcomes other than the session's end
 _HANDED_ON = (LOGIN, START_TLS)
 
 
 class Server(Protocol):
-    """Who serves connections."""
+    """Serves connections."""
 
     def serve(self, connection: "Connection") -> None:
-        """See to a connection that is ready."""
+        """Handle a connection that is ready."""
 
 
 class Connection:
     """A client.
 
-    number: what the session is known by; identity: and by which it is traced, 24 bytes
-    start, greeted: nanoseconds of CLOCK_MONOTONIC; origin: what makes a time of day of them
-    edition: of the rules by which it was let in
-    unsent: of a reply; while there is any, nothing is read, and nothing ends that is to end behind it
-    tls, suite: places in their tables; secure: TLS, once a handshake has begun
-    left: what has come over TLS and is not served yet; of a client that logs in, it is the subprogram's
-    is_told: whether the spawner knows of it
+    number: identifies the session; identity: its trace and span, 24 bytes
+    start, greeted: nanoseconds of CLOCK_MONOTONIC; origin: added to them, gives the time of day
+    edition: of the rules that admitted it
+    unsent: rest of a reply; until it is sent, nothing is read and the session does not end
+    tls, suite: indexes into their tables; secure: TLS, once a handshake has begun
+    left: plaintext from TLS not processed yet; after the login command it belongs to the subprogram
+    is_told: whether the spawner was told about it
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Connection:
         "unsent",
     )
 
-    def __init__(  # noqa: PLR0913  what is known of a client when it connects
+    def __init__(  # noqa: PLR0913  known when a client connects
         self,
         server: Server,
         peer: socket.socket,
@@ -86,7 +86,7 @@ class Connection:
         origin: int,
         start: int,
     ) -> None:
-        """Begin with nothing read."""
+        """Start with nothing read."""
         self._server = server
         self.peer, self.number, self.settings = peer, number, settings
         self.client, self.local = client, local
@@ -96,26 +96,26 @@ class Connection:
         self.secure: Secure | None = None
         self.left: bytearray | None = None
         self.unsent, self._last = b"", ""
-        self._begun: bytearray | None = None  # of a line whose end has not come
-        self._length = 0  # of that line
+        self._begun: bytearray | None = None  # an incomplete line, up to _ROOM bytes
+        self._length = 0  # its full length so far
         self.state: protocol.Authorization
 
     def ready(self, _events: int) -> None:
-        """Have it served."""
+        """Serve this connection."""
         self._server.serve(self)
 
     def greet(self) -> str:
-        """Send the first reply; how the session ended, if it did."""
+        """Send the greeting; return how the session ended, if it did."""
         ended = self._send(self.state.greeting())
         self.greeted = 0 if ended else monotonic_ns()
         return ended
 
     def flush(self, buffer: Buffer) -> str:
-        """Send what is left of a reply, and serve what is left; what comes of it, as of `read`."""
+        """Send the rest of a reply, then process what is left; return as `read` does."""
         return self.transmit() or ("" if self.unsent else self._last or self.serve_left(buffer))
 
     def read(self, buffer: Buffer) -> str:
-        """Serve what has come; LOGIN, START_TLS, or how the session ended. BlockingIOError for nothing."""
+        """Process input; return LOGIN, START_TLS, or how the session ended. BlockingIOError if none."""
         try:
             return self._read_tls(buffer, self.secure) if self.secure else self._read(buffer)
         except BlockingIOError:
@@ -124,7 +124,7 @@ class Connection:
             return DISCONNECTED
 
     def serve_left(self, buffer: Buffer) -> str:
-        """Serve what had come over TLS before it could be served; what comes of it, as of `read`."""
+        """Process plaintext kept from TLS; return as `read` does."""
         if not self.left:
             return self._over()
         size = len(self.left)
@@ -154,7 +154,7 @@ class Connection:
         return self._serve_taken(buffer, size) or gone
 
     def _serve_taken(self, buffer: Buffer, size: int) -> str:
-        """Serve what is in the buffer and nowhere else."""
+        """Process plaintext in the buffer, which cannot be read again."""
         taken, outcome = self._serve(buffer, size)
         rest = buffer.view[taken:size]
         if self.unsent or outcome == LOGIN:
@@ -165,17 +165,17 @@ class Connection:
         return outcome or self._over()
 
     def _over(self) -> str:
-        """Return DISCONNECTED where no more lines will come, or one that is far too long."""
+        """Return DISCONNECTED if no more lines will come, or if one is far too long."""
         has_ended = self.secure and (self.secure.has_ended or self.secure.has_failed)
         return DISCONNECTED if self._length > MAX_SKIPPED or (has_ended and not self.unsent) else ""
 
     def refuse(self) -> None:
-        """Wipe what a client logs in with, and say that it cannot be handed on."""
+        """Wipe the credentials and reply that the login cannot be passed on."""
         wipe(self.state.credentials.secret)
         self._send(protocol.unable("pipe", resp_codes=self.state.resp_codes))
 
     def _serve(self, buffer: Buffer, size: int) -> tuple[int, str]:
-        """Serve whole lines; how many bytes they are, and what came of them."""
+        """Process whole lines; return their size in bytes, and the outcome."""
         start = 0
         while not self.unsent and (end := buffer.bytes.find(b"\n", start, size)) >= 0:
             if self._length + end - start > MAX_SKIPPED:
@@ -183,14 +183,14 @@ class Connection:
             line = self._line(buffer.view[start:end])
             start = end + 1
             reply, action = self.state.command(line)
-            if action != protocol.LOGIN:  # then it holds the secret, which is still to be handed over
+            if action != protocol.LOGIN:  # that line holds the secret, which is still needed
                 wipe(line)
             if outcome := self._after(action, self._send(reply)):
                 return start, outcome
         return start, ""
 
     def _after(self, action: str, gone: str) -> str:
-        """Return how the session ends with a command; what is still unsent comes first."""
+        """Return how the session ends with a command; later, if its reply is still unsent."""
         if action == protocol.LOGIN:
             return LOGIN
         if action == protocol.START_TLS:
@@ -199,23 +199,23 @@ class Connection:
         return gone or ("" if self.unsent else self._last)
 
     def _line(self, rest: memoryview) -> bytearray:
-        """Return a line that ends with `rest`, cut behind what tells that it is too long."""
+        """Return the line that ends with `rest`, cut after the byte that shows that it is too long."""
         begun = self._begun or b""
         line = bytearray(min(len(begun) + len(rest), _ROOM))
-        room = memoryview(line)  # what is assigned to a part of a bytearray is copied first, and stays there
+        room = memoryview(line)  # assigning to a slice of a bytearray leaves a copy in memory
         room[: len(begun)] = begun
         room[len(begun) :] = rest[: len(line) - len(begun)]
         self._wipe()
         return line
 
     def _keep(self, rest: memoryview) -> None:
-        """Keep the beginning of a line, as far as it matters."""
+        """Keep an incomplete line, up to _ROOM bytes."""
         if rest:
             length = self._length + len(rest)
             self._begun, self._length = self._line(rest), length
 
     def wipe(self) -> None:
-        """Wipe what the client had begun to say."""
+        """Wipe everything received but not processed."""
         self._wipe()
         wipe(self.left or bytearray())
         self.left = None
@@ -229,7 +229,7 @@ class Connection:
         return self.transmit(self.secure.send(reply) if self.secure and reply else reply)
 
     def transmit(self, data: bytes = b"") -> str:
-        """Send what the client takes of what is unsent, and of `data`; DISCONNECTED where it has gone."""
+        """Send the unsent rest and `data` as far as there is room; DISCONNECTED if the client is gone."""
         self.unsent += data
         try:
             if self.unsent:

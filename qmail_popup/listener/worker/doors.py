@@ -1,4 +1,4 @@
-"""Listening sockets of a worker: it takes who waits there, as long as there are descriptors for them."""
+"""A worker's listening sockets: accepts connections while descriptors are available."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from qmail_popup.listener.process.loop import ALONE, IN, Deadlines, Loop
 from qmail_popup.listener.process.sockets import POP3, Listening
 from qmail_popup.listener.tls.suites import CLEAR, UNKNOWN
 
-_PAUSE_SECONDS = 0.1  # where no descriptor is left
+_PAUSE_SECONDS = 0.1  # when out of descriptors
 
 
 class _Door:
-    """A listening socket; tls: whether it begins with TLS."""
+    """A listening socket. tls: whether connections begin with TLS."""
 
     __slots__ = ("_doors", "peer", "tls")
 
@@ -25,7 +25,7 @@ class _Door:
 
 
 class Doors:
-    """All of them."""
+    """All listening sockets of a worker."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Doors:
         listening: Sequence[Listening],
         accepted: Callable[[socket.socket, addresses.Address, int], None],
     ) -> None:
-        """Open them; accepted: called with each client's socket and address, and its TLS."""
+        """Start listening. accepted: called with each client's socket, address and TLS."""
         self._loop, self._accepted = loop, accepted
         self._full: Deadlines[_Door] = Deadlines(_PAUSE_SECONDS, self._open)
         loop.timers.append(self._full)
@@ -42,14 +42,14 @@ class Doors:
             self._open(door)
 
     def accept(self, door: _Door) -> bool:
-        """Take one who waits; False where nobody does, or nobody can be taken. The others are others' too."""
+        """Accept only one connection, to share them with other workers; False if none waits or it fails."""
         try:
             peer, name = door.peer.accept()
         except BlockingIOError:
             return False
-        except ConnectionError:  # gone already
+        except ConnectionError:  # the client is gone already
             return True
-        except OSError:  # no descriptor is left, or no memory
+        except OSError:  # out of descriptors or memory
             self._loop.forget(door.peer.fileno())
             self._full.set(door)
             return False
@@ -57,13 +57,13 @@ class Doors:
         return True
 
     def accept_all(self) -> None:
-        """Take all who wait: the kernel may have told of them a worker that has ended since."""
+        """Accept all waiting connections: the kernel may have woken only a worker that has since ended."""
         for door in self._doors:
             while self.accept(door):
                 pass
 
     def close(self) -> None:
-        """Take who waits already, and nobody behind them: those the kernel tells to others by then."""
+        """Accept connections that wait already, then stop: the kernel wakes other workers for later ones."""
         for door in self._doors:
             self._loop.forget(door.peer.fileno())
         self.accept_all()

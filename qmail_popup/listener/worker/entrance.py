@@ -1,7 +1,7 @@
-"""What comes before the greeting, in a worker: a load balancer's header, then the limits, then the rules.
+"""Checks before the greeting, in a worker: a load balancer's header, then the limits, then the rules.
 
-A connection from a balancer begins with a PROXY header, and is the client's from there on: what is behind the
-header stays on the socket. Until then it counts for the number of connections, and for no client's.
+A connection from a balancer begins with a PROXY header, which names the client; bytes after the header stay
+on the socket. Until the header is complete, the connection counts in the total but for no client.
 """
 
 import socket
@@ -19,13 +19,13 @@ from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.room import Room
 from qmail_popup.wire import wipe
 
-HEADER_SECONDS = 30  # of the login's time
+HEADER_SECONDS = 30  # part of the login timeout
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # of a TCP socket that throws away what it takes, tcp(7)
+_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # makes a TCP socket discard the bytes, tcp(7)
 
 
 class _Header:
-    """A header that has not come whole."""
+    """An incomplete header."""
 
     __slots__ = ("_entrance", "begun", "connection")
 
@@ -38,9 +38,9 @@ class _Header:
 
 
 class Entrance:
-    """One worker's."""
+    """One worker's checks before the greeting."""
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         loop: Loop,
         options: Options,
@@ -52,9 +52,9 @@ class Entrance:
         greet: Callable[[Connection], None],
         ended: Callable[[Connection, str], None],
     ) -> None:
-        """rules: leads to the reader of rules, if there are any.
+        """rules: connects to the rules reader, if any.
 
-        greet: called with who may come in; ended: with who may not, or has gone, and the word for it
+        greet: called with each admitted connection; ended: with each other one, and how it ended
         """
         self._loop, self._room, self._buffer = loop, room, buffer
         self._greet, self._ended = greet, ended
@@ -66,7 +66,7 @@ class Entrance:
         loop.timers.append(self._headers)
 
     def begin(self, connection: Connection) -> None:
-        """Take a client that has connected."""
+        """Check a new connection."""
         if not self._balancers or not addresses.is_in(connection.client.ip, self._balancers):
             self._admit(connection)
             return
@@ -76,13 +76,13 @@ class Entrance:
         self._room.make()
 
     def forget(self, connection: Connection) -> None:
-        """Wait no more for what a client's balancer has to say, or the rules."""
+        """Stop waiting for a connection's PROXY header or rules."""
         self._headers.drop(connection)
         if self._lookups:
             self._lookups.forget(connection.number)
 
     def read(self, header: _Header) -> None:
-        """Take what has come of a header."""
+        """Read part of a header."""
         connection = header.connection
         try:
             size = connection.peer.recv_into(self._buffer.bytes, CLEAR_CHUNK, _PEEK)
@@ -101,7 +101,7 @@ class Entrance:
             self._ended(connection, DISCONNECTED)
 
     def _take(self, header: _Header, size: int) -> proxy.Header | None:
-        """Take off the socket what belongs to the header; what is behind it may hold a password."""
+        """Take only the header off the socket: the bytes after it may hold a password."""
         before = len(header.begun)
         data = header.begun + self._buffer.view[:size]
         self._buffer.wipe(size)
@@ -134,7 +134,7 @@ class Entrance:
             self._room.make()
 
     def _answered(self, connection: Connection, answer: Answer | None) -> None:
-        """Take what the rules say of a client."""
+        """Handle the rules' verdict on a client."""
         if not answer:
             self._ended(connection, DISCONNECTED)
         elif answer.verdict.is_denied:

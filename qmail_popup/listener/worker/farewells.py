@@ -1,9 +1,8 @@
-"""Clients to whom all is said: each gets a moment to hear it, and to say goodbye too.
+"""Closes connections after the last reply without losing it.
 
-A socket that is closed while something of the client's is unread, or still comes, resets the connection, and
-some systems then throw away what they have received. A client that speaks TLS answers our close_notify with
-its own. So our direction is closed, and what comes is thrown away, until the client closes or two seconds
-have passed.
+Closing a socket with unread or still arriving data resets the connection, and some systems then discard what
+they have received. A TLS client answers our close_notify with its own. So only our direction is shut down,
+and input is discarded until the client closes or two seconds have passed.
 """
 
 import socket
@@ -13,12 +12,12 @@ from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.worker.connection import Connection
 
 _SECONDS = 2.0
-_MAX = 1000  # clients; then the first is not waited for any more
+_MAX = 1000  # clients; beyond that the oldest is closed at once
 _AT_ONCE = 65536
 
 
 class _Farewell:
-    """One client."""
+    """One connection being closed."""
 
     __slots__ = ("_farewells", "peer")
 
@@ -30,10 +29,10 @@ class _Farewell:
 
 
 class Farewells:
-    """One worker's."""
+    """One worker's connections being closed."""
 
     def __init__(self, loop: Loop) -> None:
-        """Begin with none."""
+        """loop: watches them."""
         self._loop = loop
         self._open: Deadlines[_Farewell] = Deadlines(_SECONDS, self._hang_up)
         loop.timers.append(self._open)
@@ -42,7 +41,7 @@ class Farewells:
         return len(self._open)
 
     def part(self, connection: Connection) -> None:
-        """Close a connection that does not log in; one in clear has nothing more to say."""
+        """Close a connection that did not log in: at once without TLS, else when the client has closed."""
         secure = connection.secure
         if not secure:
             connection.peer.close()
@@ -52,10 +51,10 @@ class Farewells:
         self.take(connection.peer)
 
     def take(self, peer: socket.socket) -> None:
-        """Close a client's connection, which is watched by nobody, once it has heard all."""
+        """Close a connection after the client has received everything; the loop must not be watching it."""
         try:
             peer.shutdown(socket.SHUT_WR)
-        except OSError:  # it has gone
+        except OSError:  # the client is gone
             peer.close()
             return
         farewell = _Farewell(self, peer)
@@ -67,7 +66,7 @@ class Farewells:
             self._hang_up(first)
 
     def hear(self, farewell: _Farewell) -> None:
-        """Throw away what comes, up to the end."""
+        """Discard input up to end of file."""
         with suppress(BlockingIOError):
             if not _received(farewell.peer):
                 self._open.drop(farewell)
@@ -79,7 +78,7 @@ class Farewells:
 
 
 def _received(peer: socket.socket) -> bytes:
-    """Return what has come, nothing at the end; BlockingIOError."""
+    """Read input; empty at end of file or on errors; BlockingIOError if there is none yet."""
     try:
         return peer.recv(_AT_ONCE, socket.MSG_DONTWAIT)
     except BlockingIOError:

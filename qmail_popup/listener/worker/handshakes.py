@@ -1,8 +1,8 @@
-"""TLS handshakes in a worker: behind STLS, or before the greeting of POP3S.
+"""TLS handshakes in a worker: after STLS, or before the greeting of POP3S.
 
-What follows the line of STLS is still on the socket, so it is the handshake's: a command that was sent in
-clear is no record of TLS, fails it, and is never executed. OpenSSL is not asked for anything before the first
-byte has come, so that who connects and says nothing costs no more than in clear.
+Bytes after the STLS command are still on the socket and so become part of the handshake: a command injected
+in cleartext is not a TLS record, makes the handshake fail, and is never executed. OpenSSL is not used before
+the first byte arrives, so a silent client costs no more than without TLS.
 """
 
 import socket
@@ -18,11 +18,11 @@ from qmail_popup.listener.worker.connection import Connection
 if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Server
 
-SECONDS = 30  # of the login's time
+SECONDS = 30  # part of the login timeout
 
 
 class _Handshake:
-    """One that is not done."""
+    """An incomplete handshake."""
 
     __slots__ = ("_handshakes", "connection")
 
@@ -34,7 +34,7 @@ class _Handshake:
 
 
 class Handshakes:
-    """One worker's."""
+    """One worker's incomplete handshakes."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class Handshakes:
         done: Callable[[Connection], None],
         ended: Callable[[Connection, str], None],
     ) -> None:
-        """done: called with who speaks TLS, watched by nobody; ended: with who does not, and how it ended."""
+        """done: called with a connection after its handshake, unwatched; ended: after a failed one."""
         self._loop, self._server, self._buffer = loop, server, buffer
         self._done, self._ended = done, ended
         self._open: Deadlines[Connection] = Deadlines(SECONDS, lambda late: ended(late, TIMEOUT))
         loop.timers.append(self._open)
 
     def begin(self, connection: Connection) -> None:
-        """Wait for a client's first word of TLS; nobody watches its socket."""
+        """Wait for a client's handshake; the loop must not be watching its socket."""
         connection.peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.tls = UNKNOWN
         self._open.set(connection)
         self._loop.watch(connection.peer.fileno(), _Handshake(self, connection))
 
     def forget(self, connection: Connection) -> None:
-        """Wait no more for a client."""
+        """Stop waiting for a client."""
         self._open.drop(connection)
 
     def turn(self, connection: Connection) -> None:
-        """Take what has come, and send what it calls for."""
+        """Continue a handshake with received bytes, or send unsent ones."""
         was_full = bool(connection.unsent)
         try:
             failed = connection.transmit() if was_full else self._take(connection)
@@ -80,14 +80,14 @@ class Handshakes:
             self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
 
     def _take(self, connection: Connection) -> str:
-        """Take what has come; how the session ended, if it did. BlockingIOError for nothing."""
+        """Read; return how the session ended, if it did. BlockingIOError if nothing arrived."""
         try:
             data = receive(connection.peer)
         except BlockingIOError:
             raise
         except OSError:
             data = b""
-        if not data:  # a port that is only looked at is no handshake that has failed
+        if not data:  # a port scan is not a failed handshake
             return TLS_FAILED if connection.secure or connection.greeted else DISCONNECTED
         secure = connection.secure = connection.secure or self._server.open()
         size = secure.receive(data, self._buffer.view)

@@ -1,7 +1,7 @@
-"""A worker's frames on their way to the spawner: sent at once, or kept while there is no room or no spawner.
+"""Sends a worker's frames to the spawner; queues them while there is no room or no spawner.
 
-A client's descriptor travels with its login, and is closed here once it has. What waits is bounded by the
-number of connections, because each has a frame or two.
+A client's descriptor is sent with its login, and then closed here. The number of connections limits the
+queue, because each has only a frame or two.
 """
 
 import socket
@@ -16,10 +16,10 @@ _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class Outbox:
-    """The way to the spawner, whichever one there is."""
+    """The queue to the current spawner."""
 
     def __init__(self, loop: Loop) -> None:
-        """Begin with none."""
+        """Start without a spawner."""
         self._loop = loop
         self._channel: socket.socket | None = None
         self._waiting: deque[tuple[Frame, socket.socket | None]] = deque()
@@ -29,7 +29,7 @@ class Outbox:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a spawner."""
+        """Whether a spawner is connected."""
         return self._channel is not None
 
     def connect(self, channel: socket.socket) -> None:
@@ -39,7 +39,7 @@ class Outbox:
         self._loop.watch(channel.fileno(), self, IN | OUT if self._waiting else IN)
 
     def disconnect(self) -> None:
-        """Send to nobody: the spawner has ended."""
+        """Close the channel, because the spawner has ended, and drop queued BEGIN frames."""
         if self._channel:
             self._loop.closing(self._channel.fileno())
             self._channel.close()
@@ -47,9 +47,9 @@ class Outbox:
         self._waiting = deque(entry for entry in self._waiting if entry[0].kind != BEGIN)
 
     def put(self, frame: Frame, peer: socket.socket | None = None) -> None:
-        """Send a frame, with its client where there is one, or have it wait.
+        """Send a frame, with its client's socket if any, or queue it.
 
-        Who has begun is told to each spawner when it comes, so that never waits for one.
+        BEGIN is not queued without a spawner: a new one is told about all open connections anyway.
         """
         if not self._waiting and self._is_sent(frame, peer):
             return
@@ -60,7 +60,7 @@ class Outbox:
             self._loop.change(self._channel.fileno(), IN | OUT)
 
     def ready(self, events: int) -> None:
-        """Send what waits; a spawner says nothing, so what can be read is its end."""
+        """Send queued frames. The spawner sends nothing, so readable means end of file."""
         if events & ~OUT:
             self.disconnect()
             return
@@ -70,7 +70,7 @@ class Outbox:
             self._loop.change(self._channel.fileno(), IN)
 
     def clear(self) -> None:
-        """Give up what waits: no spawner will ever come."""
+        """Drop the queue, because there will be no other spawner."""
         for frame, peer in self._waiting:
             _let_go(frame, peer)
         self._waiting.clear()

@@ -1,7 +1,7 @@
-"""The header with which a load balancer begins a connection, PROXY protocol version 1 or 2.
+"""Parses the header that a load balancer sends first: PROXY protocol version 1 or 2.
 
-Pure: bytes in, a value out (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt). What a balancer
-adds to version 2 behind the addresses (TLVs) is skipped, its checksum too.
+Pure: bytes in, a value out (https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt). In version 2, what
+follows the addresses (TLVs, including the checksum) is skipped.
 """
 
 import socket
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from qmail_popup.listener.addresses import Address, read
 
 _TEXT, _BINARY = b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"
-_MAX_LINE = 107  # bytes of version 1 with its CRLF, section 2.1
+_MAX_LINE = 107  # bytes of version 1, with CRLF, section 2.1
 _MAX_PORT_DIGITS, _MAX_PORT = 5, 65535
 _UNKNOWN = "UNKNOWN"
 _FAMILIES = {"TCP4": socket.AF_INET, "TCP6": socket.AF_INET6}
@@ -27,15 +27,15 @@ _SIZES = {1: 12, 2: 36, 3: 216}  # bytes of the addresses, by family, section 2.
 
 
 class BadHeaderError(Exception):
-    """What came is no PROXY header."""
+    """The bytes are not a valid PROXY header."""
 
 
 class Header(NamedTuple):
-    """A whole header.
+    """A complete header.
 
-    size: its bytes
-    ends: addresses of the client and of where it connected to; None: the balancer speaks for itself, or does
-    not know (LOCAL, UNKNOWN, addresses that are not of TCP)
+    size: in bytes
+    ends: addresses of the client and of the server it connected to; None for the balancer's own connections
+    and unknown clients (LOCAL, UNKNOWN, addresses other than TCP's)
     """
 
     size: int
@@ -43,7 +43,7 @@ class Header(NamedTuple):
 
 
 def parse(data: bytes | bytearray) -> Header | None:
-    """Read the header that `data` begins with; None where more of it is to come; BadHeaderError."""
+    """Parse the header at the start of `data`; None if incomplete; BadHeaderError."""
     if data.startswith(_BINARY) or _BINARY.startswith(data):
         return _binary(data) if len(data) >= _FIXED.size else None
     if data.startswith(_TEXT) or _TEXT.startswith(data):
@@ -52,7 +52,7 @@ def parse(data: bytes | bytearray) -> Header | None:
 
 
 def _text(data: bytes | bytearray) -> Header | None:
-    """Read version 1, section 2.1."""
+    """Parse version 1, section 2.1."""
     end = data.find(b"\n", 0, _MAX_LINE) + 1
     if not end and len(data) < _MAX_LINE:
         return None
@@ -70,7 +70,7 @@ def _text(data: bytes | bytearray) -> Header | None:
 
 
 def _end(family: socket.AddressFamily, ip: str, port: str) -> Address:
-    """Read an address and a port; ValueError, OSError."""
+    """Parse an address and a port; ValueError, OSError."""
     if not port.isascii() or not port.isdigit() or len(port) > _MAX_PORT_DIGITS or port != str(int(port)):
         raise ValueError(port)
     if int(port) > _MAX_PORT:
@@ -83,7 +83,7 @@ def _address(family: socket.AddressFamily, ip: bytes, port: int) -> Address:
 
 
 def _binary(data: bytes | bytearray) -> Header | None:
-    """Read version 2, section 2.2."""
+    """Parse version 2, section 2.2."""
     _, command, kind, length = _FIXED.unpack_from(data)
     if command not in (_VERSION << 4 | _LOCAL, _VERSION << 4 | _PROXY):
         raise BadHeaderError("it has another version, or an unknown command")

@@ -1,9 +1,9 @@
-"""Logins over TLS: a worker carries what client and subprogram say to each other, until both have ended.
+"""Logins over TLS: a worker relays between client and subprogram until both have ended.
 
-The subprogram has one end of a socket pair, we have the other, `near`. What one side says is taken only once
-the other has taken what it said before, so a slow reader holds up its own session and nobody's memory. The
-client's close_notify is the subprogram's end of input, and the end of the subprogram's output is told by one;
-the end of the subprogram ends the connection, once all is sent.
+The subprogram has one end of a socket pair, the relay has the other, `near`. Data is read from one side only
+after the other has accepted everything before, so a slow reader delays only its own session and uses no
+memory. The client's close_notify becomes the subprogram's end of file, and the end of its output becomes a
+close_notify. When the subprogram exits, the connection is closed once everything is sent.
 """
 
 import socket
@@ -17,14 +17,14 @@ from qmail_popup.listener.worker.farewells import Farewells
 if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Secure
 
-_MAX_UNSENT = 1 << 17  # bytes; a client that takes nothing could have us answer new keys with new keys
+_MAX_UNSENT = 1 << 17  # bytes; limits replies to key updates from a client that reads nothing
 
 
 class Relays:
-    """One worker's."""
+    """One worker's relays."""
 
     def __init__(self, loop: Loop, buffer: Buffer, farewells: Farewells, idle: float) -> None:
-        """idle: seconds that a client may take nothing, once its subprogram has ended."""
+        """idle: seconds that a client may read nothing after its subprogram has exited."""
         self.loop, self.buffer, self.farewells = loop, buffer, farewells
         self.open: set[Relay] = set()
         self.stuck: Deadlines[Relay] = Deadlines(idle, lambda relay: relay.cut())
@@ -34,7 +34,7 @@ class Relays:
         return len(self.open)
 
     def begin(self, connection: Connection, secure: "Secure") -> socket.socket:
-        """Carry for a client, watched by nobody; the subprogram's end of the pair. OSError."""
+        """Start relaying for an unwatched client; return the subprogram's end of the pair. OSError."""
         near, far = socket.socketpair()
         relay = Relay(self, connection.peer, secure, near)
         self.open.add(relay)
@@ -43,7 +43,7 @@ class Relays:
 
 
 class _Near:
-    """The other descriptor of a relay."""
+    """Handles the relay's end of the socket pair."""
 
     __slots__ = ("_relay",)
 
@@ -57,8 +57,8 @@ class _Near:
 class Relay:
     """One session.
 
-    to_client, to_program: what each has not taken yet; of the client's, records
-    client_ended, program_ended: there is no more to be read of it; has_left: nor has anybody the other end
+    to_client, to_program: data still to send; to the client, as TLS records
+    client_ended, program_ended: no more to read from it; has_left: the subprogram's end is closed everywhere
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Relay:
         self._client_events = self._near_events = NOTHING
 
     def start(self, said: bytes) -> None:
-        """Begin with what the client has said behind its login."""
+        """Start with the bytes that the client sent after its login command."""
         self._client_ended = self._secure.has_ended
         self._relays.loop.watch(self._near.fileno(), _Near(self), NOTHING)
         self._tell_program(said)
@@ -92,7 +92,7 @@ class Relay:
         self._settle()
 
     def ready(self, events: int) -> None:
-        """See to the client."""
+        """Handle the client's socket."""
         if self._to_client:
             self._tell_client(b"")
         elif self._has_left:
@@ -102,7 +102,7 @@ class Relay:
         self._settle()
 
     def near_ready(self, events: int) -> None:
-        """See to the subprogram."""
+        """Handle the subprogram's socket."""
         if self._to_program:
             self._tell_program(b"")
         if not self._to_client:
@@ -113,12 +113,12 @@ class Relay:
         self._settle()
 
     def cut(self) -> None:
-        """End both ways at once: the client has gone, or takes nothing."""
+        """Close both directions at once: the client is gone or reads nothing."""
         self._leave()
         self._peer.close()
 
     def _hear_client(self) -> None:
-        """Take what the client has sent; a reset is no end of input, it ends all."""
+        """Read from the client; a reset is not end of file, but ends the session."""
         view = self._relays.buffer.view
         try:
             data = receive(self._peer)
@@ -135,7 +135,7 @@ class Relay:
             self.cut()
 
     def _hear_program(self) -> None:
-        """Take what the subprogram has said."""
+        """Read from the subprogram."""
         buffer = self._relays.buffer
         if self._program_ended:
             return
@@ -143,13 +143,13 @@ class Relay:
             size = self._near.recv_into(buffer.bytes, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        except OSError:  # it has left something unread
+        except OSError:  # it closed with unread input
             size = 0
         self._program_ended = not size
         self._tell_client(self._secure.send(buffer.view[:size]) if size else self._secure.close())
 
     def _tell_client(self, records: bytes) -> None:
-        """Send what the client takes; it is told of the end once it has taken all."""
+        """Send to the client as far as there is room; shut down after the last record."""
         self._to_client += records
         try:
             if self._to_client:
@@ -162,7 +162,7 @@ class Relay:
             self.cut()
 
     def _tell_program(self, data: bytes | memoryview) -> None:
-        """Hand over what the subprogram takes, then the end of its input; it need not read either."""
+        """Write to the subprogram as far as there is room, then end of file; it need not read either."""
         try:
             if data or self._to_program:
                 data = self._to_program or data
@@ -175,7 +175,7 @@ class Relay:
             self._client_ended, self._to_program = True, b""
 
     def _settle(self) -> None:
-        """Wait for what can come next, or leave."""
+        """Watch for the next possible events, or end the relay."""
         if self not in self._relays.open:
             return
         if self._program_ended and not self._to_client and (self._has_left or self._is_heard()):
@@ -193,7 +193,7 @@ class Relay:
             self._near_events = wanted
 
     def _leave(self) -> None:
-        """Carry no more; the client's socket stays open."""
+        """Stop relaying; the client's socket stays open."""
         if self in self._relays.open:
             self._relays.open.discard(self)
             self._relays.stuck.drop(self)

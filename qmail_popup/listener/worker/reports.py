@@ -1,4 +1,4 @@
-"""What a worker tells the spawner of its connections."""
+"""A worker's reports to the spawner about its connections."""
 
 import socket
 import time
@@ -18,38 +18,38 @@ from qmail_popup.listener.ipc.frames import (
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.outbox import Outbox
 
-_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER, NO_HEADER)  # for a line of the spawner's
+_ALWAYS_TOLD = (TLS_REQUIRED, BAD_HEADER, NO_HEADER)  # the spawner logs or records these
 _NOT_LET_IN = (REFUSED, BAD_HEADER, NO_HEADER)
 
 
 class Reports:
-    """One worker's."""
+    """One worker's reports."""
 
     def __init__(self, outbox: Outbox, *, is_tracked: bool) -> None:
-        """is_tracked: whether anybody wants to know of connections that do not log in."""
+        """is_tracked: whether to report connections that do not log in."""
         self._outbox, self.is_tracked = outbox, is_tracked
 
     def begin(self, connection: Connection) -> None:
-        """Tell of a connection."""
+        """Report a connection."""
         if self.is_tracked:
             connection.is_told = True
             self._outbox.put(_frame(connection, BEGIN))
 
     def log_in(self, connection: Connection, peer: socket.socket) -> None:
-        """Tell of one that logs in, and hand over what is to be the subprogram's."""
+        """Report a login, and pass on the subprogram's socket."""
         login = connection.state.credentials
         method, now = METHODS.index(login.method), time.monotonic_ns()
         self._outbox.put(_frame(connection, LOGIN, method, now, name=login.name, secret=login.secret), peer)
 
     def end(self, connection: Connection, ended: str) -> None:
-        """Tell of one that has ended, and how; whoever left before the greeting has begun, too."""
+        """Report how a session ended; first report its beginning if it ended before the greeting."""
         if not connection.is_told and ended not in _NOT_LET_IN:
             self.begin(connection)
         if self.is_tracked or ended in _ALWAYS_TOLD:
             self._outbox.put(_frame(connection, END, ENDED.index(ended), time.monotonic_ns()))
 
 
-def _frame(  # noqa: PLR0913  what a frame may hold beside what a connection is
+def _frame(  # noqa: PLR0913  fields that not every frame has
     connection: Connection,
     kind: int,
     word: int = 0,

@@ -1,7 +1,7 @@
-"""How many clients there may be before their login, over all workers, and who has to go for a newcomer.
+"""Limits the connections before login across all workers, and chooses which to close for a new one.
 
-At the limit of one client its newcomer is sent away. At the limit of all the one that has been silent longest
-has to go, whichever worker has it: a worker asks another by an eventfd(2).
+At the limit per client its new connection is refused. At the total limit the connection that has been silent
+longest is closed; if another worker has it, that worker is asked by an eventfd(2).
 """
 
 import os
@@ -14,9 +14,9 @@ from qmail_popup.listener.worker.connection import Connection
 
 
 class Room:
-    """One worker's part of it."""
+    """One worker's view of the limits."""
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         loop: Loop,
         options: Options,
@@ -28,10 +28,10 @@ class Room:
         refused: Callable[[Connection], None],
         rung: Callable[[], None],
     ) -> None:
-        """bells: of all workers; slot: which one is ours.
+        """bells: eventfds of all workers; slot: index of our own.
 
-        timed_out: called with who has been silent for too long; refused: with who has to go
-        rung: called where another process has rung ours
+        timed_out: called with a connection silent for too long; refused: with one to close for a new one
+        rung: called when another process has rung our bell
         """
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
         self._column, self._bells, self._slot = column, bells, slot
@@ -48,18 +48,18 @@ class Room:
         self.heard(connection)
 
     def enter(self, connection: Connection) -> bool:
-        """Count a connection; whether its client may have one more."""
+        """Count a connection; return whether its client is within its limit."""
         self._release(connection)
         return self._column.enter(connection.client.ip) <= self._limit_per_client
 
     def leave(self, connection: Connection) -> None:
-        """Count it no more."""
+        """Undo hold() or enter()."""
         self._silent.drop(connection)
         if not self._release(connection):
             self._column.leave(connection.client.ip)
 
     def _release(self, connection: Connection) -> bool:
-        """Whether it was one that is held; it is no more."""
+        """Undo hold(); return whether the connection was held."""
         if connection not in self._held:
             return False
         self._held.remove(connection)
@@ -67,11 +67,11 @@ class Room:
         return True
 
     def heard(self, connection: Connection) -> None:
-        """Note that a client is not silent."""
+        """Restart a client's idle timeout."""
         self._silent.set(connection, connection.settings.idle_timeout)
 
     def make(self) -> None:
-        """Close the longest silent connections while there are too many, or have it done who has them."""
+        """While there are too many connections, close the longest silent, or ask the worker that has it."""
         while self._column.total() > self._limit:
             self.publish()
             slot = self._column.longest_silent()
@@ -84,12 +84,12 @@ class Room:
             self._refused(longest[0])
 
     def publish(self) -> None:
-        """Tell the others how long one's own have been silent."""
+        """Publish since when our longest-silent connection has been silent."""
         longest = self._silent.longest()
         self._column.tell_silent(longest[1] if longest else None)
 
     def ready(self, _events: int) -> None:
-        """Do what another worker asks for."""
+        """Handle our bell."""
         os.eventfd_read(self._bells[self._slot])
         self.make()
         self._rung()

@@ -1,8 +1,7 @@
-"""A worker: accepts connections and speaks POP3 with them up to the login, in one loop, with no privileges.
+"""A worker: accepts connections and speaks POP3 up to the login, in one loop, with no privileges.
 
-What reads bytes of strangers is here, and nothing in here can do more than tell the spawner of sessions. Owns
-the limits before the login: how long a client may be silent, how long it may take in all, how many there may
-be.
+All code that parses clients' bytes runs here, and can do no more than report sessions to the spawner. Owns
+the limits before the login: idle timeout, login timeout, number of connections.
 """
 
 import os
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """All that one process does."""
+    """The process's event loop and its handlers."""
 
-    def __init__(  # noqa: PLR0913  the parts that it is given
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         options: Options,
         settings_of: SettingsOf,
@@ -53,9 +52,9 @@ class Worker:
         rules: socket.socket | None,
         tls: "Server | None",
     ) -> None:
-        """slot: this worker's, and its bell's; first_number: of a session, above any that was given.
+        """slot: this worker's, also of its bell; first_number: for sessions, above all used before.
 
-        rules: leads to the reader of rules, if there are any; tls: where there is a certificate
+        rules: connects to the rules reader, if any; tls: None without a certificate
         """
         settings = settings_of.default
         self._settings, self._number, self._control = settings, first_number, control
@@ -94,7 +93,7 @@ class Worker:
         self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
 
     def run(self) -> None:
-        """Serve until the supervisor has ended and the last connection too."""
+        """Run until the supervisor and the last connection have ended."""
         while not (self._is_draining and self._is_idle()):
             self._loop.turn()
             self._room.publish()
@@ -102,9 +101,9 @@ class Worker:
                 self._give_up()
 
     def serve(self, connection: Connection) -> None:
-        """Take what a client has sent, or send it what it takes."""
+        """Process a client's input, or send it the rest of a reply."""
         was_full = bool(connection.unsent)
-        self._room.heard(connection)  # before there is a reply to it, so that all workers agree on the order
+        self._room.heard(connection)  # before the reply, so that all workers agree on the order
         try:
             came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
         except BlockingIOError:
@@ -115,7 +114,7 @@ class Worker:
             self._loop.change(connection.peer.fileno(), IN if was_full else OUT)
 
     def _pass_on(self, connection: Connection, came: str) -> None:
-        """See to what came of a connection: a login, TLS, or its end."""
+        """Handle an outcome: login, TLS, or the session's end."""
         if came == LOGIN:
             self._log_in(connection)
         elif came == START_TLS and self._handshakes:
@@ -128,24 +127,24 @@ class Worker:
         return not (self._slow or self._outbox or self._relays or self._farewells)
 
     def _connect(self, _slot: int, descriptors: list[int]) -> None:
-        """Take the way to a spawner, and tell a new one of all that are open."""
+        """Connect to a spawner, and tell it about all open connections."""
         self._outbox.connect(socket.socket(fileno=descriptors[0]))
         for connection in self._slow:
             if connection.is_told:
                 self._reports.begin(connection)
 
     def _drain(self) -> None:
-        """Accept who waits already, and nobody behind them."""
+        """Accept connections that wait already, and no more."""
         self._is_draining = True
         self._loop.forget(self._control.fileno())
         self._doors.close()
-        self._control.close()  # which tells that it is done
+        self._control.close()  # tells the supervisor that it is done
 
     def _accept_all(self) -> None:
         self._doors.accept_all()
 
     def _begin(self, peer: socket.socket, client: addresses.Address, tls: int) -> None:
-        """Take a client that has connected; its time begins."""
+        """Start a new connection and its login timeout."""
         now = time.monotonic_ns()
         self._number += SLOTS
         connection = Connection(
@@ -165,8 +164,8 @@ class Worker:
         self._entrance.begin(connection)
 
     def _admit(self, connection: Connection) -> None:
-        """Greet a client that may come in; one of POP3S speaks TLS first."""
-        if connection.settings is not self._settings:  # a rule has changed its time
+        """Greet an admitted client, over POP3S after the handshake."""
+        if connection.settings is not self._settings:  # a rule may have changed the timeout
             self._slow.set(connection, connection.settings.login_timeout, connection.start / 1e9)
         connection.state = self._authorization(connection)
         if connection.tls == CLEAR or not self._handshakes:
@@ -178,7 +177,7 @@ class Worker:
         self._room.make()
 
     def _greet(self, connection: Connection) -> None:
-        """Send the greeting, and listen."""
+        """Send the greeting and wait for commands."""
         if ended := connection.greet():
             self._end(connection, ended)
             return
@@ -188,14 +187,14 @@ class Worker:
         self._room.make()
 
     def _secured(self, connection: Connection) -> None:
-        """Go on over TLS."""
+        """Continue over TLS."""
         if connection.greeted:
             self._resume(connection)
         else:
             self._greet(connection)
 
     def _resume(self, connection: Connection) -> None:
-        """Listen to a client, from what it has said over TLS by now."""
+        """Process what is left from TLS, then wait for commands."""
         came = connection.serve_left(self._buffer)
         self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
         self._room.heard(connection)
@@ -214,7 +213,7 @@ class Worker:
         )
 
     def _log_in(self, connection: Connection) -> None:
-        """Hand a client over, with what it logs in with; over TLS, what carries for it."""
+        """Pass the credentials and the client's socket to the spawner; over TLS, the relay's."""
         secure = connection.secure
         self._loop.forget(connection.peer.fileno())
         try:
@@ -227,7 +226,7 @@ class Worker:
         self._reports.log_in(connection, peer)
 
     def _end(self, connection: Connection, ended: str) -> None:
-        """Let a client go, and tell how its session ended where anybody wants to know."""
+        """Close a connection and report how its session ended."""
         self._forget(connection)
         self._loop.forget(connection.peer.fileno())
         connection.wipe()
@@ -242,7 +241,7 @@ class Worker:
         self._room.leave(connection)
 
     def _give_up(self) -> None:
-        """End what is open: the spawner has ended, and nobody is there to start another."""
+        """End open connections: the spawner has ended and will not be restarted."""
         for connection in list(self._slow):
             self._end(connection, DISCONNECTED)
         self._outbox.clear()
