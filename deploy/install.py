@@ -43,11 +43,11 @@ TESTS = ("tests", "testdata")
 INSTALLED = """\
 Installed below {prefix}:
   {programs}
-  lib/qmail-popup  all that they need
+  lib/qmail-popup  their modules
   share/man/man8   {pages}
 """
 NEXT = """\
-Nothing of it runs yet. What to do next is in {checkout}/deploy:
+Nothing is running yet. For the next steps, see {checkout}/deploy:
   daemontools/README.md or systemd/README.md   to set it up
   OPERATIONS.md, "Upgrade"                     if an older copy was running
 """
@@ -69,7 +69,9 @@ def main() -> None:
     except PermissionError as error:
         if error.filename is None:
             sys.exit(f"install: {error}")
-        sys.exit(f"install: you may not write {error.filename}: have root do it, or choose another PREFIX=")
+        sys.exit(
+            f"install: no permission to write {error.filename}: run this as root, or choose another PREFIX="
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"install: {error}")
 
@@ -150,7 +152,7 @@ def _pip_wheel() -> Path:
     places = (sysconfig.get_config_var("WHEEL_PKG_DIR"), f"{sysconfig.get_path('stdlib')}/ensurepip/_bundled")
     for wheel in (wheel for place in places if place for wheel in Path(place).glob("pip-*.whl")):
         return wheel
-    raise OSError("this Python brings no pip; on Debian the package python3-venv has it")
+    raise OSError("this Python has no pip; on Debian, install python3-venv")
 
 
 def _run(*command: str | Path) -> str:

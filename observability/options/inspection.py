@@ -35,7 +35,7 @@ def threshold(text: str) -> Threshold:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: {number!r} is not a number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: {number!r} is not a number, 0 or greater")
     return name, value
 
 
@@ -56,9 +56,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             f"with --status, exit with 1 if NAME exceeds NUMBER; NAME: {', '.join(MEASURES)}"
         ),
         "--critical": _threshold("with --status, exit with 2 if NAME exceeds NUMBER"),
-        "--check-config": _flag(
-            "check everything that the other options name, print what is wrong, and exit"
-        ),
+        "--check-config": _flag("check everything that the other options name, print any problems, and exit"),
     }
 )
 

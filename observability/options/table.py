@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "--socket": _taking("PATH", kinds.path, f"where popups connect ({DEFAULTS['socket']})"),
         "--spool": _taking(
-            "DIR", kinds.path, f"where popups leave what they cannot send ({DEFAULTS['spool']})"
+            "DIR", kinds.path, f"where popups leave events that they cannot send ({DEFAULTS['spool']})"
         ),
         "--state": _taking(
             "FILE", kinds.resolved, f"totals, and which sessions were counted ({DEFAULTS['state']})"
@@ -83,7 +83,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "SECONDS", kinds.seconds, "how often to push, and to write the textfile (15)"
         ),
         "--push-credentials": _taking(
-            "FILE", kinds.path, "file with user:password for the gateway in its first line"
+            "FILE", kinds.path, "file whose first line is user:password for the gateway"
         ),
         "--instance": _taking(
             "NAME", kinds.instance, "name of this host on the gateway and in OTLP (its host name)"
@@ -100,7 +100,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--refusal-seconds": _taking(
             "SECONDS",
             kinds.seconds,
-            "for older popups: refusals within this time are wrong passwords (10)",
+            "for older popups: count refusals within this time as wrong passwords (10)",
         ),
         "--json-log": _flag("write a line of JSON for each session to stdout"),
         "--user-names": _word(USER_NAMES, "how log and spans show user names (hash)"),
@@ -108,9 +108,9 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--otlp": _taking(
             "URL", kinds.collector, "send spans to this base URL, like OTEL_EXPORTER_OTLP_ENDPOINT"
         ),
-        "--otlp-metrics": _flag("send metrics there too"),
+        "--otlp-metrics": _flag("send metrics over OTLP too"),
         "--sample-accepted": _taking(
-            "PART", kinds.share, "send this part of the sessions with an accepted login, 0 to 1 (1.0)"
+            "PART", kinds.share, "fraction of the sessions with an accepted login to send, 0 to 1 (1.0)"
         ),
         "--reset-state": _flag("move the state aside, and exit"),
     }

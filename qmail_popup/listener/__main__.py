@@ -63,7 +63,7 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     if not listening:
         fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
     if not told.tls and any(one.kind == sockets.POP3S for one in listening):
-        fail("a socket is handed in as pop3s, and there is no --tls-certificate", BAD_USAGE)
+        fail("a socket was passed in as pop3s, but there is no --tls-certificate", BAD_USAGE)
     tasks = Tasks(
         told.options,
         told.settings_of,
@@ -98,7 +98,7 @@ def _tls(options: Options, settings: Settings) -> "Server | None":
     """Read certificates and keys; ssl is imported only if there are any."""
     if not options.certificates:
         if settings.tls_required:
-            complain("UCSPITLS requires TLS, and there is no --tls-certificate: nobody can log in")
+            complain("UCSPITLS requires TLS, but there is no --tls-certificate: nobody can log in")
         return None
     from qmail_popup.listener.tls import certificates
     from qmail_popup.listener.tls import engine as tls
@@ -162,7 +162,7 @@ def _reserve_descriptors(options: Options) -> int | None:
     """Move the log to 5 and fill closed descriptors below 6 with /dev/null; return the log's, if open."""
     if options.log_descriptor != LOG:
         if not is_open(options.log_descriptor):
-            fail(f"--log-descriptor {options.log_descriptor} is a socket that is handed in", BAD_USAGE)
+            fail(f"--log-descriptor {options.log_descriptor} is a socket that was passed in", BAD_USAGE)
         os.dup2(options.log_descriptor, LOG)
     log = LOG if is_open(LOG) else None
     while (fd := os.open(os.devnull, os.O_RDWR)) in STANDARD:
@@ -176,7 +176,7 @@ def _raise_open_files(options: Options) -> tuple[int, int]:
     soft, hard = privileges.raise_open_files()
     needed = options.connections + 3 * options.sessions + _SPARE  # client, pipe and sidecar
     if hard != resource.RLIM_INFINITY and hard < needed:
-        complain(f"{needed} descriptors may be needed, and the limit is {hard}: see ulimit -Hn")
+        complain(f"up to {needed} descriptors may be needed, but the limit is {hard}; see ulimit -Hn")
     return soft, hard
 
 

@@ -109,7 +109,7 @@ def _parser() -> _Parser:
         "--workers",
         type=_workers,
         metavar="N",
-        help="number of workers, which speak POP3 (one for each core)",
+        help="number of worker processes (one per core)",
     )
     add("--user", metavar="NAME", help="account of the workers (nobody)")
     add("--sessions", type=_count, default=40, metavar="N", help="maximum number of subprograms (40)")
@@ -128,7 +128,7 @@ def _parser() -> _Parser:
         action="append",
         default=[],
         metavar="NETWORK",
-        help="connections from there begin with a PROXY header",
+        help="network of balancers, whose connections begin with a PROXY header",
     )
     add("--verbose", action="store_true", help="log each session, as tcpserver -v does")
     add(
@@ -138,7 +138,7 @@ def _parser() -> _Parser:
         metavar="N",
         help=f"descriptor of the log ({LOG})",
     )
-    add("--check", action="store_true", help="find mistakes, and serve nobody")
+    add("--check", action="store_true", help="report problems, and exit")
     add("hostname")
     add("subprogram")
     add("argument", nargs=argparse.REMAINDER)
@@ -159,22 +159,24 @@ def _add_tls(add: Callable[..., object]) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="certificate and what follows it in its chain, PEM; offers STLS",
+        help="PEM file with the certificate and its chain; offers STLS",
     )
-    add("--tls-key", action="append", default=[], metavar="FILE", help="its key, PEM (the same file)")
+    add(
+        "--tls-key", action="append", default=[], metavar="FILE", help="PEM file with its key (the same file)"
+    )
     add(
         "--tls-minimum",
         type=_tls_minimum,
         default=TLS_MINIMUMS[0],
         metavar="VERSION",
-        help="oldest version of TLS: 1.2 or 1.3 (1.2)",
+        help="oldest TLS version accepted, 1.2 or 1.3 (1.2)",
     )
 
 
 def _pairs(parser: _Parser, certificates: Sequence[str], keys: Sequence[str]) -> list[Pair]:
     """Pair certificates and keys in order; without keys, each certificate file also holds its key."""
     if keys and len(keys) != len(certificates):
-        parser.error("not as many --tls-key as --tls-certificate")
+        parser.error("--tls-key must be given as often as --tls-certificate")
     return [Pair(*files) for files in zip(certificates, keys or certificates, strict=True)]
 
 
@@ -189,7 +191,7 @@ def _tls_minimum(text: str) -> str:
 def _count(text: str) -> int:
     """Parse a number above 0."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and 0 < int(text) <= _MAX_COUNT):
-        raise argparse.ArgumentTypeError(f"no number from 1 to {_MAX_COUNT}: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MAX_COUNT}: {text!r}")
     return int(text)
 
 
@@ -205,7 +207,7 @@ def _descriptor(text: str) -> int:
     try:
         os.fstat(int(text))
     except (OSError, ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"no open descriptor: {text!r}") from error
+        raise argparse.ArgumentTypeError(f"not an open descriptor: {text!r}") from error
     return int(text)
 
 
@@ -213,7 +215,7 @@ def _network(text: str) -> Network:
     try:
         return read_network(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"no network: {error}") from error
+        raise argparse.ArgumentTypeError(f"not a network: {error}") from error
 
 
 def _endpoint(text: str) -> Endpoint:
@@ -223,11 +225,11 @@ def _endpoint(text: str) -> Endpoint:
         raise argparse.ArgumentTypeError(f"not HOST:PORT: {text!r}")
     bare = host.removeprefix("[").removesuffix("]")
     if ":" in bare and host != f"[{bare}]":
-        raise argparse.ArgumentTypeError(f"an IPv6 address stands in brackets: {text!r}")
+        raise argparse.ArgumentTypeError(f"an IPv6 address must be in brackets: {text!r}")
     try:
         bare.encode("idna")  # as getaddrinfo does
     except UnicodeError as error:
-        raise argparse.ArgumentTypeError(f"no host name: {bare!r}") from error
+        raise argparse.ArgumentTypeError(f"not a host name: {bare!r}") from error
     return bare, int(port)
 
 

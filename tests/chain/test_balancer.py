@@ -148,7 +148,7 @@ def test_one_that_sends_no_header(tmp_path: Path) -> None:
         haproxy.connect() as peer,
     ):
         assert b"" == read_all(peer)
-        said = f"closed a connection from {_BALANCER}, which began with no good PROXY header\n"
+        said = f"closed a connection from {_BALANCER}: no valid PROXY header\n"
         until(lambda: 1 == listener.errors().count(said))
 
 

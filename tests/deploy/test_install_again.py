@@ -132,7 +132,7 @@ def test_what_cannot_be_installed(options: list[str], word: str) -> None:
 
 def test_what_it_says(installed: Path) -> None:
     """What it has put where, each of which is there, and the pages that tell what to do next."""
-    text, then = installed.with_name("said").read_text().split("What to do next is in ")
+    text, then = installed.with_name("said").read_text().split("For the next steps, see ")
     named = [line.split("  ")[1] for line in text.splitlines() if line.startswith("  ")]
     places = [path for words in named for path in words.split(", ")]
     assert {STARTER, f"{STARTER}-sidecar", LIB, "share/man/man8"} <= {*places}

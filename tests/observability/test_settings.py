@@ -252,9 +252,9 @@ def test_what_looks_and_serves_nothing_has_options_of_its_own() -> None:
         ("--status --push http://mx", "--push has no effect with --status"),
         ("--status --check-config", "--check-config has no effect with --status"),
         ("--status --json --critical sessions=5", "--json has no effect with --critical"),
-        ("--status --warning sessions", "'' is not a number from 0"),
-        ("--status --warning sessions=-1", "'-1' is not a number from 0"),
-        ("--status --warning sessions=nan", "'nan' is not a number from 0"),
+        ("--status --warning sessions", "'' is not a number, 0 or greater"),
+        ("--status --warning sessions=-1", "'-1' is not a number, 0 or greater"),
+        ("--status --warning sessions=nan", "'nan' is not a number, 0 or greater"),
         ("--status --critical load=5", "'load=5' is not NAME=NUMBER with a NAME of failed_share, sessions"),
     ],
 )

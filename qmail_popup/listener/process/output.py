@@ -63,7 +63,7 @@ class Output(Generic[_Token]):
         if not self._waiting:
             self._loop.forget(self._watched)
             if self._given_up:
-                self._complain(f"descriptor {self._fd} takes lines again; {self._given_up} were given up")
+                self._complain(f"descriptor {self._fd} accepts lines again; {self._given_up} were lost")
             self._given_up = 0
 
     def give_up_all(self) -> None:
@@ -74,7 +74,7 @@ class Output(Generic[_Token]):
     def _give_up(self) -> None:
         """Drop the oldest line; its token counts as done."""
         if not self._given_up:
-            self._complain(f"descriptor {self._fd} takes nothing: the oldest lines are given up")
+            self._complain(f"descriptor {self._fd} is blocked: dropping the oldest lines")
         self._given_up += 1
         self._done(self._waiting.popleft()[1])
 

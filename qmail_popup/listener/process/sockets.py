@@ -50,13 +50,13 @@ def handed_in(environ: Mapping[bytes, bytes]) -> list[Listening]:
     given = environ.get(b"LISTEN_FDNAMES")
     names = [POP3] * count if given is None else os.fsdecode(given).split(":")
     if len(names) != count:
-        raise NotHandedInError(f"{count} sockets are handed in, but LISTEN_FDNAMES names {len(names)}")
+        raise NotHandedInError(f"{count} sockets were passed in, but LISTEN_FDNAMES names {len(names)}")
     return [Listening(_known(name), _moved(fd)) for fd, name in enumerate(names, _FIRST_HANDED_IN)]
 
 
 def _known(name: str) -> str:
     if name not in (POP3, POP3S):
-        raise NotHandedInError(f"a socket is handed in as {name!r}, which is neither {POP3} nor {POP3S}")
+        raise NotHandedInError(f"a socket was passed in as {name!r}, which is neither {POP3} nor {POP3S}")
     return name
 
 
@@ -67,9 +67,11 @@ def _moved(fd: int) -> socket.socket:
         os.close(fd)
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise NotHandedInError(f"descriptor {fd} is handed in, but is no socket: {error.strerror}") from error
+        raise NotHandedInError(
+            f"descriptor {fd} was passed in, but is not a socket: {error.strerror}"
+        ) from error
     if not listens or sock.family not in _FAMILIES:
-        raise NotHandedInError(f"descriptor {fd} is handed in, but does not listen for TCP")
+        raise NotHandedInError(f"descriptor {fd} was passed in, but is not a listening TCP socket")
     sock.settimeout(0)
     return sock
 

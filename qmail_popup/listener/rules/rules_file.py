@@ -95,15 +95,15 @@ class RulesFile:
         if rules:
             self._remark(rules)
         else:
-            self._complain(f"nobody is let in: {content!s}")
+            self._complain(f"all clients are refused: {content!s}")
         return rules
 
     def _remark(self, rules: Rules) -> None:
         if rules.unused:
-            self._complain(f"{rules.unused} rules for names of hosts or users are never followed")
+            self._complain(f"{rules.unused} rules for host or user names are ignored")
         if rules.ignored:
             names = ", ".join(sorted(name.decode("latin-1") for name in rules.ignored))
-            self._complain(f"variables that no rule sets are ignored: {names}")
+            self._complain(f"ignored variables, which rules cannot set: {names}")
 
     def _complain(self, what: str) -> None:
         self._log(f"{os.fsdecode(self._path)}: {what}")

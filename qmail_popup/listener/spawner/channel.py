@@ -83,7 +83,7 @@ class Channel:
         except BlockingIOError:
             return
         except BrokenFrameError as error:
-            self._log(f"a worker has sent {error}, and is ended")
+            self._log(f"a worker sent {error}; ending it")
             self._drop()
         except OSError:
             self._drop()
@@ -137,7 +137,7 @@ class Channel:
     def _lose(self, frame: Frame) -> None:
         """Drop a login whose descriptor did not fit under our limit, which is not the worker's fault."""
         wipe(frame.secret)
-        self._log("no descriptor is left, and a login is given up: see ulimit -Hn")
+        self._log("out of descriptors, so a login was dropped; see ulimit -Hn")
         session = self._open.pop(frame.number, None) or Session(frame)
         self._spawner.cut_off(session)
 

@@ -234,7 +234,7 @@ class Spawner:
         """Log a balancer's missing or invalid PROXY header, but not for each of its connections."""
         self._log_begin(session, "deny")
         client = numeric(session.client.ip).decode()
-        self._log_no_header(f"closed a connection from {client}, which began with no good PROXY header")
+        self._log_no_header(f"closed a connection from {client}: no valid PROXY header")
 
     def _log_begin(self, session: Session, verdict: str) -> None:
         if self._options.verbose:

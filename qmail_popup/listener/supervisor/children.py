@@ -52,7 +52,7 @@ class Child:
         now = time.monotonic()
         self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures + 1
         pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
-        told = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; starts again in {pause} s"
+        told = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; restarting in {pause} s"
         os.close(self.process)
         self.pid, self.control, self.serves, self.due = 0, None, False, now + pause
         return told
@@ -70,4 +70,4 @@ class Child:
 
 def how(status: int) -> str:
     """Describe an exit code."""
-    return f"has ended with signal {-status}" if status < 0 else f"has ended with status {status}"
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"

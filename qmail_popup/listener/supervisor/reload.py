@@ -89,7 +89,7 @@ class Reload:
             self._refuse(f"cannot execute {sys.executable}: {error.strerror}")
 
     def _refuse(self, why: str) -> None:
-        complain(f"not reloaded, everything stays as it was: {why}")
+        complain(f"not reloaded, nothing has changed: {why}")
         self._tell(f"{notify.READY}\n{notify.status(f'Not reloaded: {why}')}")
 
 

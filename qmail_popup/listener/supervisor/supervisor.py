@@ -134,7 +134,7 @@ class Supervisor:
             if child:
                 self._ended(child, status)
             elif not self._reload.ended(pid, status, self._hand_over) and status:
-                complain(f"process {pid}, of before the reload, {how(status)}")
+                complain(f"process {pid}, from before the reload, {how(status)}")
 
     def _ended(self, child: Child, status: int) -> None:
         complain(child.ended(status))

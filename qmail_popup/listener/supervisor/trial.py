@@ -51,8 +51,8 @@ class Trial:
         if not status:
             return ""
         if status == -signal.SIGKILL and self.due is None:
-            return f"it was not checked within {_SECONDS:.0f} s"
-        return said or f"the check ended with {status}"
+            return f"the check took longer than {_SECONDS:.0f} s"
+        return said or f"the check exited with {status}"
 
     def _last_line(self) -> str:
         """Return the child's last line on descriptor 2."""

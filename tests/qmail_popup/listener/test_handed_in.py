@@ -113,12 +113,12 @@ def _refused(fds: dict[int, int], *options: str, **env: str) -> subprocess.Compl
 @pytest.mark.parametrize(
     ("count", "names", "why"),
     [
-        ("1", "imap", "a socket is handed in as 'imap', which is neither pop3 nor pop3s"),
-        ("1", "\udcff", "a socket is handed in as '\\udcff', which is neither pop3 nor pop3s"),
-        ("1", "pop3:pop3", "1 sockets are handed in, but LISTEN_FDNAMES names 2"),
-        ("2", "pop3:pop3", "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
-        ("9" * 12, None, "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
-        ("9" * 5000, None, "descriptor 4 is handed in, but is no socket: Bad file descriptor"),
+        ("1", "imap", "a socket was passed in as 'imap', which is neither pop3 nor pop3s"),
+        ("1", "\udcff", "a socket was passed in as '\\udcff', which is neither pop3 nor pop3s"),
+        ("1", "pop3:pop3", "1 sockets were passed in, but LISTEN_FDNAMES names 2"),
+        ("2", "pop3:pop3", "descriptor 4 was passed in, but is not a socket: Bad file descriptor"),
+        ("9" * 12, None, "descriptor 4 was passed in, but is not a socket: Bad file descriptor"),
+        ("9" * 5000, None, "descriptor 4 was passed in, but is not a socket: Bad file descriptor"),
         ("0", "", "nothing to listen on"),
         ("-1", None, "nothing to listen on"),
     ],
@@ -135,7 +135,7 @@ def test_a_log_that_is_handed_in() -> None:
     """A descriptor that is a socket of clients is no log: one line, and status 2."""
     with listening(HOST) as sockets:
         done = _refused({3: sockets[0].fileno()}, "--log-descriptor", "3", LISTEN_FDS="1")
-    said = "qmail-popup-listener: --log-descriptor 3 is a socket that is handed in\n"
+    said = "qmail-popup-listener: --log-descriptor 3 is a socket that was passed in\n"
     assert (2, said) == (done.returncode, done.stdout)
 
 
@@ -149,9 +149,9 @@ def test_what_is_no_listening_socket(tmp_path: Path) -> None:
         local.bind(str(tmp_path / "socket"))
         local.listen()
         for fd, why in (
-            (file, "is no socket"),
-            (idle, "does not listen"),
-            (local, "does not listen for TCP"),
+            (file, "is not a socket"),
+            (idle, "is not a listening TCP socket"),
+            (local, "is not a listening TCP socket"),
         ):
             done = _refused({3: fd.fileno()}, LISTEN_FDS="1")
             assert (2, True) == (done.returncode, why in done.stdout), done.stdout

@@ -103,7 +103,7 @@ def _is_ended(stand_in: StandIn) -> None:
     """Hold that the worker is ended with one line and without a record, and that the next is served."""
     until(stand_in.is_ended)
     until(lambda: 1 == len(stand_in.lines()))
-    assert stand_in.lines()[0].startswith("qmail-popup-listener: a worker has sent ")
+    assert stand_in.lines()[0].startswith("qmail-popup-listener: a worker sent ")
     assert [] == stand_in.records()
     stand_in.replace()
     assert "bob|x|<" in served(stand_in, login())
@@ -144,7 +144,7 @@ def test_a_number_of_descriptors(stand_in: StandIn, count: int) -> None:
 
 
 def _has_one_line(stand_in: StandIn) -> None:
-    until(lambda: any("a worker has sent" in line for line in stand_in.lines()))
+    until(lambda: any("a worker sent" in line for line in stand_in.lines()))
     assert 1 == len(stand_in.records())
 
 

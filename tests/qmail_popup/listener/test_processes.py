@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
             until(partial(_has_another, listener, worker))
             logged_in.sendall(b"still here\n")
             assert b"still here\n" == read_all(logged_in)
-        assert f"worker 0, process {worker}, has ended with signal 9; starts again in" in listener.errors()
+        assert f"worker 0, process {worker}, was killed by signal 9; restarting in" in listener.errors()
         assert 1 == len(listener.wait_for_records(1))
         assert listener.talk(LOGIN + b"x\n").endswith(b"begun\nx\n")
 
@@ -159,7 +159,7 @@ def test_a_spawner_that_is_killed(tmp_path: Path) -> None:
             late.sendall(LOGIN + b"here too\n")
             assert b"+OK \r\nbegun\nhere too\n" == read_all(late)
         assert 1 == len(listener.wait_for_records(1))
-        assert f"the spawner, process {spawner}, has ended with signal 9" in listener.errors()
+        assert f"the spawner, process {spawner}, was killed by signal 9" in listener.errors()
 
 
 def test_the_pause_grows(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_pause_grows(tmp_path: Path) -> None:
             (worker,) = listener.workers()
             os.kill(worker, signal.SIGKILL)
             until(partial(_has_another, listener, worker))
-        pauses = re.findall(r"starts again in ([0-9.]+) s", listener.errors())
+        pauses = re.findall(r"restarting in ([0-9.]+) s", listener.errors())
         assert ["0.1", "0.3", "1.0"] == pauses
 
 

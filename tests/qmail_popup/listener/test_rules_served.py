@@ -125,7 +125,7 @@ def test_the_environment(tmp_path: Path) -> None:
         }
         assert not [name for name in found if name.startswith(("QMAIL_POPUP_", "SSL"))]
         assert "other" == variables(listener.talk(LOGIN, _OTHER))["MARK"]
-        assert ["variables that no rule sets are ignored: SSL_PROTOCOL, TCPREMOTEIP"] == complaints(
+        assert ["ignored variables, which rules cannot set: SSL_PROTOCOL, TCPREMOTEIP"] == complaints(
             listener, path
         )
 

@@ -51,7 +51,7 @@ def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
             stand_in.send(login(FIRST + SLOT + 256), far.fileno())
             far.close()
             assert b"" == near.recv(1)
-        until(lambda: any("no descriptor is left" in line for line in stand_in.lines()))
+        until(lambda: any("out of descriptors" in line for line in stand_in.lines()))
         resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
         _is_served(stand_in, FIRST + SLOT + 512)
         assert not stand_in.is_ended()

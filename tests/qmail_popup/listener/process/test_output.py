@@ -89,8 +89,8 @@ def test_the_oldest_is_given_up(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> 
     assert b"3\n4\n" == ends.drain()
     fd = ends.writer
     assert [
-        f"descriptor {fd} takes nothing: the oldest lines are given up",
-        f"descriptor {fd} takes lines again; 3 were given up",
+        f"descriptor {fd} is blocked: dropping the oldest lines",
+        f"descriptor {fd} accepts lines again; 3 were lost",
     ] == ends.complaints
 
 

@@ -95,7 +95,7 @@ def test_a_broken_file(tmp_path: Path, spoil: Callable[[Path], object], why: str
         spoil(path)
         for source in (HOST, _OTHER, HOST):
             assert b"" == listener.talk(LOGIN, source)
-        assert [f"nobody is let in: {why}"] == complaints(listener, path)
+        assert [f"all clients are refused: {why}"] == complaints(listener, path)
         if path.is_dir():
             path.rmdir()
         rules.compiled(path, "\n")
@@ -106,7 +106,7 @@ def test_rules_for_names(tmp_path: Path) -> None:
     """They are one line at the start, and are not followed."""
     text = f"=localhost:deny\n=:deny\njoe@{HOST}:deny\n"
     with ruled(tmp_path, text) as (listener, path):
-        assert ["3 rules for names of hosts or users are never followed"] == complaints(listener, path)
+        assert ["3 rules for host or user names are ignored"] == complaints(listener, path)
         assert _SERVED == listener.talk(LOGIN)
 
 
@@ -114,7 +114,7 @@ def test_no_file_at_the_start(tmp_path: Path) -> None:
     """The listener starts, says so, and lets nobody in before there is one."""
     path = tmp_path / "cdb"
     with Listener(tmp_path, "--rules", str(path)) as listener:
-        assert ["nobody is let in: No such file or directory"] == complaints(listener, path)
+        assert ["all clients are refused: No such file or directory"] == complaints(listener, path)
         assert b"" == listener.talk(LOGIN)
         rules.compiled(path, "\n")
         assert _SERVED == listener.talk(LOGIN)
@@ -126,7 +126,7 @@ def test_a_check(tmp_path: Path) -> None:
     arguments = ("--check", "--rules", str(path), "pop.example.org", "/bin/true")
     ended = refused(*arguments)
     assert 111 == ended.returncode
-    assert f"{path}: nobody is let in: No such file or directory" in ended.stderr
+    assert f"{path}: all clients are refused: No such file or directory" in ended.stderr
     rules.compiled(path, "\n")
     assert 0 == refused(*arguments).returncode
 
@@ -187,8 +187,8 @@ def test_a_reload_with_a_broken_file(tmp_path: Path) -> None:
     with ruled(tmp_path, "\n") as (listener, path):
         path.write_bytes(b"")
         listener.process.send_signal(signal.SIGHUP)
-        why = f"{path}: nobody is let in: it is shorter than a header"
-        until(lambda: f"not reloaded, everything stays as it was: {why}\n" in listener.errors())
+        why = f"{path}: all clients are refused: it is shorter than a header"
+        until(lambda: f"not reloaded, nothing has changed: {why}\n" in listener.errors())
         assert b"" == listener.talk(LOGIN)
         rules.compiled(path, "\n")
         assert _SERVED == listener.talk(LOGIN)

@@ -197,7 +197,7 @@ def test_they_end_with_the_listener(tmp_path: Path) -> None:
         listener.reload()
         os.kill(before, signal.SIGKILL)
         assert b"" == read_all(idle)
-        said = f"process {before}, of before the reload, has ended with signal 9\n"
+        said = f"process {before}, from before the reload, was killed by signal 9\n"
         until(lambda: said in listener.errors())
         until(lambda: 2 == len(listener.children()))
 
@@ -219,7 +219,7 @@ def test_a_new_version(program: Program, tmp_path: Path) -> None:
         ("sys.argv.insert(1, '--no-such-option')", "unrecognized arguments: --no-such-option"),
         ("sys.argv[1:1] = ['--user', 'no-such-user']", "no such user: no-such-user"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("os.kill(os.getpid(), 11)", "the check ended with -11"),
+        ("os.kill(os.getpid(), 11)", "the check exited with -11"),
     ],
 )
 def test_what_cannot_start(program: Program, tmp_path: Path, change: str, why: str) -> None:
@@ -230,7 +230,7 @@ def test_what_cannot_start(program: Program, tmp_path: Path, change: str, why: s
             log_in(logged_in)
             program.change(change)
             said = listener.refuses_to_reload()
-            assert f"qmail-popup-listener: not reloaded, everything stays as it was: {why}\n" == said
+            assert f"qmail-popup-listener: not reloaded, nothing has changed: {why}\n" == said
             assert family == listener.children()
             logged_in.sendall(b"still here\n")
             assert b"still here\n" == read_all(logged_in)
@@ -259,9 +259,9 @@ def test_a_check_that_hangs(program: Program, tmp_path: Path) -> None:
     )
     with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
         program.change("import time; time.sleep(1000)")
-        assert listener.refuses_to_reload().endswith(": it was not checked within 1 s\n")
+        assert listener.refuses_to_reload().endswith(": the check took longer than 1 s\n")
         assert _SERVED == listener.talk(LOGIN)
-        assert listener.refuses_to_reload().endswith(": it was not checked within 1 s\n")
+        assert listener.refuses_to_reload().endswith(": the check took longer than 1 s\n")
         assert 2 == len(listener.children())
 
 

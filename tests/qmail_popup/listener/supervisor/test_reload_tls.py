@@ -102,7 +102,7 @@ def test_a_broken_certificate(host: Renewed, tmp_path: Path, what: str) -> None:
         harm(host)
         said = listener.refuses_to_reload()
         expected = why.format(certificate=host.certificate, key=host.key)
-        assert f"qmail-popup-listener: not reloaded, everything stays as it was: {expected}\n" == said
+        assert f"qmail-popup-listener: not reloaded, nothing has changed: {expected}\n" == said
         assert old == host.shown(listener)
         new = host.renew()
         listener.reload()

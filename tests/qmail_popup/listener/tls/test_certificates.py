@@ -145,10 +145,10 @@ def test_what_cannot_be_used(files: dict[str, str], certificate: str, key: str, 
     ("options", "line"),
     [
         (["--pop3s", "127.0.0.1:0"], "--pop3s needs a --tls-certificate"),
-        (["--tls-key", "x"], "not as many --tls-key as --tls-certificate"),
+        (["--tls-key", "x"], "--tls-key must be given as often as --tls-certificate"),
         (
             ["--tls-certificate", "x", "--tls-certificate", "y", "--tls-key", "z"],
-            "not as many --tls-key as --tls-certificate",
+            "--tls-key must be given as often as --tls-certificate",
         ),
         (["--tls-minimum", "1.1"], "argument --tls-minimum: neither 1.2 nor 1.3: '1.1'"),
     ],
@@ -197,7 +197,7 @@ def test_pop3s_that_is_handed_in(tmp_path: Path) -> None:
         process = descriptors.start(argv, {2: errors.fileno(), 3: server.fileno()}, env=env)
         assert 2 == process.wait(TIMEOUT)
         errors.seek(0)
-        expected = "a socket is handed in as pop3s, and there is no --tls-certificate"
+        expected = "a socket was passed in as pop3s, but there is no --tls-certificate"
         assert f"qmail-popup-listener: {expected}\n" == errors.read()
 
 
