@@ -57,8 +57,8 @@ class Reader:
         is_first, self._is_first = self._is_first, False
         for piece in self._log.pieces():
             lines = [line for line in map(read, piece.lines) if line and _counts(line, piece.after)]
-            told = [what for line in lines for what in self._take(line)]
-            yield self._reading(told, piece.overlong)
+            entries = [what for line in lines for what in self._take(line)]
+            yield self._reading(entries, piece.overlong)
         if is_first or self._log.gaps:
             yield self._reading([], 0)
 
@@ -76,7 +76,7 @@ class Reader:
             self._log.last = NO_TIME if line.time is None else line.time
         return self._sessions.take(line)
 
-    def _reading(self, told: Sequence[Login | Session], overlong: int) -> Reading:
+    def _reading(self, entries: Sequence[Login | Session], overlong: int) -> Reading:
         gaps, self._log.gaps = self._log.gaps, []
         place = {
             **self._log.place()._asdict(),
@@ -84,8 +84,8 @@ class Reader:
         }
         return Reading(
             json.dumps(place),
-            [what for what in told if isinstance(what, Login)],
-            [what for what in told if isinstance(what, Session)],
+            [what for what in entries if isinstance(what, Login)],
+            [what for what in entries if isinstance(what, Session)],
             overlong,
             gaps,
             self._sessions.active,

@@ -95,8 +95,8 @@ class Sessions:
     def _login(self, line: Line, record: Record) -> Iterator[Login | Session]:
         known = self._open.get((line.origin, record.pid))
         yield Login(line.time, record, known.begun if known else None)
-        told = record.protocol, record.result, record.method
-        self._change(line, record.pid, lambda known: Session(*known[:4], *told, known.by_sslserver, record))
+        login = record.protocol, record.result, record.method
+        self._change(line, record.pid, lambda known: Session(*known[:4], *login, known.by_sslserver, record))
         if known and known.by_sslserver:
             yield self._end(line, record.pid)
 

@@ -63,7 +63,7 @@ class Kind(NamedTuple):
 def kind(event: Event) -> tuple[Kind, Measures]:
     """Return a session's kind, and what it adds; of a hello as much as it tells."""
     record, lasted, took = event.record, event.duration, event.auth_duration
-    told = Kind(
+    found = Kind(
         event.ended or OTHER,
         event.protocol,
         None if lasted is None else _bucket(DURATION, lasted),
@@ -75,7 +75,7 @@ def kind(event: Event) -> tuple[Kind, Measures]:
         None if took is None else _bucket(REJECTED, took),
         _exit(event),
     )
-    return told, (1, lasted or 0.0, took or 0.0)
+    return found, (1, lasted or 0.0, took or 0.0)
 
 
 @lru_cache(_REMEMBERED)
