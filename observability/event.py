@@ -1,9 +1,9 @@
-r"""The event: what one session has to tell, and how it is written.
+r"""The event: a report about one session, and its format.
 
-This is the contract between the popup and the sidecar: an environment block, `NAME=value\0...END=1\0\0`, as
-UCSPI-TLS and descriptor 3 use them. The names of the fields, their order, the form of each value and what
-it is read as stand here and nowhere else. The popup builds events, so this module imports nothing and does
-as little as it can; arrivals/parsing.py reads them, by the same table, and trusts nobody.
+This is the contract between popup and sidecar: an environment block, `NAME=value\0...END=1\0\0`, as in
+UCSPI-TLS and on descriptor 3. It is the only place that knows the names of the fields, their order, the
+format of each value and its type. The popup builds events, so this module imports nothing and does as little
+as possible; arrivals/parsing.py reads them by the same table, and trusts no sender.
 """
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Facts = Mapping[bytes, Fact]
 
     class Settings(Protocol):
-        """What a popup was told: of the mirror by its operator, of the connection by its server."""
+        """The popup's settings: of the mirror from the operator, of the connection from the server."""
 
         sidecar: bytes
         spool: bytes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         signal: int | None
 
     class Session(Protocol):
-        """What an event is made of; times are nanoseconds, 0 where not reached."""
+        """The session that an event reports; times are nanoseconds, 0 if not reached."""
 
         pid: int
         started: int
@@ -53,22 +53,22 @@ if TYPE_CHECKING:
 
         @property
         def outcome(self) -> Outcome | None:
-            """The subprogram's, if one was to run."""
+            """The subprogram's outcome, if one was started or should have been."""
 
         @property
         def tls_variables(self) -> Mapping[bytes, bytes]:
-            """What the server told of TLS."""
+            """The server's variables about TLS."""
 
 
-# One write of this size to a stream socket or to a file is not torn by other writers.
+# Other writers to a stream socket or file cannot interleave with a single write of this size.
 LIMIT = 4096
 
-# In the spool each event has this before it, so that a torn one spoils no other.
+# Precedes each event in the spool, so that a torn event does not corrupt the next.
 SEPARATOR = b"\0\0"
 
-FIRST, LAST = b"V=1", b"END=1"  # the first entry is the version of this contract; without the last it is torn
+FIRST, LAST = b"V=1", b"END=1"  # first: version of this contract; an event without the last is torn
 
-TRACE, SPAN = b"TRACE", b"SPAN"  # the session's identity, which is its trace's; the span of the subprogram
+TRACE, SPAN = b"TRACE", b"SPAN"  # trace ID, also the session's identity; span ID of the subprogram
 PROTOCOL, PID = b"PROTOCOL", b"PID"
 CLIENT_IP, CLIENT_HOST, CLIENT_PORT = b"CLIENT_IP", b"CLIENT_HOST", b"CLIENT_PORT"
 LOCAL_IP, LOCAL_PORT = b"LOCAL_IP", b"LOCAL_PORT"
@@ -88,27 +88,27 @@ ENDS = (
     "timeout",
     "tls_failed",
     "error",
-    "refused",  # by the listener, before a session began
+    "refused",  # by the listener, before the session began
 )
-ERRORS = ("fork", "pipe", "control")  # of our own, where it ended with error
+ERRORS = ("fork", "pipe", "control")  # our own failures; ENDED is error
 REASONS = ("session", "credentials", "temporary", "misuse", "crashed")  # why a subprogram refused a login
-TLS_REQUIRED = "tls_required"  # why a login was refused before any, which RECORD tells by itself
+TLS_REQUIRED = "tls_required"  # the reason of a refusal before any login, which RECORD implies
 PROTOCOLS = ("POP3", "POP3S")
 
 
 def text(value: bytes) -> "str | None":
-    """Read a value that others chose, and that may hold any byte."""
+    """Decode a value from outside, which may contain any byte."""
     return value.decode(errors="backslashreplace") or None
 
 
 def port(value: bytes) -> "int | None":
-    """Read a port as the server named it; None where it is no number."""
+    """Parse a port from the server's variable; None if it is not a number."""
     return int(value) if value.isdigit() and len(value) <= 5 else None  # noqa: PLR2004  digits of 65535
 
 
 word = bytes.decode
 
-# The form of a value is a regular expression, or None where it may be anything.
+# The format of a value is a regular expression, or None for any bytes.
 _WORDS = "|".join
 _NANOSECONDS = r"0|[1-9][0-9]{0,18}"  # nineteen digits reach the year 2286
 
@@ -137,15 +137,15 @@ FIELDS: "Mapping[bytes, tuple[str | None, Callable[[bytes], object]]]" = {
     TLS: (None, text),
     CIPHER: (None, text),
 }
-"""Each field in the order in which it travels: the form of its value, and what that is read as."""
+"""The fields in the order in which they are sent: format of the value, and how to convert it."""
 
-# What an event that would be too long leaves out, in this order, and never the record. The server names
-# the last ones, so nothing but a server that makes no sense gets that far.
+# Omitted from an event that is too long, in this order; the record never is. The server sets the last ones,
+# so only a broken server makes it get that far.
 EXPENDABLE = (CLIENT_HOST, CIPHER, TLS, CLIENT_IP, CLIENT_PORT, LOCAL_IP, LOCAL_PORT)
 
 
 def build(facts: "Facts") -> bytes:
-    """Return the block that tells facts: by name, values without NUL; what is None or empty is left out."""
+    """Return the block of these facts: by name, values without NUL. None and empty values are omitted."""
     block = _block(facts)
     for number in range(len(EXPENDABLE)):
         if len(block) <= LIMIT:
@@ -165,5 +165,5 @@ def _block(facts: "Facts") -> bytes:
 
 
 def session_span(trace: str) -> str:
-    """Return the identity of the session's own span, which follows from that of its trace."""
+    """Return the ID of the session's own span, which is derived from the trace ID."""
     return trace[16:]

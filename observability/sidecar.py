@@ -1,10 +1,10 @@
-"""The loop: what came in is committed, then acknowledged, then shown. Sidecar and pusher both run it.
+"""The loop of sidecar and pusher: commit arrivals, then acknowledge them, then pass them to the sinks.
 
-Owns the order of things and nothing else: arrivals from a receiver and from the spool, one transaction, then
-all that may follow it. While the store cannot take a batch, nothing is acknowledged and nothing more is read;
-popups that wait too long leave their events in the spool, and /metrics goes on showing what is committed.
-At every tick the spool is drained, the store synced, and each periodic task done. A sink or a task that fails
-fails alone: it is logged once, what a sink missed is counted, and all the others go on.
+Owns only this order: arrivals from a receiver and from the spool, one transaction, then everything that may
+follow it. While the store cannot commit a batch, nothing is acknowledged and nothing more is read; popups
+that wait too long leave their events in the spool, and /metrics keeps showing committed values. Every tick
+drains the spool, syncs the store and runs the periodic tasks. A failing sink or task does not affect the
+others: the error is logged once, and events that a sink missed are counted.
 """
 
 import sqlite3
@@ -20,70 +20,70 @@ from observability.errors import Errors, Log, UnusableError, describe
 from observability.store.database import Store
 from observability.store.families import Series
 
-TICK_SECONDS = 0.75  # the store is to be synced at least once a second, the spool drained every two
+TICK_SECONDS = 0.75  # requirement: sync the store every second, drain the spool every two
 STOPPING_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 
 
 class Receiver(Protocol):
-    """Where the loop waits, and from whom it may get something for it."""
+    """The source of arrivals on which the loop waits."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing was there at the last look."""
+        """Whether the last poll found nothing."""
 
     def arrivals(self, timeout: float) -> list[Arrival]:
-        """Return what has come, after `timeout` seconds at the most."""
+        """Return what has arrived, after at most `timeout` seconds."""
 
     def acknowledge(self) -> None:
-        """Tell that what it brought last is committed."""
+        """Acknowledge the last arrivals: they are committed."""
 
 
 class Drain(Protocol):
-    """The spool: itself, or in its thread."""
+    """The spool, directly or in its thread."""
 
     @property
     def is_draining(self) -> bool:
-        """Whether there is more without waiting."""
+        """Whether more is available without waiting."""
 
     @property
     def error(self) -> str:
-        """What kept the latest drain from being complete."""
+        """Why the latest drain was incomplete, if it was."""
 
     @property
     def notice(self) -> str:
-        """What the latest drain did beside draining."""
+        """Files that the latest drain set aside, as a log line."""
 
     def begin(self) -> None:
-        """Start a drain, if none is under way."""
+        """Start a drain, unless one is in progress."""
 
     def arrivals(self) -> list[Arrival]:
         """Return the next piece."""
 
     def settle(self) -> float | None:
-        """Remove what was committed; after a complete drain return when that began."""
+        """Remove committed files; after a complete drain return when it began."""
 
     def lost_bytes(self) -> int | None:
-        """Return how many events could not be left there; None where that is not to be seen."""
+        """Return how many events popups could not spool; None if `lost` cannot be read."""
 
 
 class Feed(Protocol):
-    """Something else to count, which remembers by itself how far it was counted."""
+    """Another source, which commits its own position in the transaction that counts its contents."""
 
     @property
     def name(self) -> str:
-        """What it is, for messages."""
+        """Its name in log messages."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take."""
+        """Whether a piece is available."""
 
     def take(self) -> Mapping[str, Sequence[Event]]:
-        """Commit the next piece of it; return what is to be shown, by the names of the sinks."""
+        """Commit the next piece; return the events for each sink, by its name."""
 
 
 class Sink(NamedTuple):
-    """What is shown to whom; missed: the series that counts the events which it could not take."""
+    """Receives counted events. missed: series that counts those lost because it failed."""
 
     name: str
     take: Callable[[Sequence[Event]], None]
@@ -91,21 +91,21 @@ class Sink(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What the loop puts together."""
+    """The parts of the loop."""
 
     receiver: Receiver
     spool: Drain
     store: Store
     log: Log
-    sinks: Sequence[Sink] = ()  # called in turn with what was counted, once that is acknowledged
-    tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by their names, called at every tick
+    sinks: Sequence[Sink] = ()  # called in turn with newly counted events, after these are acknowledged
+    tasks: Mapping[str, Callable[[], object]] = MappingProxyType({})  # by name, run at every tick
     feeds: Sequence[Feed] = ()
-    # Sees that the store's files are in their place: before each acknowledgement, and at every tick.
+    # Checks that the store's files are at their paths: before each acknowledgement, and at every tick.
     keep: Callable[[], object] = lambda: None
 
 
 class Loop:
-    """The loop over its parts. errors: what is wrong now."""
+    """The loop. errors: current errors, by source."""
 
     def __init__(
         self,
@@ -114,30 +114,30 @@ class Loop:
         clock: Callable[[], float],
         interval: float = TICK_SECONDS,
     ) -> None:
-        """Prepare.
+        """Schedule the first tick.
 
-        is_over: whether to end, known after so many seconds at most; clock: monotonic seconds;
-        interval: between ticks
+        is_over: waits up to so many seconds; returns whether to stop. clock: monotonic seconds;
+        interval: seconds between ticks
         """
         self._parts, self._is_over, self._clock, self._interval = parts, is_over, clock, interval
         self.errors = Errors(parts.log)
         self._batch: list[Arrival] = []
-        self._missed: Counter[Series] = Counter()  # not yet in the store
+        self._missed: Counter[Series] = Counter()  # not yet committed
         self._next_tick = clock()
         self._malformed = self._met = ""
 
     @property
     def is_stuck(self) -> bool:
-        """Whether something waits that cannot be counted now."""
+        """Whether anything is waiting that cannot be counted now."""
         return bool(self._batch or self._parts.spool.error)
 
     def run(self) -> None:
-        """Serve until it is over."""
+        """Run until is_over()."""
         while not self._is_over(0):
             self.step()
 
     def step(self) -> None:
-        """Take what is there, or wait for it, and see it through."""
+        """Wait for arrivals or the next tick, and process them."""
         if self._clock() >= self._next_tick:
             self._tick()
         spool, feeds = self._parts.spool, self._parts.feeds
@@ -151,11 +151,11 @@ class Loop:
             self._attempt(feed.name, partial(self._feed, feed))
 
     def log_stuck(self) -> None:
-        """Log what the latest drain met: nobody here will see whether it is over in a moment."""
+        """Log the latest drain's error now, because there will be no further drain to confirm it."""
         self.errors.note("spool", self._parts.spool.error)
 
     def finish(self) -> bool:
-        """Commit and acknowledge what was sent by now; False where that could not be."""
+        """Commit and acknowledge what has been sent so far; False if that failed."""
         deadline = self._clock() + STOPPING_SECONDS
         done = self._is_committed()
         while not (done and self._parts.receiver.is_idle) and self._clock() < deadline:
@@ -168,7 +168,7 @@ class Loop:
         return done
 
     def _is_committed(self) -> bool:
-        """Commit the batch and do what follows; False where the store cannot take it now."""
+        """Commit the batch, acknowledge it and feed the sinks; False if the store cannot commit now."""
         try:
             counted = self._parts.store.commit(self._batch) if self._batch else []
         except sqlite3.Error as error:
@@ -176,7 +176,7 @@ class Loop:
             return False
         if self._batch:
             self.errors.note("store", "")
-            # What was committed to a file that has no name any more is gone with this process.
+            # Anything committed to a file that was unlinked is lost when this process exits.
             self._attempt("paths", self._parts.keep)
         self._note_malformed()
         self._batch = []
@@ -196,12 +196,12 @@ class Loop:
         try:
             sink.take(counted)
             self.errors.note(sink.name, "")
-        except Exception as error:  # noqa: BLE001  the boundary: what is counted does not depend on who is shown it
+        except Exception as error:  # noqa: BLE001  the boundary: a failing sink must not affect counting
             self._missed[sink.missed] += len(counted)
             self.errors.note(sink.name, f"{sink.name}: {describe(error)}")
 
     def _settle(self) -> None:
-        """Let go of what was drained, and of the identities that cannot come back by the spool any more."""
+        """Remove drained files, and forget identities that can no longer return from the spool."""
         began = self._parts.spool.settle()
         if began is not None:
             self._attempt("identities", lambda: self._parts.store.drained(began))
@@ -223,7 +223,7 @@ class Loop:
             self._attempt(name, task)
 
     def _attempt(self, name: str, work: Callable[[], object]) -> None:
-        """Do what the next tick can do as well."""
+        """Run work that the next tick can repeat if it fails."""
         try:
             work()
             self.errors.note(name, "")
@@ -231,7 +231,7 @@ class Loop:
             raise
         except sqlite3.Error as error:
             self.errors.note("store", f"cannot commit: {error}")
-        except Exception as error:  # noqa: BLE001  the boundary: one task that fails stops no other
+        except Exception as error:  # noqa: BLE001  the boundary: a failing task must not stop the others
             self.errors.note(name, f"{name}: {describe(error)}")
 
     def _count_missed(self) -> None:
@@ -240,7 +240,7 @@ class Loop:
             self._missed.clear()
 
     def _note_spool(self, error: str) -> None:
-        """Log what the latest drain met, if the one before met it too: a writer in flight is done by then."""
+        """Log a drain's error only if the one before had it too: a writer in flight is done by then."""
         self.errors.note("spool", error if error == self._met else "")
         self._met = error
 

@@ -1,1 +1,1 @@
-"""What arrives: hostile bytes from the socket and the spool, read into events."""
+"""Untrusted input: bytes from the socket, the spool and logs, parsed into events."""

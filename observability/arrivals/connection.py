@@ -1,26 +1,26 @@
-"""One popup's connection, made without what socket.socket costs: a sidecar makes thousands a second."""
+"""A popup's connection, without the overhead of socket.socket: a sidecar accepts thousands a second."""
 
 import socket
 
 
 class Connection:
-    """One popup's: what is not a whole block yet, and what it said."""
+    """A popup's connection: its hello, and bytes of an incomplete block."""
 
     __slots__ = ("fd", "hello", "peer", "received", "trace")
 
     def __init__(self, fd: int) -> None:
-        """Own fd."""
-        # A third of the time that socket.socket takes, which makes enums of what is known here.
+        """Take ownership of `fd`."""
+        # A third of the time of socket.socket, which converts family and type to enums.
         self.peer = socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
         self.fd = fd
         self.received = self.hello = b""
-        self.trace = ""  # the hello's
+        self.trace = ""  # from the hello
 
 
 def accepted(listener: socket.socket) -> int:
-    """Return the descriptor of who is next; OSError.
+    """Accept a connection and return its descriptor; OSError.
 
-    accept() makes enums of the family and the type of each, and an object of socket.socket: 3 us for nothing.
+    socket.accept() also converts family and type to enums and creates a socket.socket: 3 us for nothing.
     """
-    fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # noqa: SLF001  in all Pythons there are
+    fd: int = listener._accept()[0]  # type: ignore[attr-defined]  # noqa: SLF001  in every Python version
     return fd

@@ -1,9 +1,9 @@
-"""The socket: what popups send, as arrivals, and the acknowledgement once they are committed.
+"""The socket: reads popups' events as arrivals, and acknowledges them once committed.
 
-Owns the connections and no more: one epoll loop's worth of accepting and reading, bounded in each step, in
-each connection and in their number, for whoever reaches the socket may send anything, or nothing. A
-connection is a session: it says hello, and at the end brings its event; one that ends between the two was
-killed. Nothing in here waits for anything but its own descriptors, or knows what an arrival is worth.
+Owns only the connections: accepts and reads in one epoll loop, with limits on each step, each connection and
+their number, because any process that can reach the socket may send anything or nothing. A connection is a
+session: it sends a hello and at its end the event; one that closes in between was killed. Waits only for its
+own descriptors, and must not know how arrivals are counted.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malfo
 from observability.event import LIMIT, SEPARATOR
 
 ACKNOWLEDGEMENT = b"\n"
-STRANGER_SECONDS = 10.0  # a popup says hello right after connecting
+STRANGER_SECONDS = 10.0  # a popup sends its hello right after connecting
 MAX_CONNECTIONS = 16384
 
 _AT_ONCE = 512  # connections, and accepts, in one step
 _MAX_PARKED = BACKLOG + 1
-_PAUSE_SECONDS = 0.1  # where a limit is reached, others park in the backlog
+_PAUSE_SECONDS = 0.1  # when a limit is reached; clients then wait in the backlog
 
 
 class Intake:
@@ -37,19 +37,19 @@ class Intake:
         limit: int = MAX_CONNECTIONS,
         read: Read = parse,
     ) -> None:
-        """Serve listener.
+        """Accept connections from `listener`.
 
-        wake: a descriptor that ends the wait when it is readable; clock: monotonic seconds;
-        limit: how many connections may be open at a time
+        wake: descriptor that ends the wait when readable; clock: monotonic seconds;
+        limit: maximum number of open connections
         """
         self._clock, self._limit, self._read_block = clock, limit, read
         self._paused_until = 0.0  # 0: not paused
         self._open: dict[int, Connection] = {}
-        self._strangers: dict[int, float] = {}  # who said nothing yet, oldest first: until when it may
-        self._heard: list[socket.SocketType] = []  # brought what is among found
+        self._strangers: dict[int, float] = {}  # connections without a hello, oldest first: deadline
+        self._heard: list[socket.SocketType] = []  # sent the events in _found
         self._owed: list[socket.SocketType] = []
         self._found: list[Arrival] = []
-        self.is_idle = True  # whether nothing was there at the last look
+        self.is_idle = True  # whether the last poll found nothing
         self._poll = select.epoll()
         self._wake = wake
         self._poll.register(wake, select.EPOLLIN)
@@ -62,31 +62,31 @@ class Intake:
 
     @property
     def active(self) -> int:
-        """How many sessions are connected: said hello, and have not brought their event."""
+        """Number of connected sessions: those that have sent a hello but not their event."""
         return max(0, len(self._open) - len(self._strangers))
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept from listener from now on."""
+        """Accept from `listener` from now on."""
         listener.settimeout(0)
         self._listener = listener
         self._resume()
 
     def watch(self, wake: int) -> None:
-        """End the wait, too, at each piece of news on a descriptor; nobody has to read it."""
+        """Also end the wait whenever `wake` is written to; it need not be read (edge-triggered)."""
         self._poll.register(wake, select.EPOLLIN | select.EPOLLET)
 
     def move(self, listener: socket.socket) -> None:
-        """Accept from listener instead, and before that who is parked at the old one."""
+        """Accept from `listener` instead, after accepting connections that wait on the old one."""
         self._close_listener()
         self.listen(listener)
 
     def stop_listening(self) -> None:
-        """Close the listening socket; who has connected is served on."""
+        """Close the listening socket, but keep serving open connections."""
         self._close_listener()
         self._poll.unregister(self._wake)
 
     def arrivals(self, timeout: float) -> list[Arrival]:
-        """Wait for timeout seconds at most; what has come, a bounded piece of it."""
+        """Wait for at most `timeout` seconds; return a bounded number of arrivals."""
         ready = self._poll.poll(self._until_resumed(timeout), _AT_ONCE)
         self.is_idle = not ready
         for fd, _ in ready:
@@ -95,22 +95,22 @@ class Intake:
             elif fd in self._open:
                 self._read(self._open[fd])
         self._dismiss_strangers()
-        # An acknowledgement is owed for what the caller was given, and so can commit, and for nothing else.
+        # Acknowledge only what was returned to the caller, which commits it.
         self._owed += self._heard
         found, self._found, self._heard = self._found, [], []
         return found
 
     def acknowledge(self) -> None:
-        """Tell those whose events were among the last arrivals that they count, and let them go."""
+        """Acknowledge the last arrivals and close their connections."""
         for peer in self._owed:
-            # Who did not wait that long has left its event in the spool: it will be a duplicate.
+            # A popup that stopped waiting has spooled its event, which will be a duplicate.
             with contextlib.suppress(OSError):
                 peer.send(ACKNOWLEDGEMENT, socket.MSG_DONTWAIT)
             peer.close()
         self._owed = []
 
     def close(self) -> None:
-        """Leave everybody; what they still have to tell comes by the spool."""
+        """Close all connections; popups spool the events still to come."""
         opened = (connection.peer for connection in self._open.values())
         for peer in (*opened, *self._heard, *self._owed):
             peer.close()
@@ -121,11 +121,11 @@ class Intake:
         if not self._paused_until:
             self._accept(_MAX_PARKED)
         if not self._paused_until:
-            # Closing does not do that where a service manager has the socket open, too.
+            # close(2) does not do that if a service manager also has the socket open.
             self._poll.unregister(self._listener)
         self._listener.close()
         self._paused_until = 0.0
-        self.is_idle = False  # who was parked has not been looked at
+        self.is_idle = False  # the connections just accepted have not been polled
 
     def _until_resumed(self, timeout: float) -> float:
         if self._paused_until and self._clock() >= self._paused_until:
@@ -150,27 +150,27 @@ class Intake:
                 connection = Connection(accepted(self._listener))
             except BlockingIOError:
                 return
-            except OSError:  # no descriptor is left, or no memory
+            except OSError:  # out of descriptors or memory
                 self._pause()
                 return
-            # Often it has sent all by now, and then it is never polled.
+            # Often everything has been sent already, so it need not be polled at all.
             if not self._is_over(connection):
                 self._keep(connection, deadline)
 
     def _keep(self, connection: Connection, deadline: float) -> None:
-        """Wait for what else it sends."""
+        """Poll a connection for more."""
         self._open[connection.fd] = connection
         if not connection.trace:
             self._strangers[connection.fd] = deadline
         self._poll.register(connection.fd, select.EPOLLIN)
 
     def _read(self, connection: Connection) -> None:
-        """Take what a connection that was waited for has sent."""
+        """Read from a polled connection."""
         if not self._is_over(connection) and connection.trace:
             self._strangers.pop(connection.fd, None)
 
     def _is_over(self, connection: Connection) -> bool:
-        """Read what is there; True where nothing of it is to come any more."""
+        """Read once; return True if the connection is done."""
         try:
             data = connection.peer.recv(2 * LIMIT, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -191,7 +191,7 @@ class Intake:
         return len(rest) >= LIMIT and self._finish(connection, Malformed("too long"))
 
     def _last(self, connection: Connection, block: bytes) -> Event | Malformed | None:
-        """Read one block; None where it was a hello, which another one follows."""
+        """Parse a block; None if it is a hello, after which the event is still to come."""
         if not connection.trace and (trace := hello_trace(block)):
             connection.trace, connection.hello = trace, block
             return None
@@ -208,14 +208,14 @@ class Intake:
         return None
 
     def _finish(self, connection: Connection, what: Event | Malformed) -> Literal[True]:
-        """Take what it had to tell; it is closed once that is committed."""
+        """Add the final arrival of a connection, to be closed once that is committed."""
         self._found.append(Arrival(SOCKET, what))
         self._forget(connection)
         self._heard.append(connection.peer)
         return True
 
     def _end(self, connection: Connection) -> None:
-        """Take the end of a connection: of a session that was killed, if it had begun."""
+        """Handle end of file: after a hello, the session was killed."""
         if connection.received:
             self._found.append(Arrival(SOCKET, Malformed("torn")))
         if connection.hello:
@@ -224,13 +224,13 @@ class Intake:
         connection.peer.close()
 
     def _forget(self, connection: Connection) -> None:
-        """Poll it no more, where it was kept."""
+        """Stop polling a connection, if it was polled."""
         if self._open.pop(connection.fd, None):
             self._strangers.pop(connection.fd, None)
             self._poll.unregister(connection.fd)
 
     def _dismiss_strangers(self) -> None:
-        """Close those that said neither hello nor brought an event in time; they are not sessions."""
+        """Close connections that sent neither hello nor event in time; they are not sessions."""
         while self._strangers:
             fd, deadline = next(iter(self._strangers.items()))
             if self._clock() < deadline:

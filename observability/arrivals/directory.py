@@ -1,8 +1,8 @@
-"""The spool's directory, and `lost` in it.
+"""The spool directory and its file `lost`, created and kept in place.
 
-Owns that both are there: the directory for root and the popups' group, and `lost` with one byte in it from
-the start, so that a file system which is full by then still takes the next ones. Nothing that lies there is
-followed, and nothing but a regular file is read.
+The directory belongs to root and the popups' group. `lost` has one byte from the start, so that popups can
+append to it even when the file system is full. Symbolic links in the directory are not followed, and only
+regular files are read.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from pathlib import Path
 from observability.arrivals.paths import Identity, Lost, identity, make_directory
 from observability.errors import describe
 
-MODE = 0o2770  # root and the popups' group, which all files in it belong to
+MODE = 0o2770  # root and the popups' group; setgid, so that files inherit the group
 _LOST_MODE = 0o660
-_LOST_MARK = b"\n"  # the first byte of `lost` where it was made here: of a popup's, each stands for an event
+_LOST_MARK = b"\n"  # first byte of `lost` if created here; in one created by a popup every byte is an event
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -24,16 +24,16 @@ class Directory:
     """One spool directory, which may be missing."""
 
     def __init__(self, path: Path) -> None:
-        """Name it."""
+        """path: of the directory."""
         self._directory = path
-        self._identity: Identity | None = None  # once it was seen
+        self._identity: Identity | None = None  # once it was found
         self._group = -1
 
     def keep(self) -> Lost | None:
-        """See that the directory is where it was, or there at all, with `lost` in it. OSError."""
+        """Create directory and `lost` if missing; report one that was removed or replaced. OSError."""
         is_known = self._identity is not None
         try:
-            # A new directory may have the number of the old one, but not what was in it.
+            # A new directory may reuse the inode number, but then `lost` is missing.
             is_lost = (not self._make_lost()) or identity(self._directory) != self._identity
         except OSError as error:
             if not is_known:
@@ -48,9 +48,9 @@ class Directory:
         return Lost(message, is_mended=True) if is_known and is_lost else None
 
     def lost_bytes(self) -> int | None:
-        """Return how many events `lost` tells of: a byte for each that a popup could not leave here.
+        """Return how many events are lost: `lost` has a byte for each one that a popup could not spool.
 
-        None where it is not to be seen, which is not the same as nothing lost: it may come back.
+        None if `lost` cannot be read, which does not mean 0: it may come back.
         """
         with contextlib.suppress(OSError):
             fd = os.open(self._directory / "lost", _READ)
@@ -63,13 +63,10 @@ class Directory:
         return None
 
     def _make_lost(self) -> bool:
-        """Make `lost`, and the directory, where they are missing; whether `lost` was there.
-
-        One byte is in it from the start: a file system that is full by then still takes the next ones.
-        """
+        """Create the directory and `lost` if missing; return whether `lost` existed."""
         if not identity(self._directory):
             make_directory(self._directory, MODE)
-            with contextlib.suppress(PermissionError):  # not one of our groups: the operator's doing
+            with contextlib.suppress(PermissionError):  # not one of our groups: the operator changed it
                 os.chown(self._directory, -1, self._group)
         try:
             fd = os.open(self._directory / "lost", _NEW, _LOST_MODE)

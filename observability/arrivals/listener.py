@@ -1,8 +1,7 @@
-"""The sidecar's socket and its service manager: where popups connect, and who hears of it.
+"""The sidecar's listening socket and its service manager.
 
-Owns how a listening socket comes about: handed over by systemd (LISTEN_FDS, sd_listen_fds(3)), or made at a
-path that nothing but a stale socket of ours may stand on. Tells systemd that the sidecar is ready
-(NOTIFY_SOCKET, sd_notify(3)).
+The socket is passed by systemd (LISTEN_FDS, sd_listen_fds(3)) or created at a path, replacing only a stale
+socket. Also notifies systemd of the sidecar's state (NOTIFY_SOCKET, sd_notify(3)).
 """
 
 import contextlib
@@ -16,15 +15,15 @@ from pathlib import Path
 from observability.arrivals.paths import Identity, Lost, identity
 from observability.errors import UnusableError, describe
 
-BACKLOG = 4096  # Linux caps it at net.core.somaxconn, 4,096 where nobody changed that
+BACKLOG = 4096  # Linux caps it at net.core.somaxconn, 4,096 by default
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
-OTHER_DESCRIPTORS = 112  # beside popups' connections and those of the HTTP server
-_MAX_HTTP_CLIENTS = 2048  # more than a thousand that ask nothing and come again and again
+OTHER_DESCRIPTORS = 112  # apart from connections of popups and HTTP clients
+_MAX_HTTP_CLIENTS = 2048  # enough for a thousand clients that send nothing and reconnect all the time
 _MODE = 0o660  # root and the popups' group
 
 
 def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
-    """Return the listening socket that the service manager hands over, if it does."""
+    """Return the listening socket passed by the service manager, if any."""
     if environ.get("LISTEN_PID") != str(pid) or environ.get("LISTEN_FDS", "") in ("", "0"):
         return None
     try:
@@ -40,15 +39,15 @@ def inherited(environ: Mapping[str, str], pid: int) -> socket.socket | None:
 
 
 class Listener:
-    """A socket at a path of our own: 0660, and its directory 0750 where that has to be made."""
+    """A socket at a path, mode 0660; its directory is created with mode 0750 if missing."""
 
     def __init__(self, path: Path) -> None:
-        """Listen at path; UnusableError where that cannot be."""
+        """Listen at `path`; UnusableError."""
         self._path = path
         self.socket, self._identity = _listen(path)
 
     def keep(self, move: Callable[[socket.socket], None]) -> Lost | None:
-        """See that the socket is at its path; `move` is given the new one where it had to be made again."""
+        """Check that the socket is at its path; if not, create another and pass it to `move`."""
         if identity(self._path) == self._identity:
             return None
         try:
@@ -59,14 +58,14 @@ class Listener:
         return Lost(f"the socket {self._path} was removed, and has been created again", is_mended=True)
 
     def close(self) -> None:
-        """Take the socket away, unless it is somebody else's by now."""
+        """Remove the socket, unless it has been replaced."""
         with contextlib.suppress(OSError):
             if identity(self._path) == self._identity:
                 self._path.unlink()
 
 
 def connections_allowed(limit: int) -> int:
-    """Return how many popups may be connected at a time, at most limit; UnusableError where that is none."""
+    """Return how many popups may be connected at a time, at most `limit`; UnusableError if none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = limit + OTHER_DESCRIPTORS + _MAX_HTTP_CLIENTS
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, most)
@@ -78,7 +77,7 @@ def connections_allowed(limit: int) -> int:
 
 
 def http_clients_allowed() -> int:
-    """Return how many clients of the HTTP server may be connected: an eighth of what may be open."""
+    """Return how many HTTP clients may be connected: an eighth of the descriptor limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(_MAX_HTTP_CLIENTS, soft // 8)
 
@@ -87,7 +86,7 @@ def _listen(path: Path) -> tuple[socket.socket, Identity | None]:
     try:
         if not path.parent.exists():
             path.parent.mkdir(mode=0o750)
-            path.parent.chmod(0o750)  # whatever the umask
+            path.parent.chmod(0o750)  # mkdir() applies the umask
         _clear(path)
         return _bind(path), identity(path)
     except OSError as error:
@@ -95,18 +94,18 @@ def _listen(path: Path) -> tuple[socket.socket, Identity | None]:
 
 
 def notify(environ: Mapping[str, str], state: str) -> None:
-    """Tell the service manager, if there is one; state: e.g. READY=1."""
+    """Send a state such as READY=1 to the service manager, if there is one."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    # A manager that does not listen is no reason not to serve.
+    # The sidecar also works if the manager does not listen.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.suppress(OSError):
-        # "@" stands for the abstract namespace.
+        # "@": the abstract namespace.
         manager.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)
 
 
 def _clear(path: Path) -> None:
-    """Take a stale socket away; raise OSError for one that answers and for anything else."""
+    """Remove a stale socket; OSError if a program listens on it or if it is not a socket."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise OSError(errno.EEXIST, "it exists and is not a socket")
@@ -124,7 +123,7 @@ def _bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
-        path.chmod(_MODE)  # whatever the umask, and before anybody can connect
+        path.chmod(_MODE)  # before any client can connect, whatever the umask
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

@@ -1,7 +1,7 @@
-"""The path of the socket, looked after in a thread of its own: a file system that hangs stops no counting.
+"""Checks the socket's path periodically, in a thread, so that a hung file system does not stop counting.
 
-Owns the rhythm. What has to be made again is made here; the loop takes the new socket when it is there, and
-serves who is connected to the old one meanwhile.
+A missing socket is recreated here. The loop takes the new one when it is ready, and serves connections to the
+old one meanwhile.
 """
 
 import queue
@@ -20,7 +20,7 @@ class ListenerThread:
     """The thread, from its start to close()."""
 
     def __init__(self, listener: Listener, report: Callable[[str, str, bool], None], interval: float) -> None:
-        """Begin. report: takes what became of the path, as Watch tells it; interval: seconds."""
+        """Start the thread. report: as for Watch; interval: seconds."""
         self._listener, self._interval = listener, interval
         self._made: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
         self._watch = Watch({"socket": partial(listener.keep, self._made.put)}, report)
@@ -29,12 +29,12 @@ class ListenerThread:
         self._thread.start()
 
     def hand_over(self, move: Callable[[socket.socket], None]) -> None:
-        """Give `move` the socket that was made since, if any was."""
+        """Pass `move` each socket created since the last call."""
         while not self._made.empty():
             move(self._made.get())
 
     def close(self) -> None:
-        """Take the socket away, if that does not take long."""
+        """Remove the socket, unless the file system hangs."""
         self._stopping.set()
         self._thread.join(_LAST_SECONDS)
 

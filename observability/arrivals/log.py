@@ -1,9 +1,8 @@
-"""A log that others write, as what it tells: pieces that are committed whole, with the place behind each.
+"""Reads a log that other programs write, in pieces that are committed together with the position after them.
 
-Owns the thread that reads one log, so that a file system that hangs holds up nobody else, and the text in
-which a place is kept: it holds no user name and no address. Each piece waits until the loop takes it, and
-the loop commits the place with it; so a kill at any moment reads again what was not committed, and nothing
-else.
+Owns the thread that reads one log, so that a hung file system delays nothing else, and the JSON form of a
+position, which contains no user name or address. Each piece waits until the loop takes it, and the loop
+commits the position with it; so after a kill exactly the uncommitted pieces are read again.
 """
 
 import errno
@@ -27,33 +26,33 @@ from qmail_popup import record
 
 _MAX_WAITING = 32  # pieces, of 256 KiB each
 _LAST_SECONDS = 1.0
-_MAX_SECONDS = 1e10  # since 1970: what nineteen digits of nanoseconds reach
+_MAX_SECONDS = 1e10  # since 1970: as nanoseconds, nineteen digits
 _VERDICTS = {"accepted": b"Accept", "rejected": b"Reject"}
 
 
 class Reading(NamedTuple):
-    """What a piece of a log tells, to be committed in one transaction with the place behind it."""
+    """The contents of a piece of a log, to be committed in one transaction with the position after it."""
 
     place: str
     logins: Sequence[Login] = ()
-    sessions: Sequence[Session] = ()  # that have ended
+    sessions: Sequence[Session] = ()  # ended ones
     overlong: int = 0
-    gaps: Sequence[str] = ()  # where lines may have been missed, and why
-    active: int | None = None  # sessions that are open, where the log tells
+    gaps: Sequence[str] = ()  # why lines may have been missed, one for each place
+    active: int | None = None  # open sessions, if the log shows them
 
 
 class Reader:
-    """Reads one log, from a place on. May raise OSError, and can then be called again."""
+    """Reads one log. Methods may raise OSError, and can then be called again."""
 
     def __init__(self, path: Path, place: str, *, from_start: bool) -> None:
-        """Go on from a place that was kept; an empty one is the first start."""
+        """Continue from a saved position; empty at the first start."""
         kept = json.loads(place) if place else None
         self._log = Log(path, _place(kept) if kept else None, from_start=from_start)
         self._sessions = Sessions(Session(*session) for session in kept["sessions"]) if kept else Sessions()
         self._is_first = True
 
     def readings(self) -> Iterator[Reading]:
-        """Yield what is new; the first time, and behind a gap, also where that is nothing."""
+        """Yield new contents; the first time and after a gap, at least one reading, even if empty."""
         is_first, self._is_first = self._is_first, False
         for piece in self._log.pieces():
             lines = [line for line in map(read, piece.lines) if line and _counts(line, piece.after)]
@@ -64,11 +63,11 @@ class Reader:
 
     @property
     def error(self) -> str:
-        """Why there was nothing to read at the last look, if there was nothing."""
+        """Why the log could not be found at the last check, if so."""
         return os.strerror(errno.ENOENT) if self._log.is_missing else ""
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Close the files."""
         self._log.close()
 
     def _take(self, line: Line) -> Iterator[Login | Session]:
@@ -93,14 +92,14 @@ class Reader:
 
 
 class LogThread:
-    """A reader in a thread of its own, until it is closed. Its methods are the loop's.
+    """A reader in its own thread, until closed. The loop calls its methods.
 
-    wake: a descriptor on which there is news once a piece is there (an eventfd(2), which nobody has to read)
-    error: why the log cannot be read now, if it cannot
+    wake: an eventfd(2), written to when a piece is available; need not be read
+    error: why the log cannot be read now, if so
     """
 
     def __init__(self, path: Path, place: str, *, from_start: bool) -> None:
-        """Begin; see Reader."""
+        """Start the thread; see Reader."""
         self.path, self.error = path, ""
         self._reader = Reader(path, place, from_start=from_start)
         self._waiting: queue.Queue[Reading] = queue.Queue(_MAX_WAITING)
@@ -111,11 +110,11 @@ class LogThread:
         self._thread.start()
 
     def wait(self, timeout: float) -> None:
-        """Return once there is a piece, or an error, or `timeout` seconds have passed."""
+        """Wait for a piece or an error, for at most `timeout` seconds."""
         self._has_looked.wait(timeout)
 
     def take(self) -> Reading | None:
-        """Return the next piece; it is to be committed before the next one."""
+        """Return the next piece, if available; commit it before taking another."""
         try:
             return self._waiting.get_nowait()
         except queue.Empty:
@@ -123,11 +122,11 @@ class LogThread:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a piece is there."""
+        """Whether a piece is available."""
         return not self._waiting.empty()
 
     def close(self) -> None:
-        """End the thread, unless it hangs: then it holds nothing that anybody waits for."""
+        """Stop the thread, without waiting for one that hangs: it holds nothing that is needed."""
         self._stopping.set()
         os.eventfd_write(self._stop, 1)
         self._thread.join(_LAST_SECONDS)
@@ -164,7 +163,7 @@ def logins(reading: Reading) -> list[Event]:
 
 
 def sessions(reading: Reading) -> list[Event]:
-    """Return an event for each session of which begin, end and record are known."""
+    """Return an event for each session with known begin, end and record."""
     made = [
         _event(session.record, session.begun, session.ended) for session in reading.sessions if session.record
     ]
@@ -172,7 +171,7 @@ def sessions(reading: Reading) -> list[Event]:
 
 
 def _event(found: Record, begun: float | None, ended: float | None) -> Event:
-    """Make the event that a popup of ours would have sent, as far as the log has told of it."""
+    """Build the event that our popup would have sent, as far as the log shows it."""
     kind = b"STLS" if found.method == "Any" else b"AUTH"
     line = record.compose(
         pid=found.pid,
@@ -194,12 +193,12 @@ def _event(found: Record, begun: float | None, ended: float | None) -> Event:
         event.ENDED: b"tls_required" if found.method == "Any" else found.result.encode(),
     }
     made = parse(event.build(facts).rstrip(b"\0"))
-    assert isinstance(made, Event)  # noqa: S101  all of it is ours
+    assert isinstance(made, Event)  # noqa: S101  built by ourselves
     return made
 
 
 def _nanoseconds(seconds: float | None) -> int | None:
-    """Return a time as an event has it; None for one that an event cannot have: stamps may hold anything."""
+    """Convert a time to the event's unit; None if out of range, because a log may contain any stamp."""
     return None if seconds is None or not 0 <= seconds < _MAX_SECONDS else int(seconds * 1e9)
 
 

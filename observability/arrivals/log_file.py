@@ -1,7 +1,7 @@
-"""One file of a log, held open, and how far it has been read.
+"""One open file of a log, and the position up to which it has been read.
 
-Owns a position and how it moves: by whole lines, past a line that is too long. A position names what stands
-in the file, so that it can be found again in a file of another name, or of another inode.
+A position advances by whole lines, and past lines that are too long. It includes digests of the file's
+contents, so that it can be found again in a file with another name or inode.
 """
 
 import os
@@ -13,17 +13,17 @@ from typing import NamedTuple
 from observability.arrivals.log_lines import MAX_LINE
 
 NO_TIME = float("inf")
-_MARK = 256  # bytes of the first line, and before the offset, by which a file is told
-_PIECE = 262_144  # bytes that are read at once
+_MARK = 256  # bytes of the first line, and before the offset, that identify a file
+_PIECE = 262_144  # bytes read at once
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-# How many bytes, and their hash: what stands in a log is nobody's business, and is kept nowhere else.
+# Number of bytes, and their hash: the contents of a log are private and must not be copied into the store.
 Digest = tuple[int, str] | tuple[()]
 
 
 def digest(data: bytes) -> Digest:
-    """Return what data can be told by."""
+    """Return the digest of `data`."""
     return (len(data), blake2b(data, digest_size=12).hexdigest()) if data else ()
 
 
@@ -32,29 +32,29 @@ class Position(NamedTuple):
 
     inode: int
     offset: int = 0
-    head: Digest = ()  # of its first line
-    tail: Digest = ()  # of what stands before the offset
-    is_skipping: bool = False  # a line that is too long and has not ended yet
-    after: float | None = None  # only lines that are later count: the place was lost, and this is a guess
+    head: Digest = ()  # of the first line
+    tail: Digest = ()  # of the bytes before the offset
+    is_skipping: bool = False  # inside a line that is too long
+    after: float | None = None  # if the position was lost: count only lines later than this
 
 
 class Piece(NamedTuple):
-    """What was read at once: whole lines."""
+    """Whole lines, read at once."""
 
     lines: Sequence[bytes]
-    overlong: int  # lines that were longer than MAX_LINE, and are not among these
-    after: float | None  # only lines that are later than this count, where it is not None
+    overlong: int  # number of lines longer than MAX_LINE, which are omitted
+    after: float | None  # if not None, only later lines count
 
 
 class File:
-    """A file that is held open.
+    """An open file.
 
-    is_new: no position of it is known yet; is_moved: it is not where it was; is_current: it is written to
-    is_behind: only what has not counted yet is to be read; where that begins is not known yet
+    is_new: no position known yet; is_moved: no longer among the log's files; is_current: being written to
+    is_behind: only lines not yet counted are to be read, but where they begin is not known yet
     """
 
     def __init__(self, path: Path, inode: int) -> None:
-        """Open path; FileNotFoundError where it has another inode by now."""
+        """Open `path`; FileNotFoundError if it has another inode by now."""
         self._fd = os.open(path, _OPEN)
         if os.fstat(self._fd).st_ino != inode:
             os.close(self._fd)
@@ -64,15 +64,15 @@ class File:
         self.is_current = False
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         os.close(self._fd)
 
     def is_linked(self) -> bool:
-        """Whether it still has a name."""
+        """Return whether the file still has a name."""
         return os.fstat(self._fd).st_nlink > 0
 
     def is_at(self, position: Position) -> bool:
-        """Whether this file holds what position says, whatever its inode."""
+        """Return whether this file has the contents that `position` describes, whatever its inode."""
         return (
             os.fstat(self._fd).st_size >= position.offset
             and self._holds(position.head, 0)
@@ -80,33 +80,33 @@ class File:
         )
 
     def go_on_from(self, position: Position) -> None:
-        """Take a position over."""
+        """Continue from a position."""
         self.position = position._replace(inode=self.position.inode)
         self.is_new = self.is_behind = False
 
     def begin_at_end(self) -> None:
-        """Leave out the lines that are there; a line that has not ended yet is not there."""
+        """Skip all complete lines."""
         size = os.fstat(self._fd).st_size
         start = max(0, size - MAX_LINE - 1)
         end = os.pread(self._fd, size - start, start).rfind(b"\n") + 1
-        is_too_long = not end and start > 0  # wherever that line began, it does not count
+        is_too_long = not end and start > 0  # that line is not counted, wherever it began
         self._move(size if is_too_long else start + end)
         self.position = self.position._replace(is_skipping=is_too_long)
         self.is_new = False
 
     def begin_behind(self, last: float | None) -> None:
-        """Leave out what is no later than the last line that counted; all lines, where that had no time."""
+        """Skip lines not later than the last one counted; if that had no time, skip all lines."""
         if last == NO_TIME:
             self.begin_at_end()
         self.position = self.position._replace(after=None if last == NO_TIME else last)
         self.is_behind = False
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield what has not been read yet, line by whole line."""
+        """Yield what has not been read yet, in whole lines."""
         while data := os.pread(self._fd, _PIECE, self.position.offset):
             end = data.rfind(b"\n") + 1
             if not end and len(data) <= MAX_LINE:
-                return  # the line's end is to come
+                return  # an incomplete line
             yield self._piece(data[:end] if end else data, is_whole=bool(end))
 
     def _piece(self, data: bytes, *, is_whole: bool) -> Piece:
@@ -119,7 +119,7 @@ class File:
         return Piece(kept, overlong, self.position.after)
 
     def _holds(self, expected: Digest, end: int) -> bool:
-        """Whether the bytes before end, or the first ones, are those."""
+        """Return whether the bytes before `end` (at the start: the first bytes) have this digest."""
         if not expected:
             return True
         return digest(os.pread(self._fd, expected[0], max(0, end - expected[0]))) == expected
@@ -130,7 +130,7 @@ class File:
         self.position = self.position._replace(offset=offset, head=self._head(offset), tail=tail)
 
     def _head(self, offset: int) -> Digest:
-        """Return what the first line is told by; the known one, where it cannot have grown."""
+        """Return the digest of the first line; the known one if that is already complete."""
         known = self.position.head
         if known and (known[0] == _MARK or known[0] < self.position.offset):
             return known

@@ -1,13 +1,12 @@
-"""The files of one log: which there are, in which order, and how far each has been read.
+"""The files of one log, their order, and how far each has been read.
 
-Owns the place in a log that somebody else writes, rotates and removes. Never writes there and takes no
-lock. A file is identified by its inode and by its content: its first line, and the last bytes that were
-read. So a rename changes nothing, a copy of what was read is not read again, and an inode that is used
-again is another file. Known files are held open, so a file that was rotated or removed is still read to its
-end.
+Owns the position in a log that other programs write, rotate and remove. Never writes there, takes no lock.
+A file is identified by its inode and its contents: the first line, and the last bytes read. So a rename
+changes nothing, a copy of what was read is not read again, and a reused inode is another file. Known files
+are kept open, so a rotated or removed file is still read to its end.
 
-Where the place is lost, reading goes on with the first line that is later than the last one that counted: a
-line may be missed, but none counts twice.
+If the position is lost, reading continues with the first line later than the last one counted: a line may be
+missed, but none counts twice.
 """
 
 import os
@@ -21,48 +20,48 @@ from observability.arrivals.log_names import CURRENT, paths
 
 _LOST = -1  # no inode
 _CUT = "a file was truncated in place"
-_MAX_NEW = 100  # files that are opened at a look; the next look goes on behind them
-_MAX_BEHIND = 1000  # that are searched for what is later than the last line that counted
-_MAX_READ = 16  # before the newest file: still written to by who was not told of a rotation, or copies
-_MAX_LEFT = 16  # files that were moved elsewhere, and may still be written to
-_LOOKS = 20  # until two in turn see the same files; a rotation takes longer than a look
+_MAX_NEW = 100  # new files opened at once; the rest follow at the next check
+_MAX_BEHIND = 1000  # files searched for lines later than the last one counted
+_MAX_READ = 16  # files before the newest: a writer unaware of a rotation may still append, or they are copies
+_MAX_LEFT = 16  # files moved elsewhere, which may still be written to
+_LOOKS = 20  # listings until two in a row agree; a rotation takes longer than a listing
 
 
 class Place(NamedTuple):
-    """How far a log has been read: to be kept in the transaction that counts what was read."""
+    """How far a log has been read; saved in the transaction that counts the lines."""
 
     positions: Sequence[Position] = ()
-    newest: int = 0  # inode of the file that was the last in order, 0 where there was none
-    last: float | None = None  # time of the last line that counted; NO_TIME where it had none
+    newest: int = 0  # inode of the newest file, 0 if there was none
+    last: float | None = None  # time of the last line counted; NO_TIME if it had none
 
 
 class Log:
-    """One log. Its methods may raise OSError, and can then be called again."""
+    """One log. Methods may raise OSError, and can then be called again."""
 
     def __init__(self, path: Path, place: Place | None, *, from_start: bool = False) -> None:
-        """Go on from place; without one from the end of what there is, or from its start."""
+        """Continue from `place`; without one, begin at the end of the log or at its start."""
         self._path = path
         self._kept = {position.inode: position for position in place.positions} if place else {}
         self._newest = place.newest if place else 0
-        self.last = place.last if place else None  # whoever counts lines keeps it up to date
+        self.last = place.last if place else None  # updated by the caller, which counts lines
         self._begins_at_end = place is None and not from_start
-        self._files: list[File] = []  # in order
-        self._has_more = False  # files that were not opened at the last look
-        self.gaps: list[str] = []  # where lines may have been missed; whoever reads them takes them away
+        self._files: list[File] = []  # oldest first
+        self._has_more = False  # whether files are left for the next check
+        self.gaps: list[str] = []  # why lines may have been missed; the caller clears it
 
     def place(self) -> Place:
-        """Return how far everything has been read; what comes behind the newest is read from its start."""
+        """Return how far each file has been read; files after the newest will be read from their start."""
         positions = [file.position for file in self._files if not file.is_behind]
         begun = [each for each in positions if each.offset or each.after or each.inode == self._newest]
         return Place((*begun, *self._kept.values()), self._newest, self.last)
 
     @property
     def is_missing(self) -> bool:
-        """Whether there was nothing at the last look, and nothing that it was renamed to."""
+        """Whether the log, and every rotated file of it, was missing at the last check."""
         return not any(not file.is_moved for file in self._files) and not os.path.lexists(self._path)
 
     def pieces(self) -> Iterator[Piece]:
-        """Look for files, and yield what is new in them; `place` then is the one behind the piece."""
+        """Check the files, and yield new lines; `place` is then the position after the piece."""
         yield from self._pieces()
         while self._has_more:
             yield from self._pieces()
@@ -78,13 +77,13 @@ class Log:
         self._forget()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for file in self._files:
             file.close()
         self._files = []
 
     def _look(self) -> None:
-        """Bring the files up to date, in order, each with the position to read from."""
+        """Update the list of files, and set the position to read each from."""
         found = self._found()
         if found is None:
             return
@@ -104,7 +103,7 @@ class Log:
             file.is_new, file.is_moved = False, file in left
 
     def _found(self) -> "list[File] | None":
-        """Return the files that are there, the oldest first; None where they change too fast to be listed."""
+        """Return the existing files, oldest first; None if they change too fast to be listed."""
         seen: dict[int, Path] = {}
         self._has_more = False
         for _ in range(_LOOKS):
@@ -117,7 +116,7 @@ class Log:
         return None
 
     def _unread(self, seen: Mapping[int, Path]) -> Mapping[int, Path]:
-        """Leave out what was read long ago, and what the next look will find."""
+        """Omit files read long ago, and those left for the next check."""
         inodes, first, number = [*seen], 0, _MAX_READ + _MAX_NEW
         if self._newest in seen:
             first = max(0, inodes.index(self._newest) - _MAX_READ)
@@ -127,7 +126,7 @@ class Log:
         return {inode: seen[inode] for inode in inodes[first : first + number]}
 
     def _opened(self, seen: Mapping[int, Path]) -> "list[File]":
-        """Open those that are new; FileNotFoundError where a name means another file by now."""
+        """Open new files; FileNotFoundError if a name refers to another file by now."""
         known = {file.position.inode: file for file in self._files}
         with ExitStack() as new:
             for inode, path in seen.items():
@@ -139,7 +138,7 @@ class Log:
         return [known[inode] for inode in seen]
 
     def _restore(self, found: "Sequence[File]") -> None:
-        """Give each new file the position that was kept of it, or of what it is a copy of."""
+        """Set the saved position of each new file, or of the file it is a copy of."""
         for file in found:
             kept = self._kept.get(file.position.inode)
             if file.is_new and kept and file.is_at(kept):
@@ -155,7 +154,7 @@ class Log:
             self._newest = _LOST
 
     def _mend_cut(self, files: "Sequence[File]") -> None:
-        """Begin again with each file that was cut short in place; the rest of it may be in a copy."""
+        """Reread each file that was truncated in place; the rest of it may be in a copy."""
         for file in files:
             if file.is_new or file.is_at(file.position):
                 continue
@@ -166,7 +165,7 @@ class Log:
             file.position = Position(file.position.inode)
 
     def _without_copies(self, found: "Sequence[File]") -> "list[File]":
-        """Leave out a copy of a file that is still there: that one may be cut short next."""
+        """Omit a copy of an existing file, which may be about to be truncated (copytruncate)."""
         kept: list[File] = []
         for file in found:
             others = [other.position for other in found if not other.is_new and other.position.offset]
@@ -177,22 +176,22 @@ class Log:
         return kept
 
     def _order(self, left: "Sequence[File]", found: "Sequence[File]") -> None:
-        """Say where to begin with each new file, by where the one stands that was the last."""
+        """Set where to begin in each new file, by its order relative to the newest file read so far."""
         new = [file for file in found if file.is_new]
         inodes = [file.position.inode for file in found]
         if self._newest in inodes:
             for file in new:
                 if inodes.index(file.position.inode) < inodes.index(self._newest):
-                    file.begin_at_end()  # it was rotated before: counted, in whatever form it is here
+                    file.begin_at_end()  # rotated earlier, so it was counted, even if it is a rewritten copy
         elif self._newest:
             self._go_on_later(left, new)
 
     def _go_on_later(self, left: "Sequence[File]", new: "Sequence[File]") -> None:
-        """Go on where the last file is not here any more; held open, it is read to its end.
+        """Continue after the newest file read has disappeared; if still open, it is read to its end.
 
-        Then one file between it and the current one is what a processor has made of it, and the current one
-        is as it was written, or a copy by somebody who edited it. More of them are a gap: nobody knows what
-        stood in those that are gone.
+        Then a single file between it and the current one is its output from a log processor, and the current
+        one is as written, or an edited copy. More than one is a gap: the contents of the missing files are
+        unknown.
         """
         is_held = any(file.position.inode == self._newest for file in left)
         for file in new:
@@ -201,7 +200,7 @@ class Log:
             self.gaps.append("the last file read is gone")
 
     def _begin(self, file: File) -> None:
-        """Leave out what counted: what a file that is not here any more held, and else what is no later."""
+        """Skip lines already counted: those of a moved file, else those not later than the last counted."""
         left = [other for other in self._files if other.is_moved]
         if copied := _copied(file, left):
             file.go_on_from(copied)
@@ -209,7 +208,7 @@ class Log:
             file.begin_behind(self.last)
 
     def _forget(self) -> None:
-        """Close what was removed, all but the newest, and what was moved elsewhere, if that is much."""
+        """Close removed files except the newest, and the oldest of the moved ones if there are too many."""
         moved = [file for file in self._files if file.is_moved]
         ended = [file for file in self._files[:-1] if not file.is_linked()] + moved[:-_MAX_LEFT]
         self._files = [file for file in self._files if file not in ended]
@@ -218,6 +217,6 @@ class Log:
 
 
 def _copied(file: File, left: Sequence[File]) -> Position | None:
-    """Return how far the file has been read of which this one is a copy; None where it is none."""
+    """Return how far the file that this one is a copy of has been read; None if it is not a copy."""
     positions = (other.position for other in left if other.position.offset)
     return next((position for position in positions if file.is_at(position)), None)

@@ -1,9 +1,8 @@
-"""One line of a log that somebody else writes, read strictly: its time, its origin and what it says.
+"""Parses a line of a log strictly: its time, its origin and its message. Pure: bytes in, a value out.
 
-Knows the forms that multilog, svlogd, s6-log, tai64nlocal and syslog give a line, and the lines of
-tcpserver, sslserver and qmail-popup. A client chooses the user name in a record, so a line counts only
-where all of it has its form: what looks like a second record inside a name is part of that name. Pure:
-bytes in, a value out.
+Knows the line formats of multilog, svlogd, s6-log, tai64nlocal and syslog, and the messages of tcpserver,
+sslserver and qmail-popup. The client chooses the user name in a record, so a line must match as a whole: what
+looks like a second record inside a name is part of that name.
 """
 
 import re
@@ -14,9 +13,9 @@ from typing import NamedTuple
 
 from observability.arrivals.records import RESULTS
 
-MAX_LINE = 65536  # bytes; a record of the C program holds a name of any length
-_TAI_OFFSET = (1 << 62) + 10  # what multilog, and all of daemontools, adds to the seconds since 1970
-_YEAR_AHEAD = 86400.0  # seconds by which a clock elsewhere may be ahead before a date is of last year
+MAX_LINE = 65536  # bytes; the C program does not limit the name in a record
+_TAI_OFFSET = (1 << 62) + 10  # added by daemontools to the seconds since 1970
+_YEAR_AHEAD = 86400.0  # seconds; a date further in the future is last year's
 
 
 _STAMP = rb"""
@@ -44,7 +43,7 @@ _LINE = re.compile(_STAMP + _SAID, re.VERBOSE | re.DOTALL).fullmatch
 
 
 class Record(NamedTuple):
-    """The line of descriptor 5, by whichever program wrote it."""
+    """The line of descriptor 5, from qmail-popup or the C program."""
 
     pid: int
     result: str  # accepted, rejected
@@ -61,44 +60,44 @@ class Record(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """A server has accepted a connection, and its process has this pid."""
+    """A server accepted a connection, served by this pid."""
 
     server: bytes
     pid: int
 
 
 class LetIn(NamedTuple):
-    """A server told the local port of a connection."""
+    """A server logged a connection's local port."""
 
     pid: int
     port: bytes
 
 
 class Ended(NamedTuple):
-    """A server's process has ended."""
+    """A server's process ended."""
 
     server: bytes
     pid: int
 
 
 class Running(NamedTuple):
-    """A server told how many processes it has."""
+    """A server logged how many processes it has."""
 
     server: bytes
     number: int
 
 
 class Line(NamedTuple):
-    """What a line says."""
+    """A parsed line."""
 
     time: float | None  # seconds since 1970
-    origin: str  # host and program, where a syslog tells them
+    origin: str  # host and program, if from syslog
     says: Record | Begun | LetIn | Ended | Running
 
 
 def read(line: bytes, now: Callable[[], float] = time.time) -> Line | None:
-    """Read a line without its newline; None where it is none that counts. now: for dates without a year."""
-    # Nearly all lines of some logs are others, and are skipped without a closer look.
+    """Parse a line without its newline; None if irrelevant. now: for dates without a year."""
+    # Most lines of some logs are irrelevant: skip them quickly.
     if b"qmail-popup: pid " not in line and b"server: " not in line:
         return None
     found = _LINE(line)
@@ -124,19 +123,19 @@ def _record(found: re.Match[bytes]) -> Record:
     pid, result, method, protocol, *client = found.group(
         "pid", "result", "method", "protocol", "ip", "remote", "name"
     )
-    if not result:  # refused before TLS
+    if not result:  # login refused without TLS
         return Record(int(pid), "rejected", "Any", "POP3", *client)
     return Record(int(pid), RESULTS[result], method.decode(), protocol.decode(), *client)
 
 
 def _origin(found: re.Match[bytes]) -> str:
-    """Return host and program of a syslog, whose pids mean nothing elsewhere."""
+    """Return host and program from syslog: pids are unique only within them."""
     host, program = found["host"] or found["old_host"], found["program"] or found["old_program"]
     return f"{host.decode()} {program.decode()}" if host else ""
 
 
 def _time(found: re.Match[bytes], now: Callable[[], float]) -> float | None:
-    """Return the line's time; None where it has none, or one that no calendar knows."""
+    """Return the line's time; None if it has none or an invalid one."""
     try:
         if tai := found["tai"]:
             return int(tai[:16], 16) - _TAI_OFFSET + int(tai[16:], 16) / 1e9
@@ -150,18 +149,18 @@ def _time(found: re.Match[bytes], now: Callable[[], float]) -> float | None:
 
 
 def _calendar(found: re.Match[bytes]) -> float:
-    """Read a date with its year. Without a zone tai64nlocal's is local time, and svlogd's UTC."""
+    """Parse a date with its year. Without a zone, tai64nlocal's is local time and svlogd's is UTC."""
     zone = found["zone"] or (b"" if found["between"] == b" " else b"Z")
     moment = datetime.fromisoformat(f"{found['date'].decode()}T{found['clock'].decode()}{zone.decode()}")
     return moment.timestamp() + float(found["fraction"] or 0)
 
 
 def _of_this_year(day: str, now: float) -> float:
-    """Read a date without a year: the latest that is not in the future."""
+    """Parse a date without a year: the latest that is not in the future."""
     year = time.localtime(now).tm_year
     moment = _local(f"{year} {day}")
     return moment if moment <= now + _YEAR_AHEAD else _local(f"{year - 1} {day}")
 
 
 def _local(moment: str) -> float:
-    return datetime.strptime(moment, "%Y %b %d %H:%M:%S").timestamp()  # noqa: DTZ007  syslog's is local time
+    return datetime.strptime(moment, "%Y %b %d %H:%M:%S").timestamp()  # noqa: DTZ007  syslog uses local time

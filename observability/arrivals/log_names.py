@@ -1,6 +1,6 @@
-"""The names of a log's files, by the habits of the programs that rotate it.
+"""Finds a log's files by the naming schemes of multilog, svlogd, s6-log and logrotate.
 
-Reads directories and opens no file. May raise OSError.
+Reads directories, opens no files. May raise OSError.
 """
 
 import errno
@@ -9,18 +9,18 @@ import re
 import stat
 from pathlib import Path
 
-_MAX_NAMES = 10_000  # of one log; who keeps more gets the newest read
+_MAX_NAMES = 10_000  # files of one log; if there are more, the newest are read
 CURRENT = "current"
 _COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4")
-# In a directory of multilog, svlogd or s6-log: by label, then what is being rotated, then what is written to.
+# In a directory of multilog, svlogd or s6-log: labelled files, then the one being rotated, then the current.
 _LABELLED = re.compile(r"@[0-9a-f]{16,}.*|\d{4}-?\d\d-?\d\d.*").fullmatch
 _RANKS = {"previous": 1, CURRENT: 2}
-# Beside a file that logrotate renames: log.1, log.2, or log-20261127.
+# Next to a file rotated by logrotate: log.1, log.2, or log-20261127.
 _ROTATED = re.compile(r"[.-]\d+(?:[.-]\d+)*").fullmatch
 
 
 def paths(log: Path) -> list[Path]:
-    """List a log's files, the oldest first."""
+    """List a log's files, oldest first."""
     mode = _mode(log)
     if mode is None or stat.S_ISREG(mode):
         return _beside(log)
@@ -36,7 +36,7 @@ def _in_directory(directory: Path) -> list[Path]:
 
 
 def _beside(path: Path) -> list[Path]:
-    """List what was once named path, and path itself; by when each was written to last."""
+    """List rotated files of `path`, by modification time, then `path` itself."""
     here = len(path.name)
     others = os.listdir(path.parent) if path.parent.is_dir() else []
     names = [name for name in others if name.startswith(path.name) and _ROTATED(name[here:])]

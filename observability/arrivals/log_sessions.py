@@ -1,9 +1,9 @@
-"""The sessions of a log: which record belongs to which connection, when it began, and how it ended.
+"""The sessions of a log: matches records to connections, with their begin and end.
 
-Owns what is known of connections that have not ended, by origin and pid. Under tcpserver `pid`, the record
-and `end` have the same pid. sslserver's `end` has another, so there a session ends with its record, and one
-without a record is forgotten after a while. Pure: lines in, what is to be counted out. What is open can be
-written down for the next sidecar.
+Owns the open connections, by origin and pid. tcpserver's `pid` and `end` lines and the record have the same
+pid. sslserver's `end` has another, so there a session ends with its record, and one without a record is
+forgotten after a while. Pure: lines in, logins and sessions out. Open sessions can be saved for the next
+sidecar.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 from observability.arrivals.log_lines import Begun, Ended, LetIn, Line, Record, Running
 
-MAX_OPEN = 20_000  # sessions; beyond that the oldest is forgotten, uncounted
-SSLSERVER_SECONDS = 1200.0  # the popup's own idle timeout: no session before its login is older
+MAX_OPEN = 20_000  # sessions; beyond that the oldest is forgotten without being counted
+SSLSERVER_SECONDS = 1200.0  # the popup's idle timeout: no session before login is older
 _SSLSERVER = b"sslserver"
 _POP3S_PORT = b"995"
 
 
 class Session(NamedTuple):
-    """A connection, as far as the log has told of it.
+    """A connection, as far as the log shows it.
 
-    begun, ended: seconds since 1970, where known; protocol: the record's word, or what the port says
-    result, method: the record's, empty where there was none
-    record: itself, where this process has read it; with a name and an address, so it is not written down
+    begun, ended: seconds since 1970, if known; protocol: from the record, or from the port
+    result, method: from the record, empty without one
+    record: if read by this process; not saved, because it contains a name and an address
     """
 
     origin: str
@@ -37,21 +37,21 @@ class Session(NamedTuple):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None where its begin or its end is not known."""
+        """Its duration; None if begin or end is unknown."""
         if self.begun is None or self.ended is None:
             return None
         return max(0.0, self.ended - self.begun)
 
 
 class Login(NamedTuple):
-    """A record, and when its connection began, where a server told that."""
+    """A record, and when its connection began, if the server logged that."""
 
     time: float | None
     record: Record
     begun: float | None
 
     def reason(self, refusal_seconds: float) -> str:
-        """Return why it was refused, as far as a log can tell."""
+        """Return why it was refused, as far as the log shows."""
         if self.record.method == "Any":
             return "tls_required"
         if self.begun is None or self.time is None:
@@ -60,25 +60,25 @@ class Login(NamedTuple):
 
 
 class Sessions:
-    """Those that are open."""
+    """The open sessions."""
 
     def __init__(self, opened: Iterable[Session] = ()) -> None:
-        """Go on with those that were open."""
+        """Restore `opened`, the sessions saved by the previous process."""
         opened = [*opened]
         self._open = {(session.origin, session.pid): session for session in opened}
         self._ends_are_told = not any(session.by_sslserver for session in opened)
 
     @property
     def active(self) -> int | None:
-        """How many there are now; None where sslserver's make that a guess."""
+        """Number of open sessions; None with sslserver, whose ends are unknown."""
         return len(self._open) if self._ends_are_told else None
 
     def opened(self) -> list[Session]:
-        """Return those that have not ended, to be written down."""
+        """Return the open sessions, to be saved."""
         return [session._replace(record=None) for session in self._open.values()]
 
     def take(self, line: Line) -> Iterator[Login | Session]:
-        """Take a line in; yield the login that it tells of, and each session that it ends."""
+        """Process a line; yield its login, and each session that it ends."""
         match line.says:
             case Record() as record:
                 yield from self._login(line, record)
@@ -102,7 +102,7 @@ class Sessions:
 
     def _begin(self, line: Line, pid: int, *, by_sslserver: bool) -> Iterator[Session]:
         key = line.origin, pid
-        if former := self._open.pop(key, None):  # its end was not seen
+        if former := self._open.pop(key, None):  # its end is missing from the log
             yield former
         self._forget(line.time)
         self._open[key] = Session(line.origin, pid, line.time, by_sslserver=by_sslserver)
@@ -118,13 +118,13 @@ class Sessions:
         return known._replace(ended=line.time)
 
     def _end_all(self, line: Line) -> Iterator[Session]:
-        """End what a server that has no process left cannot have; when it ended is not known."""
+        """End all sessions of a server that has no process left; when they ended is unknown."""
         for key in [key for key in self._open if key[0] == line.origin]:
             if not self._open[key].by_sslserver:
                 yield self._open.pop(key)
 
     def _forget(self, now: float | None) -> None:
-        """Make room, and let go of what sslserver has ended without a word that could be told."""
+        """Forget the oldest session if there are too many, and sslserver's that must have ended."""
         while self._open:
             key, oldest = next(iter(self._open.items()))
             is_old = now is not None and oldest.begun is not None and now - oldest.begun > SSLSERVER_SECONDS

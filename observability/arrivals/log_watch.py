@@ -1,6 +1,6 @@
-"""Waits until something changes in a directory: inotify(7), which the standard library has not got.
+"""Waits for changes in a directory by inotify(7), which the standard library lacks.
 
-Where there is none, or no watch can be had, it only lets time pass: whoever waits looks again after that.
+Without inotify, or if no watch can be added, it only sleeps; the caller then checks the files anyway.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ _EVENTS = 65536  # bytes
 
 
 class Watch:
-    """Changes in the directory of a log, until it is closed; `stop` is a descriptor that ends every wait."""
+    """Watches a log's directory until closed. stop: descriptor that ends each wait when readable."""
 
     def __init__(self, path: Path, stop: int) -> None:
-        """Watch path, or what it stands in; that may be missing, and is looked for at each wait."""
+        """Watch `path` or the directory it is in, which may be missing: each wait looks for it again."""
         self._path = path
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,18 +29,18 @@ class Watch:
             self._poll.register(self._fd, select.POLLIN)
 
     def wait(self) -> None:
-        """Return once something has changed, or LOOK_SECONDS have passed."""
+        """Wait for a change, for at most LOOK_SECONDS."""
         if self._fd < 0:
             self._poll.poll(LOOK_SECONDS * 1000)
             return
         directory = self._path if self._path.is_dir() else self._path.parent
-        # Watched again each time: the directory may have been replaced. If it was not, it is the same watch.
+        # Added each time, because the directory may have been replaced; if not, this changes nothing.
         self._libc.inotify_add_watch(self._fd, os.fsencode(directory), _CHANGES)
         self._poll.poll(LOOK_SECONDS * 1000)
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, _EVENTS)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._fd >= 0:
             os.close(self._fd)

@@ -1,8 +1,8 @@
-"""What came from outside, read strictly: the block of an event, and the record inside it.
+"""Parses an event's block, and the record in it, strictly. Pure: bytes in, a value out.
 
-Whoever reaches the socket or the spool may send anything, so nothing is believed that does not fit the
-contract to the byte: known fields have one form each, and times never run backwards. Pure: bytes in, a value
-out. Unknown names are ignored, so that a newer popup can say more.
+Any process that can reach the socket or the spool may send anything, so a block must match the contract to
+the byte: each known field has one format, and times never run backwards. Unknown names are ignored, so that
+a newer popup can send more.
 """
 
 import re
@@ -17,20 +17,20 @@ SOCKET = "socket"
 SPOOL = "spool"
 KILLED = "killed"
 
-REFUSAL_SECONDS = 10.0  # longer than that after the credentials no checker refuses them
+REFUSAL_SECONDS = 10.0  # a checker refuses credentials within this time
 
 
 class Malformed(NamedTuple):
-    """What did not parse, and the part of the contract that it breaks (never what it held)."""
+    """An invalid block; says which part of the contract it breaks, never its contents."""
 
     reason: str
 
 
 class Event(NamedTuple):
-    """One block that fits the contract: a hello, or the event at a session's end.
+    """A valid block: a hello, or the event at a session's end.
 
-    Its fields are event.FIELDS, in that order, and the block itself. Times are nanoseconds since 1970; what
-    was not reached, or is not known, is None.
+    The fields are event.FIELDS, in that order, and the block itself. Times are nanoseconds since 1970, None
+    if not reached or unknown.
     """
 
     trace: str
@@ -56,26 +56,26 @@ class Event(NamedTuple):
     signal: int | None
     tls: str | None
     cipher: str | None
-    block: bytes = b""  # as it came, for who hands it on
+    block: bytes = b""  # as received, for forwarding
 
     @property
     def identity(self) -> bytes:
-        """Sixteen bytes that stand for this session, and no other."""
+        """Sixteen bytes that identify this session uniquely."""
         return bytes.fromhex(self.trace)
 
     @property
     def session_span(self) -> str:
-        """The identity of the session's span."""
+        """The ID of the session's span."""
         return event.session_span(self.trace)
 
     @property
     def is_hello(self) -> bool:
-        """Whether the session had not ended when this was sent."""
+        """Whether this was sent before the session's end."""
         return self.ended is None
 
     @property
     def tls_version(self) -> str | None:
-        """The version alone: 1.3 of TLSv1.3."""
+        """The bare version: 1.3 for TLSv1.3."""
         return (self.tls or "").lower().partition("v")[2] or None
 
     @property
@@ -85,42 +85,42 @@ class Event(NamedTuple):
 
     @property
     def auth_duration(self) -> float | None:
-        """Seconds from the credentials to the end of the subprogram, or else of the session."""
+        """Seconds from the credentials to the exit of the subprogram, or else to the session's end."""
         return _seconds(self.credentials, self.ended_at if self.exited is None else self.exited)
 
 
 Read = Callable[[bytes], Event | Malformed]
-"""Reads one block, without the NULs that follow its last entry."""
+"""Parses one block, without the NULs after its last entry."""
 
 
 class Arrival(NamedTuple):
-    """What came in, and which way."""
+    """A parsed block, and its source."""
 
-    source: str  # SOCKET, SPOOL; or KILLED: a connection that ended after this hello
+    source: str  # SOCKET, SPOOL; or KILLED: the connection closed after this hello
     what: Event | Malformed
 
 
 def parse(block: bytes, refusal_seconds: float = REFUSAL_SECONDS) -> Event | Malformed:
-    """Read one block; what is wrong with it, if anything is.
+    """Parse one block.
 
-    refusal_seconds: after which a refusal, by a popup that gives no reason, was the end of a session
+    refusal_seconds: without a reason from the popup, a later refusal counts as the end of a mail session
     """
     if len(block) > event.LIMIT - len(event.SEPARATOR):
         return Malformed("too long")
-    # A fifth of the time that one by one takes; whatever does not fit is read so, and its mistake found.
+    # Takes a fifth of the time of parsing field by field, which is the fallback and finds the error.
     found = _AS_BUILT(block.decode(BYTE_BY_BYTE))
     what = _quickly(found.groups(), block) if found else _read(block)
     return what if isinstance(what, Malformed) else _with_reason(what, refusal_seconds)
 
 
 def hello_trace(block: bytes) -> str:
-    """Return the identity in a hello that is as popups build it, and nothing of all other blocks."""
+    """Return the trace ID of a hello exactly as popups build it; empty for any other block."""
     found = _HELLO(block) if len(block) < event.LIMIT else None
     return found[1].decode() if found else ""
 
 
 def _read(block: bytes) -> Event | Malformed:
-    """Read one entry after the other, in whatever order they come."""
+    """Parse entry by entry, in any order."""
     fields = _fields(block)
     if isinstance(fields, Malformed):
         return fields
@@ -148,7 +148,7 @@ def _fields(block: bytes) -> dict[bytes, bytes] | Malformed:
 
 
 def _checked(values: list[bytes | None], block: bytes) -> Event | Malformed:
-    """Make an event of values that fit."""
+    """Convert values of valid format to an event."""
     held: list[Any] = [
         None if value is None else read(value) for read, value in zip(_READERS, values, strict=True)
     ]
@@ -159,7 +159,7 @@ def _checked(values: list[bytes | None], block: bytes) -> Event | Malformed:
 
 
 def _quickly(found: Sequence[Any], block: bytes) -> Event | Malformed:
-    """Make an event of texts whose form leaves open but what a number is; found: as _AS_BUILT finds them."""
+    """Make an event from the groups of _AS_BUILT: their formats are valid, only numbers need converting."""
     record, rest = found[_RECORD_AT : _RECORD_AT + GROUPS + 1], found[_RECORD_AT + GROUPS + 1 :]
     values: list[Any] = [*found[:_RECORD_AT], record_of(record[1:]) if record[0] else None, *rest, block]
     for at in _NUMBERS_AT:
@@ -169,7 +169,7 @@ def _quickly(found: Sequence[Any], block: bytes) -> Event | Malformed:
 
 
 def _agreeing(what: Event) -> Event | Malformed:
-    """Check what one field alone cannot tell."""
+    """Check that the fields are consistent with each other."""
     if what.status is not None and what.signal is not None:
         return Malformed("both a status and a signal")
     if what.error and what.ended != "error":
@@ -188,8 +188,8 @@ def _runs_backwards(what: Event) -> bool:
 
 
 def _as_built(names: Iterable[bytes]) -> str:
-    """Return the form of a block as event.build makes it: each field at most once, in the table's order."""
-    # Who finds a field never goes back to do without it: ?+ is faster than ?.
+    """Return a pattern for blocks as event.build() writes them: each field at most once, in order."""
+    # A field that matched need not be tried without: possessive ?+ is faster than ?.
     fields = "".join(
         rf"(?:{name.decode()}=({_form(name)})\0){'' if name in _REQUIRED else '?+'}" for name in names
     )
@@ -197,7 +197,7 @@ def _as_built(names: Iterable[bytes]) -> str:
 
 
 def _form(name: bytes) -> str:
-    """Return the form of a value that is read as what it is."""
+    """Return a pattern for values that need no checks beyond it."""
     form, read = event.FIELDS[name]
     if form:
         return form
@@ -205,7 +205,7 @@ def _form(name: bytes) -> str:
 
 
 def _with_reason(what: Event, refusal_seconds: float) -> Event:
-    """Return an event that says why a login was refused, as a popup of this version would say it."""
+    """Add the reason of a refused login if missing, as a popup of this version would send it."""
     if what.reason or not what.record or what.record.result != "rejected":
         return what
     if what.record.method == "Any":

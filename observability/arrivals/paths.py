@@ -1,7 +1,7 @@
-"""Files and directories in use: whether each is still what stands at its path.
+"""Checks whether files and directories in use are still at their paths.
 
-What somebody removes or replaces stays open here, and would be served on as if nothing had happened: counted
-into a file that nobody finds again, or locked by a lock that nobody else meets.
+A removed or replaced file stays open here, and would be used on as if nothing had happened: the store would
+count into an unlinked file, or a lock would exclude no other process.
 """
 
 import os
@@ -15,29 +15,29 @@ Identity = tuple[int, int]
 
 
 class Lost(NamedTuple):
-    """Something that was found removed or replaced; what it is, and what became of it, for the log."""
+    """Something found removed or replaced. message: for the log."""
 
     message: str
     is_mended: bool
 
 
 Keep = Callable[[], Lost | None]
-"""Sees that something is in its place, and puts it there again where that can be. May raise OSError."""
+"""Checks that something is at its path, and restores it if possible. May raise OSError."""
 
 
 class Watch:
-    """Looks again and again whether everything is in its place."""
+    """Checks repeatedly whether everything is at its path."""
 
     def __init__(self, keeps: Mapping[str, Keep], report: Callable[[str, str, bool], None]) -> None:
-        """Watch over each, by its label in telemetry_paths_lost.
+        """Check each of `keeps`, by its label in telemetry_paths_lost.
 
-        report: takes the label, what to log ("" where all is well), and whether that is one more loss
+        report: takes the label, what to log ("" if all is well), and whether that is a new loss
         """
         self._keeps, self._report = keeps, report
         self._known: dict[str, str] = {}
 
     def look(self) -> None:
-        """Look once at everything."""
+        """Check everything once."""
         for label, keep in self._keeps.items():
             try:
                 lost, error = keep(), ""
@@ -51,7 +51,7 @@ class Watch:
 
 
 def identity(path: Path) -> Identity | None:
-    """Return what tells the file at path from every other one; None where nothing is. OSError."""
+    """Return what identifies the file at `path`; None if there is none. OSError."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -60,7 +60,7 @@ def identity(path: Path) -> Identity | None:
 
 
 def is_at(path: Path, fd: int) -> bool:
-    """Whether an open descriptor is the file of that name."""
+    """Return whether an open descriptor is the file at `path`."""
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
     except OSError:
@@ -68,7 +68,7 @@ def is_at(path: Path, fd: int) -> bool:
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Make a directory where nothing is; OSError."""
+    """Create a directory if missing; OSError."""
     if not path.exists():
         path.mkdir()
         path.chmod(mode)  # whatever the umask

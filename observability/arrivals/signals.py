@@ -1,7 +1,7 @@
-"""What a service manager tells by signals: to stop, and to read certificates and credentials again.
+"""Handlers of SIGTERM and SIGINT, which stop, and of SIGHUP, which rereads certificates and credentials.
 
-Owns the handlers of SIGTERM, SIGINT and SIGHUP. A handler does next to nothing itself: the loop looks at a
-descriptor, and files are read in a thread, for a file system may hang.
+The handlers do as little as possible: the loop polls a descriptor, and files are read in a thread, because a
+file system may hang.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_signals() -> Iterator[int]:
-    """Give a descriptor that is readable once SIGTERM or SIGINT came."""
+    """Yield a descriptor that becomes readable on SIGTERM or SIGINT."""
     reading, writing = socket.socketpair()
     with reading, writing:
         writing.settimeout(0)
 
         def stop(*_: object) -> None:
-            with contextlib.suppress(OSError):  # told already, or over
+            with contextlib.suppress(OSError):  # signalled already, or closed
                 writing.send(b"\0")
 
         for number in _STOPPING:
@@ -34,26 +34,26 @@ def stop_signals() -> Iterator[int]:
 
 
 def stopped(descriptor: int) -> Callable[[float], bool]:
-    """Return what tells whether a descriptor has become readable, after so many seconds at most."""
+    """Return a function that waits up to so many seconds and returns whether `descriptor` is readable."""
     stop = select.poll()
     stop.register(descriptor, select.POLLIN)
     return lambda timeout: bool(stop.poll(timeout * 1000))
 
 
 class Reload:
-    """What is read again at each SIGHUP.
+    """Rereads files on SIGHUP.
 
-    parts: by name, what reads; UnusableError, where what was read before stays in use
+    parts: functions that read a file, by name; on UnusableError the earlier contents stay in use
     """
 
     def __init__(self, report: Callable[[str, str], None]) -> None:
-        """Begin with no parts. report: takes the name of what was read, and what went wrong, if anything."""
+        """Install the handler. report: called with the name of each part and its error, if any."""
         self.parts: dict[str, Callable[[], None]] = {}
         self._report = report
         signal.signal(signal.SIGHUP, self._begin)
 
     def _begin(self, *_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # no thread can be had just now: the sender may try again
+        with contextlib.suppress(RuntimeError):  # cannot start a thread now: the sender may try again
             threading.Thread(target=self._run, name="reload", daemon=True).start()
 
     def _run(self) -> None:

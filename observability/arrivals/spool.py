@@ -1,9 +1,9 @@
-"""The spool: what popups left while no sidecar answered, as arrivals, and its removal once committed.
+"""The spool: reads events that popups left while no sidecar answered, and removes them once committed.
 
-Owns the directory as the one who empties it: `spool` is taken away by renaming, then locked to wait for
-writers that had it open, then read in bounded pieces; a file goes only when all of it was committed. Where
-a writer is in flight, or anything else is in the way, the file stays for the next drain. So whenever and
-however this process ends, nothing is lost; what comes twice is known by its identity.
+Draining renames `spool`, locks it to exclude writers that still have it open, and reads it in bounded pieces;
+a file is removed only when all of it is committed. If a writer is in flight, or on any other error, the file
+stays for the next drain. So nothing is lost however this process ends; duplicates are recognized by their
+identity.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from observability.arrivals.paths import Lost
 from observability.errors import describe
 from observability.event import LIMIT, SEPARATOR
 
-MAX_TAKEN = 100  # files, of which all but one were left behind
-MAX_FILES = 1000  # to be drained: popups, too, go no further than that
-MAX_BYTES = 128 * 1024 * 1024  # of all files; popups stop at half of it
+MAX_TAKEN = 100  # renamed files, all but one left over from earlier drains
+MAX_FILES = 1000  # drained at most: popups stop there, too
+MAX_BYTES = 128 * 1024 * 1024  # of all files; popups stop at half of that
 
 _TAKEN = "taken."
 _PIECE = 65536  # bytes: some 150 events
-_OVERLONG = b"x" * LIMIT  # stands for the beginning of what is too long anyway
+_OVERLONG = b"x" * LIMIT  # replaces the beginning of a block that is too long
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Spool:
-    """The spool directory, and the drain of it that is under way."""
+    """The spool directory, and the drain in progress."""
 
     def __init__(self, directory: Path, clock: Callable[[], float], read: Read = parse) -> None:
-        """Empty directory, which may be missing. clock: monotonic seconds."""
+        """directory: may be missing; clock: monotonic seconds."""
         self._directory, self._clock, self._read = directory, clock, read
         self._place = Directory(directory)
         self._waiting: list[Path] = []
@@ -42,12 +42,12 @@ class Spool:
         self._finished: list[_File] = []
         self._began = 0.0
         self.is_draining = False
-        self.error = ""  # what kept the latest drain from being complete
-        self.notice = ""  # what the latest drain did beside draining
-        self.drains = 0  # how many there were
+        self.error = ""  # why the latest drain was incomplete
+        self.notice = ""  # files that the latest drain set aside, as a log line
+        self.drains = 0  # number of finished drains
 
     def begin(self) -> None:
-        """Start a drain, if none is under way."""
+        """Start a drain, unless one is in progress."""
         if self.is_draining:
             return
         self.is_draining, self._began = True, self._clock()
@@ -59,7 +59,7 @@ class Spool:
             self._note(error)
 
     def arrivals(self) -> list[Arrival]:
-        """Return the next piece of the drain, if one is under way."""
+        """Return the next piece of the drain, if one is in progress."""
         if not self._reading and self._waiting:
             self._reading = self._open(self._waiting.pop())
         if not self._reading:
@@ -77,7 +77,7 @@ class Spool:
         return piece or []
 
     def settle(self) -> float | None:
-        """Remove what was committed in whole; after a complete drain return when that began."""
+        """Remove completely committed files; after a complete drain return when it began."""
         for file in self._finished:
             try:
                 file.path.unlink()
@@ -92,27 +92,27 @@ class Spool:
         return None if self.error else self._began
 
     def waiting_bytes(self) -> int:
-        """Return the size of all that waits, taken or not."""
+        """Return the size of all spooled files, renamed or not."""
         with contextlib.suppress(OSError):
             return sum(map(_size, (self._directory / "spool", *self._taken())))
         return 0
 
     def keep(self) -> Lost | None:
-        """See that the directory is where it was, or there at all. OSError."""
+        """See Directory.keep()."""
         return self._place.keep()
 
     def lost_bytes(self) -> int | None:
-        """Return how many events `lost` tells of; None where it is not to be seen."""
+        """See Directory.lost_bytes()."""
         return self._place.lost_bytes()
 
     def close(self) -> None:
-        """Leave the rest where it is."""
+        """Close the files, leaving the rest for the next drain."""
         for file in (*self._finished, self._reading):
             if file:
                 file.close()
 
     def _taken(self) -> list[Path]:
-        """List what was taken; nothing where there is no directory, for then nothing was left in it."""
+        """List the renamed files; empty if the directory is missing."""
         try:
             names = [name for name in os.listdir(self._directory) if name.startswith(_TAKEN)]
         except FileNotFoundError:
@@ -120,7 +120,7 @@ class Spool:
         return [path for name in names if _status(path := self._directory / name)]
 
     def _drainable(self, files: list[Path]) -> list[Path]:
-        """Return those to drain, smaller ones first; what no popup can have left is set aside."""
+        """Return the files to drain, to be popped smallest first; set aside those beyond the limits."""
         sizes = sorted((_size(path), path) for path in files)
         total, kept = 0, 0
         for size, _ in sizes[:MAX_FILES]:
@@ -141,7 +141,7 @@ class Spool:
 
     def _take(self) -> None:
         spool = self._directory / "spool"
-        # What cannot be drained piles up in one file then, and not in another one at each tick.
+        # Beyond the limit, undrainable events collect in one file instead of a new one at each tick.
         if _size(spool) and len(self._taken()) < MAX_TAKEN:
             spool.rename(self._directory / f"{_TAKEN}{os.urandom(8).hex()}")
 
@@ -159,7 +159,7 @@ class Spool:
 
 
 class _File:
-    """One file that was taken away: open, and locked against writers."""
+    """A renamed file: open, and locked against writers."""
 
     def __init__(self, path: Path, read: Read) -> None:
         self.path = path
@@ -178,7 +178,7 @@ class _File:
         return next(self._pieces, None)
 
     def close(self) -> None:
-        """Let go of the file, and of the lock."""
+        """Close the file, which releases the lock."""
         os.close(self._fd)
 
 
@@ -187,14 +187,14 @@ def _pieces(fd: int, read: Read) -> Iterator[list[Arrival]]:
     while data := os.read(fd, _PIECE):
         *blocks, rest = (rest + data).split(SEPARATOR)
         if len(rest) > LIMIT:
-            rest = _OVERLONG + rest[-1:]  # which may be the first NUL of a separator
+            rest = _OVERLONG + rest[-1:]  # rest[-1:] may be the first NUL of a separator
         yield _events(blocks, read)
     if last := _events([rest], read):
         yield last
 
 
 def _events(blocks: list[bytes], read: Read) -> list[Arrival]:
-    # A run of more than two NULs leaves one at the edge of a block, or a block of nothing.
+    # More than two NULs in a row leave one at the edge of a block, or an empty block.
     return [
         Arrival(SPOOL, _event(block, read)) for block in (block.strip(b"\0") for block in blocks) if block
     ]
@@ -208,7 +208,7 @@ def _event(block: bytes, read: Read) -> Event | Malformed:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """Return what a regular file is; None for all else, which is never opened."""
+    """Return a regular file's status; None for anything else, which is never opened."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -217,6 +217,6 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _size(path: Path) -> int:
-    """Return a regular file's size; 0 where there is none."""
+    """Return a regular file's size; 0 if there is none."""
     status = _status(path)
     return status.st_size if status else 0

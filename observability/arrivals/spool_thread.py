@@ -1,9 +1,8 @@
-"""The spool in a thread of its own: a file system that hangs holds up nothing but the spool.
+"""The spool in its own thread, so that a hung file system delays nothing else.
 
-Owns the rhythm: at every interval what belongs to the directory is looked after, what it holds is measured,
-and it is drained. To the loop this is the spool itself, except that none of it waits: the loop takes a piece
-when there is one, and confirms it once that is committed; only then the thread goes on. What is not committed
-stays in its file.
+At every interval the thread runs its tasks, measures the directory and drains it. To the loop it looks like
+the spool itself, but never blocks: the loop takes a piece when one is available and confirms it after the
+commit; only then does the thread continue. Uncommitted events stay in their file.
 """
 
 import os
@@ -16,19 +15,19 @@ from observability.arrivals.parsing import Arrival
 from observability.arrivals.spool import Spool
 from observability.errors import describe
 
-_FIRST_SECONDS = 2.0  # to wait at the start, so that what it makes is there and its figures are known
+_FIRST_SECONDS = 2.0  # to wait at the start for directory and figures
 _LAST_SECONDS = 1.0
-_LOOK_SECONDS = 0.2  # while a piece is not committed: for the end
+_LOOK_SECONDS = 0.2  # between checks for close() while a piece is not committed
 
 
 class SpoolThread:
-    """The thread, from its start to close(). Its methods are the loop's.
+    """The thread, from its start to close(). The loop calls its methods.
 
-    wake: a descriptor on which there is news once a piece is there (an eventfd(2), which nobody has to read)
+    wake: an eventfd(2), written to when a piece is available; need not be read
     """
 
     def __init__(self, spool: Spool, tasks: Sequence[Callable[[], object]], interval: float) -> None:
-        """Begin. tasks: what else has to do with the directory, at every interval (seconds)."""
+        """Start the thread. tasks: run before each drain; interval: seconds."""
         self._spool, self._tasks, self._interval = spool, tasks, interval
         self._pieces: queue.SimpleQueue[list[Arrival]] = queue.SimpleQueue()
         self._drained: deque[float] = deque(maxlen=1)
@@ -44,14 +43,14 @@ class SpoolThread:
 
     @property
     def is_draining(self) -> bool:
-        """Whether a piece is there."""
+        """Whether a piece is available."""
         return not self._pieces.empty()
 
     def begin(self) -> None:
-        """Start nothing: the thread does."""
+        """Do nothing: the thread starts drains."""
 
     def arrivals(self) -> list[Arrival]:
-        """Return the piece that is there, if one is."""
+        """Return a piece, if one is available."""
         try:
             piece = self._pieces.get_nowait()
         except queue.Empty:
@@ -60,22 +59,22 @@ class SpoolThread:
         return piece
 
     def settle(self) -> float | None:
-        """Have what was committed removed; after a complete drain return when that began."""
+        """Confirm a committed piece to the thread; after a complete drain return when it began."""
         if self._is_handed_over:
             self._is_handed_over = False
             self._committed.set()
         return self._drained.pop() if self._drained else None
 
     def waiting_bytes(self) -> int:
-        """Return how much waited when that was last known."""
+        """Return the size of all spooled files as last measured."""
         return self._bytes
 
     def lost_bytes(self) -> int | None:
-        """Return how many events were lost when `lost` was last seen."""
+        """Return how many events were lost as last measured."""
         return self._lost
 
     def close(self) -> None:
-        """Leave the rest where it is, and a file system that hangs to itself."""
+        """Stop the thread, leaving the rest in the spool; does not wait for a hung file system."""
         self._stopping.set()
         self._thread.join(_LAST_SECONDS)
         if not self._thread.is_alive():
@@ -86,7 +85,7 @@ class SpoolThread:
         while not self._stopping.is_set():
             try:
                 self._go_through()
-            except Exception as error:  # noqa: BLE001  the boundary: the next time may be better
+            except Exception as error:  # noqa: BLE001  the boundary: the next drain may succeed
                 self.error = f"cannot drain the spool: {describe(error)}"
             self._seen.set()
             self._stopping.wait(self._interval)
@@ -106,7 +105,7 @@ class SpoolThread:
         self._seen.set()
 
     def _drain(self) -> None:
-        """Hand one piece over, and go on once it is committed."""
+        """Pass one piece to the loop and wait until it is committed."""
         if piece := self._spool.arrivals():
             self._committed.clear()
             self._pieces.put(piece)

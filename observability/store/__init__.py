@@ -1,1 +1,1 @@
-"""The store: the values of all series and the identities that were counted, in one SQLite file."""
+"""The store: values of all series and the identities already counted, in one SQLite file."""

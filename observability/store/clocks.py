@@ -1,4 +1,4 @@
-"""The times that a store needs: the day's, one that is never set back, and which boot it is."""
+"""The store's clocks: time of day, monotonic time, and the boot ID."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clocks(NamedTuple):
-    """time: seconds since 1970; monotonic: seconds; boot: empty where the kernel does not say."""
+    """time: seconds since 1970; monotonic: seconds; boot: empty if the kernel has none."""
 
     time: Callable[[], float]
     monotonic: Callable[[], float]
@@ -17,5 +17,5 @@ class Clocks(NamedTuple):
 
 
 def clocks() -> Clocks:
-    """Return those of this machine."""
+    """Return this machine's clocks."""
     return Clocks(time.time, time.monotonic, _BOOT.read_text().strip() if _BOOT.exists() else "")

@@ -1,12 +1,12 @@
-"""The store: the values of all series and the identities that were counted, in one SQLite file.
+"""The store: values of all series and the identities already counted, in one SQLite file.
 
-Owns the promise that what was committed is never lost nor counted again, however the process ends: facts
-and increments go into one transaction, and only what was committed is shown. `committed` is replaced as a
-whole at each commit, so another thread reads it without a lock.
+Guarantees that a committed event is neither lost nor counted again, however the process ends: facts and
+increments go into one transaction, and only committed values are shown. `committed` is replaced as a whole at
+each commit, so other threads read it without a lock.
 
-Identities stand in two tables, by age. Once an hour has passed since the last change of tables, and the
-spool was drained in whole after that, the older table goes, the newer becomes the older: what it forgets
-could come back by the spool no more.
+Identities are in two tables, by age. When the tables are at least an hour old and the spool has since been
+drained completely, the older table is dropped and the recent one becomes the older: the dropped identities
+can no longer return from the spool.
 """
 
 import contextlib
@@ -30,26 +30,26 @@ IDENTITY_SECONDS = 3600.0
 
 _LOOKED_UP_AT_ONCE = 64
 _WANTED = ", ".join(f"(?{number})" for number in range(1, _LOOKED_UP_AT_ONCE + 1))
-# The values drive the join: IN would sort them into a table of its own, once for each of ours.
+# The values drive the join: IN would sort them into a temporary table, once for each of our two.
 _LOOK_UP = f"""
     WITH wanted (identity) AS (VALUES {_WANTED})
     SELECT identity, facts FROM wanted CROSS JOIN older USING (identity)
     UNION ALL SELECT identity, facts FROM wanted CROSS JOIN recent USING (identity)
-"""  # noqa: S608  numbers of parameters, nothing else
+"""  # noqa: S608  only parameter numbers are inserted
 _FORGET = (
     "DROP TABLE older",
     "ALTER TABLE recent RENAME TO older",
     f"CREATE TABLE recent {IDENTITIES}",
 )
 _ADD = "INSERT INTO series VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
-_FAILED = "commits_failed"  # the total of Failures up to which the store has counted
+_FAILED = "commits_failed"  # the mark of the Failures total counted so far
 _COMMITS_FAILED = (families.COMMITS_FAILED.name,)
 _NO_MARKS: Mapping[str, float | str] = MappingProxyType({})
 _MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
 
 
 class Committed(NamedTuple):
-    """What was committed so far; never changed, only replaced."""
+    """The committed values; immutable, replaced at each commit."""
 
     values: Mapping[Series, float]
     exemplars: Mapping[Series, Exemplar]
@@ -57,28 +57,28 @@ class Committed(NamedTuple):
 
 
 class Store:
-    """One SQLite file, and its only writer. Every method may raise sqlite3.Error: then nothing was done."""
+    """One SQLite file, and its only writer. Methods may raise sqlite3.Error, having changed nothing."""
 
     def __init__(self, database: sqlite3.Connection, clocks: Clocks) -> None:
-        """Own database, which schema.py made ready."""
+        """Take ownership of `database`, opened by schema.py."""
         self._database, self._clocks = database, clocks
         self._unsynced = self._in_doubt = False
         self._failures = Failures(Path(f"{self._path()}.failed"))
-        self.takes_commits = True  # whether the latest one succeeded; read in any thread
+        self.takes_commits = True  # whether the latest commit succeeded; read by any thread
         if not self.mark("born"):
             self._begin()
-        self.born = float(self.mark("born"))  # seconds since 1970: since when it counts
+        self.born = float(self.mark("born"))  # seconds since 1970: when counting began
         self._failures.resume(int(self.mark(_FAILED) or 0))
         self.committed = self._load()
         if self.mark("boot") != clocks.boot or not clocks.boot:
-            # The machine was restarted, and its monotonic clock with it.
+            # The machine rebooted, which restarts the monotonic clock.
             with self._transaction():
                 self._begin_hour()
-        # From here on nobody waits for a lock: the next try comes soon enough.
+        # From here on do not wait for locks: the loop retries soon.
         database.execute("PRAGMA busy_timeout = 0").fetchall()
 
     def commit(self, arrivals: Sequence[Arrival]) -> list[Event]:
-        """Count arrivals, all of them or none; return what was new."""
+        """Count arrivals, all or none; return the events that were new."""
         now = self._clocks.time()
         identities = [what.identity for _, what in arrivals if isinstance(what, Event)]
         with self._transaction():
@@ -93,11 +93,11 @@ class Store:
         return batch.counted
 
     def lost(self, size: int) -> None:
-        """Count the events that popups could not leave: one for each byte by which DIR/lost has grown."""
+        """Count events that popups could not spool: one for each byte by which DIR/lost has grown."""
         before = int(self.mark("lost_bytes") or 0)
         if size == before:
             return
-        # A smaller file is another one: all of it is news.
+        # A smaller file is a new one: all of it counts.
         news = size - before if size > before else size
         self.count({(families.DROPPED.name, "spool_full"): news}, {"lost_bytes": size})
 
@@ -108,7 +108,7 @@ class Store:
         *,
         is_event: bool = False,
     ) -> None:
-        """Count what has no identity; increments are by series, marks are noted in the same transaction."""
+        """Add increments that have no identity; marks are saved in the same transaction."""
         last = self._clocks.time() if is_event else self.committed.last_event
         with self._transaction():
             self._database.executemany(_MARK, {**marks, "last_event": last}.items())
@@ -116,12 +116,12 @@ class Store:
         self._publish(increments, {}, last)
 
     def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Do more in a transaction of its own, all or nothing of it."""
+        """Run `work` in a transaction."""
         with self._transaction():
             work(self._database)
 
     def drained(self, began: float) -> None:
-        """Note a complete drain of the spool that began then (monotonic): what is old enough is forgotten."""
+        """Forget old identities after a complete drain of the spool. began: monotonic seconds."""
         if began - float(self.mark("hour_began")) < IDENTITY_SECONDS:
             return
         with self._transaction():
@@ -130,27 +130,27 @@ class Store:
             self._begin_hour()
 
     def sync(self) -> None:
-        """Bring what was committed to the disk itself."""
+        """Sync committed transactions to disk."""
         if self._unsynced:
             checkpoint = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
             _busy, logged, written_back = checkpoint.fetchone()
             if (
                 written_back < logged
-            ):  # somebody reads an older state, and SQLite has synced no more than that
+            ):  # a reader holds an older snapshot, and SQLite has synced only up to that
                 self._sync_log()
             self._unsynced = False
 
     def move(self, path: Path) -> None:
-        """Copy everything to path, where nothing else is, and go on there; OSError, sqlite3.Error.
+        """Copy everything to `path`, which must not exist, and continue there; OSError, sqlite3.Error.
 
-        UnusableError where the copy cannot be used, and neither can the file that was open.
+        UnusableError if neither the copy nor the former file can be used.
         """
         aside = path.with_name(f"{path.name}.new")
         aside.unlink(missing_ok=True)
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with contextlib.closing(sqlite3.connect(aside)) as copy:
             self._database.backup(copy)
-        self._database.close()  # before anything is at its path again: it would remove what stands beside it
+        self._database.close()  # first, because closing removes the -wal and -shm at its path
         try:
             schema.put(aside, path)
         except OSError as error:
@@ -159,7 +159,7 @@ class Store:
         self._unsynced = self._in_doubt = False
 
     def close(self) -> None:
-        """Write everything back into the one file."""
+        """Close the database, which writes the WAL back."""
         self._database.close()
 
     def _sync_log(self) -> None:
@@ -179,13 +179,13 @@ class Store:
             self._database.executemany(_MARK, marks)
 
     def _load(self) -> Committed:
-        """Return what the file holds, and the failures that are noted beside it."""
+        """Return the file's values, including failures noted outside it."""
         values = {**families.at_start(), **schema.values(self._database)}
         values[_COMMITS_FAILED] += self._failures.shown
         return Committed(values, {}, float(self.mark("last_event") or 0))
 
     def mark(self, name: str) -> str:
-        """Return what was noted under a name; nothing where nothing was."""
+        """Return the mark of this name; empty if there is none."""
         row = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
@@ -198,7 +198,7 @@ class Store:
         for start in range(0, len(identities), _LOOKED_UP_AT_ONCE):
             wanted = [*identities[start : start + _LOOKED_UP_AT_ONCE]]
             wanted += [b""] * (_LOOKED_UP_AT_ONCE - len(wanted))
-            # What was added to an older identity stands in the recent table: one may be in both.
+            # Facts added to an older identity are in the recent table, so it may be in both.
             for identity, facts in self._database.execute(_LOOK_UP, wanted):
                 known[identity] = known.get(identity, 0) | facts
         return known
@@ -212,7 +212,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit what is done inside, or undo it. After a failure the file is asked what it holds."""
+        """Commit the block's changes or roll them back. After a failure, reload the values from the file."""
         try:
             if self._in_doubt:
                 self.committed = self._load()._replace(exemplars=self.committed.exemplars)

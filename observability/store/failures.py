@@ -1,9 +1,8 @@
-"""Commits that failed, noted in FILE.failed beside the store, which cannot take that number itself.
+"""Counts failed commits in FILE.failed next to the store, because the store itself cannot be written then.
 
-A number that was shown must not go back, even where the process is killed before the store takes a commit
-again. So the total is written down here first and shown after that. It is one line of fixed width, written
-over the one before: a file system that is full takes that too. With its next commit the store counts what
-waits, and notes up to which total it has counted.
+A counter must not go back, even if the process is killed before the next successful commit. So the total is
+written here before it is shown. It is one line of fixed width that overwrites the previous one, which works
+even on a full file system. The store's next commit adds the waiting failures, and saves the total counted.
 """
 
 import os
@@ -13,29 +12,29 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Failures:
-    """waiting: commits that failed and are not in the store; shown: how many of these are noted."""
+    """waiting: failed commits not yet in the store; shown: how many of these are in the file."""
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier process noted, or begin at 0."""
+        """Read the total of an earlier process, or begin at 0."""
         self._path = path
-        self.total = _read(path)  # as it stands in the file
+        self.total = _read(path)  # as in the file
         self.waiting = self.shown = 0
 
     def resume(self, counted: int) -> None:
-        """Go on from the total up to which the store has counted."""
+        """Continue from the total that the store has counted."""
         self.waiting = self.shown = max(0, self.total - counted)
         self.total = max(self.total, counted)
         self._write(self.total)  # while the file system has room
 
     def add(self) -> int:
-        """Note one more; return how many are to be shown now: none where it cannot be noted."""
+        """Add a failure; return how many to show now, 0 if the file cannot be written."""
         before = self.shown
         self.waiting += 1
         self._write(self.total + self.waiting - self.shown)
         return self.shown - before
 
     def counted(self) -> int:
-        """Forget them, for the store has counted them; return how many were never shown."""
+        """Reset after the store has counted the failures; return how many had not been shown."""
         late = self.waiting - self.shown
         self.waiting = self.shown = 0
         return late

@@ -1,8 +1,8 @@
-"""Metrics as data: which families there are.
+"""The metric families, as data.
 
-A series is a tuple: its family's name, its label values, and for a histogram the bucket behind them. A bucket
-counts what fell into that one alone, and one more series holds the sum. What a session adds to them stands in
-increments.py. How a family is written for Prometheus or for OpenTelemetry is theirs to know.
+A series is a tuple: the family's name, the label values, and for a histogram the bucket. Buckets are not
+cumulative, and one more series holds the sum. increments.py defines what a session adds to them; prometheus/
+and otlp/ define how families are exported.
 """
 
 from itertools import product
@@ -22,13 +22,13 @@ Labels = tuple[str, ...]
 
 
 class Family(NamedTuple):
-    """One family; unit is UCUM's, with what is counted in braces."""
+    """One family; unit is UCUM's, with a counted thing in braces."""
 
-    name: str  # on /metrics qmail_popup_ stands before it, and _total behind a counter
+    name: str  # /metrics adds the prefix qmail_popup_, and to a counter the suffix _total
     help: str
     unit: str
     labels: Labels = ()
-    values: tuple[Labels, ...] = ((),)  # of the labels, for the series that exist from the start
+    values: tuple[Labels, ...] = ((),)  # label values of the series that exist from the start
     buckets: tuple[str, ...] = ()
 
     def series(self) -> list[Series]:
@@ -37,9 +37,9 @@ class Family(NamedTuple):
         return [(self.name, *labels, *end) for labels, end in product(self.values, ends)]
 
 
-REFUSED = "refused"  # before a session began, so that it has no duration
+REFUSED = "refused"  # before the session began, so without a duration
 _LASTED = tuple(end for end in ENDS if end != REFUSED)
-_METHODS = ("User", "Apop")  # of a login; Any stands only for a refusal before TLS
+_METHODS = ("User", "Apop")  # of a login; "Any" only for a refusal before TLS
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 STATUSES = ("0", "1", "2", "111")
 _OUTCOMES = ("ok", "failed")
@@ -145,7 +145,7 @@ REJECTED = Family(
 HISTOGRAMS = (DURATION, REJECTED)
 
 FAMILIES = COUNTERS + HISTOGRAMS
-"""What the store holds."""
+"""The families in the store."""
 
 ACTIVE = Family("sessions_active", "Open connections.", "{session}")
 SESSIONS_LIMIT = Family("sessions_limit", "Connections that the server allows.", "{session}")
@@ -158,12 +158,12 @@ BUILD = Family(
     "build_info", "Version of the sidecar and of Python.", "{build}", ("version", "python_version")
 )
 GAUGES = (ACTIVE, SESSIONS_LIMIT, LOGS_UNREADABLE, SPOOL_BYTES, LAST_EVENT, BUILD)
-"""What is looked up when it is shown, and never stored."""
+"""Families whose values are read when exported, and never stored."""
 
 PUSHED = {True: (PUSHES.name, "ok"), False: (PUSHES.name, "failed")}
-"""Whether a push went well, and the series that counts it."""
+"""The series that counts a push, by whether it succeeded."""
 
 
 def at_start() -> dict[Series, float]:
-    """Return all series that can occur, at 0."""
+    """Return all series that exist from the start, at 0."""
     return {series: 0 for family in FAMILIES for series in family.series()}

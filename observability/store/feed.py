@@ -1,7 +1,7 @@
-"""What a log that is read adds to the families, committed with the place behind it.
+"""Counts the contents of a log.
 
-Owns the promise for logs: what a piece counts and how far the log was read are one transaction, so a record
-counts once, however often and whenever the sidecar is killed.
+The increments of a piece and the position after it are committed in one transaction, so each record counts
+once, however often and whenever the sidecar is killed.
 """
 
 from collections import Counter, defaultdict
@@ -17,20 +17,20 @@ from observability.store.families import Series
 
 Shows = Mapping[str, Callable[[Reading], Sequence[Event]]]
 
-# To wait at the start for the place to begin at; a file system that hangs may take longer.
+# To wait at startup for the position to begin at; a hung file system may take longer.
 _FIRST_SECONDS = 5.0
 
 
 class Feed:
-    """One log and its place in the store. `take` may raise sqlite3.Error: then it is to be called again.
+    """One log and its position in the store. `take` may raise sqlite3.Error: then call it again.
 
-    active: sessions that are open by the log, None where it does not tell
+    active: sessions open according to the log, None if it does not show that
     """
 
     def __init__(
         self, thread: LogThread, store: Store, refusal_seconds: float, shows: Shows, log: Log
     ) -> None:
-        """Commit where the thread begins, if that is known soon. shows: what each sink gets, by its name."""
+        """Commit the position at which the thread begins, if known in time. shows: events for each sink."""
         self._thread, self._store, self._log = thread, store, log
         self._refusal_seconds, self._shows = refusal_seconds, shows
         self.name = f"cannot count the log {thread.path}"
@@ -41,26 +41,26 @@ class Feed:
 
     @property
     def wake(self) -> int:
-        """A descriptor on which there is news once there is something to take."""
+        """An eventfd that is written to when a piece is available."""
         return self._thread.wake
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take."""
+        """Whether a piece is available."""
         return self._pending is not None or self._thread.is_ready
 
     def look(self) -> None:
-        """Raise what keeps the log from being read now, for whoever notes errors."""
+        """Raise the error that keeps the log from being read now, as a periodic task reports it."""
         if self.error:
             raise RuntimeError(self.error)
 
     @property
     def error(self) -> str:
-        """Why the log cannot be read now, if it cannot."""
+        """Why the log cannot be read now, if so."""
         return self._thread.error
 
     def take(self) -> Mapping[str, Sequence[Event]]:
-        """Commit the next piece; return what is to be shown, by the names of the sinks."""
+        """Commit the next piece; return the events for each sink, by its name."""
         reading = self._pending = self._pending or self._thread.take()
         if not reading:
             return {}
@@ -72,12 +72,12 @@ class Feed:
         return {name: make(reading) for name, make in self._shows.items()}
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._thread.close()
 
 
 def mark(path: Path) -> str:
-    """Return the name under which the store keeps the place of a log."""
+    """Return the name of the store's mark for a log's position."""
     return f"log {path}"
 
 

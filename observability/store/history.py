@@ -1,9 +1,9 @@
-"""The last 48 hours by the minute: what each added to the totals, and how many sessions were open at most.
+"""The last 48 hours by minute: what each added to the totals, and the peak number of open sessions.
 
-Owns the table `history`. A row notes the totals themselves, as they were committed when its minute ended;
-what a minute added is the difference to the row before. So a kill loses no sum and doubles none: what was
-committed since the last row is in the next one. Where the sidecar did not run there is no row, and where the
-clock was set back the rows of the future go.
+Owns the table `history`. A row contains the totals committed by the end of its minute; what a minute added is
+the difference to the row before. So a kill neither loses nor doubles anything: events committed since the
+last row are in the next one. There are no rows for times when the sidecar did not run, and if the clock is
+set back, rows in the future are deleted.
 """
 
 import json
@@ -17,7 +17,7 @@ from observability.store.database import Store
 from observability.store.families import Series
 
 MINUTE = 60  # seconds
-MINUTES = 48 * 60  # that are kept: today, and the same hours of yesterday
+MINUTES = 48 * 60  # kept: today, and the same hours of yesterday
 KEPT = (
     families.ATTEMPTS,
     families.FAILURES,
@@ -26,11 +26,11 @@ KEPT = (
     families.SPANS_DROPPED,
     families.PUSHES,
 )
-"""The families whose sums are kept."""
+"""The families in the history."""
 _NAMES = frozenset(family.name for family in KEPT)
 
 _ROWS = "SELECT minute, peak, totals FROM history ORDER BY minute"
-# The newest row of those that are too old stays: the one behind it is a difference to it.
+# Keeps the newest of the rows that are too old, because the next minute is a difference to it.
 _FORGET = (
     "DELETE FROM history WHERE minute < (SELECT max(minute) FROM history WHERE minute <= ?) OR minute > ?"
 )
@@ -40,7 +40,7 @@ Sums = Mapping[Series, float]
 
 
 class Minute(NamedTuple):
-    """What one minute added, series at 0 left out; peak: most sessions at a time, None where nobody knew."""
+    """What one minute added, without series at 0. peak: maximum of open sessions, None if unknown."""
 
     minute: int  # since 1970
     peak: int | None
@@ -54,23 +54,23 @@ class _Row(NamedTuple):
 
 
 class _Noted(NamedTuple):
-    """All that the table holds; replaced as a whole, so that another thread reads it without a lock."""
+    """The table's contents; replaced as a whole, so that other threads read it without a lock."""
 
     minutes: tuple[Minute, ...]
     last: _Row | None
 
 
 class History:
-    """The minutes of one store. Its methods may raise sqlite3.Error: then nothing was done."""
+    """The minutes of one store. Methods may raise sqlite3.Error, having changed nothing."""
 
     def __init__(self, store: Store, now: Callable[[], float], active: Callable[[], int | None]) -> None:
-        """Begin where it ended. now: seconds since 1970; active: connections now, None where nobody knows."""
+        """Load the table. now: seconds since 1970; active: open connections now, None if unknown."""
         self._store, self.now, self._active = store, now, active
         self._noted = _load(store)
         self._peak: int | None = None
 
     def tick(self) -> None:
-        """Note the minute that has ended, if one has; to be called every second or so."""
+        """Save the minute that has ended, if one has; call it about every second."""
         self._look()
         ended = int(self.now() // MINUTE) - 1
         noted = self._noted
@@ -83,7 +83,7 @@ class History:
         self._peak = None
 
     def minutes(self) -> tuple[Minute, ...]:
-        """Return those that are kept, and the one that is under way; in any thread."""
+        """Return the saved minutes and the current one; from any thread."""
         minutes, last = self._noted
         if last is None:
             return ()
@@ -91,7 +91,7 @@ class History:
         return (*minutes, Minute(now, self._active(), _added(last.totals, self._totals())))
 
     def _look(self) -> None:
-        """See how many are connected now."""
+        """Update the peak."""
         active = self._active()
         if active is not None:
             self._peak = max(active, self._peak or 0)
@@ -102,7 +102,7 @@ class History:
 
 
 def read(database: sqlite3.Connection) -> tuple[Minute, ...]:
-    """Return the minutes that a store's file holds."""
+    """Return the minutes in a store's file."""
     return _noted(list(_rows(database))).minutes
 
 

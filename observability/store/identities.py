@@ -1,8 +1,8 @@
-"""What a batch of arrivals adds, given what was counted before: deduplication.
+"""Deduplication: what a batch of arrivals adds, given what was counted before.
 
-Owns the rule by which everything counts once: an identity stands for two facts, that its session was
-counted and that its record was, and only a fact that was not known yet adds anything. Pure: the store
-looks the facts up and writes down what comes out.
+Owns the rule by which everything counts once: an identity has two facts, that its session was counted and
+that its record was, and only a new fact adds anything. Pure: the store looks the facts up and saves the
+result.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ RECORD_COUNTED = 2
 
 
 class Exemplar(NamedTuple):
-    """The latest session behind a series, as OpenMetrics has it."""
+    """The latest session counted in a series, as in OpenMetrics."""
 
     trace: str
     value: float
@@ -33,7 +33,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.totals = [0.0, 0.0, 0.0]
-        self.at = 0  # which event of the batch was its latest
+        self.at = 0  # index in the batch of its latest event
         self.latest: Measures
         self.event: Event
 
@@ -46,10 +46,10 @@ class _Tally:
 
 
 class Batch:
-    """What one transaction is to write: facts that changed, increments, and what was new in it."""
+    """The contents of one transaction: changed facts, increments, and new events."""
 
     def __init__(self, known: Mapping[bytes, int], now: float) -> None:
-        """Start from the facts that are known of the identities at hand. now: seconds since 1970."""
+        """known: facts of the identities in the batch; now: seconds since 1970."""
         self._known = dict(known)
         self._now = now
         self.changed: dict[bytes, int] = {}
@@ -58,7 +58,7 @@ class Batch:
         self.counted: list[Event] = []
 
     def increments(self) -> dict[Series, float]:
-        """Return what each series gets."""
+        """Return the increment of each series."""
         added = self._arrived.copy()
         for (source, new, kind), tally in self._tallies.items():
             for series, amount, _ in _increments(source, new, kind):
@@ -66,7 +66,7 @@ class Batch:
         return added
 
     def exemplars(self) -> dict[Series, Exemplar]:
-        """Return the latest session behind each series that has one."""
+        """Return the exemplar of each series that has one."""
         exemplars = {}
         for (source, new, kind), tally in sorted(self._tallies.items(), key=lambda item: item[1].at):
             for series, _, measure in _increments(source, new, kind):
@@ -75,7 +75,7 @@ class Batch:
         return exemplars
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
-        """Take in what arrived, in its order."""
+        """Add arrivals in order."""
         for arrival in arrivals:
             if isinstance(arrival.what, Malformed):
                 self._drop("malformed")
@@ -102,7 +102,7 @@ class Batch:
 
 
 def _increments(source: str, new: int, kind: Kind) -> Iterator[Increment]:
-    """Yield what each session adds of which these facts are new."""
+    """Yield the increments of a session of this kind, given its new facts."""
     for fact, of in _INCREMENTS[source].items():
         if new & fact:
             yield from of(kind)

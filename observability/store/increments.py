@@ -1,7 +1,7 @@
-"""What one session adds to the series of families.py.
+"""What one session adds to the series of families.py. Pure: an event in, series and amounts out.
 
-All sessions of a kind add to the same series, and kinds are few. So a batch counts kinds, and each kind's
-series are put together once and then remembered. Pure: an event in, series and amounts out.
+All sessions of a kind add to the same series, and there are few kinds. So a batch counts kinds, and each
+kind's series are built once and cached.
 """
 
 from bisect import bisect_left
@@ -34,34 +34,34 @@ from observability.store.families import (
 )
 from qmail_popup import reasons
 
-_REMEMBERED = 1024  # kinds: of what real hosts send some fifty, of what anybody may send more
+_REMEMBERED = 1024  # kinds: real hosts send about fifty, but a hostile sender may send more
 _BOUNDS = {family.name: [float(bound) for bound in family.buckets] for family in HISTOGRAMS}
 
 ONE, SECONDS, AUTH_SECONDS = range(3)
 Measures = tuple[int, float, float]
-"""What sessions add, by those: their number, their durations, and the time of their logins."""
+"""Indexed by those: number of sessions, sum of durations, sum of login times."""
 
 Increment = tuple[Series, int, int | None]
-"""A series, which of the measures it gets, and which of the latest session's makes an exemplar, if any."""
+"""A series, the index of the measure added, and that of the exemplar's value, if it has one."""
 
 
 class Kind(NamedTuple):
-    """All that decides which series a session adds to."""
+    """Everything that determines which series a session adds to."""
 
     ended: str
     protocol: str
-    lasted: str | None  # the bucket of its duration
+    lasted: str | None  # bucket of its duration
     tls: str | None
-    result: str | None  # of its record, as method and the protocol in it
+    result: str | None  # this, method and record_protocol come from its record
     method: str
     record_protocol: str
     reason: str | None
-    refused_after: str | None  # a bucket, too
+    refused_after: str | None  # bucket of the time until the refusal
     exit: str | None
 
 
 def kind(event: Event) -> tuple[Kind, Measures]:
-    """Return a session's kind, and what it adds; of a hello as much as it tells."""
+    """Return the kind and the measures of a session, or of a hello as far as known."""
     record, lasted, took = event.record, event.duration, event.auth_duration
     found = Kind(
         event.ended or OTHER,
@@ -80,13 +80,13 @@ def kind(event: Event) -> tuple[Kind, Measures]:
 
 @lru_cache(_REMEMBERED)
 def of_killed(kind: Kind) -> tuple[Increment, ...]:
-    """Count a session that went without a word."""
+    """Count a session that was killed."""
     return (((SESSIONS.name, KILLED, kind.protocol), ONE, None),)
 
 
 @lru_cache(_REMEMBERED)
 def of_session(kind: Kind) -> tuple[Increment, ...]:
-    """Count a session, all but its record and what belongs to that."""
+    """Count a session without its record."""
     found: list[Increment] = [((SESSIONS.name, kind.ended, kind.protocol), ONE, None)]
     if kind.ended != REFUSED:
         found += _observed(DURATION, (kind.ended, kind.protocol), kind.lasted, SECONDS)
@@ -97,7 +97,7 @@ def of_session(kind: Kind) -> tuple[Increment, ...]:
 
 @lru_cache(_REMEMBERED)
 def of_record(kind: Kind) -> tuple[Increment, ...]:
-    """Count a session's record, and the subprogram that it tells of."""
+    """Count a session's record and its subprogram's exit."""
     if not kind.result:
         return ()
     login = kind.method, kind.record_protocol
@@ -109,7 +109,7 @@ def of_record(kind: Kind) -> tuple[Increment, ...]:
 
 
 def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[Series]:
-    """Count a record that was read from a log, each series once; reason: why, where it was refused."""
+    """Yield the series to which a record from a log adds 1. reason: if it was refused."""
     yield EVENTS.name, LOG
     yield ATTEMPTS.name, result, method, protocol
     if result == "rejected":
@@ -117,7 +117,7 @@ def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[
 
 
 def of_logged_session(session: Session) -> Iterator[tuple[Series, float]]:
-    """Count a session of which a log told that it ended, and maybe how long it took."""
+    """Count a session from a log, with its duration if known."""
     labels = session.result or OTHER, session.protocol
     yield (SESSIONS.name, *labels), 1
     if session.seconds is not None:
@@ -127,7 +127,7 @@ def of_logged_session(session: Session) -> Iterator[tuple[Series, float]]:
 
 
 def _observed(family: Family, labels: Labels, bucket: str | None, what: int) -> list[Increment]:
-    """Return the series of a measurement in a bucket; what: which of the measures it is."""
+    """Return the increments of an observation in a histogram. what: index of the measure."""
     if bucket is None:
         return []
     return [((family.name, *labels, bucket), ONE, what), ((family.name, *labels, SUM), what, None)]

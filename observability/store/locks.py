@@ -1,10 +1,10 @@
-"""Who holds the store, and who empties the spool: one lock for each.
+"""The store lock and the pusher lock.
 
-Owns STATE.lock and DIR/pusher.lock, which the kernel gives back however their holders die. The store's is a
-record lock (fcntl(2)), of which the kernel tells whose it is: a sidecar locks one byte and a pusher two, so
-that a sidecar knows whom it may ask to hand over. The spool's is flock(2), which belongs to the open file:
-the popup that starts a pusher has taken it already and hands it over as descriptor 0, and a sidecar holds it
-too, so that popups which know of no sidecar start no pusher beside it.
+They are STATE.lock and DIR/pusher.lock, and the kernel releases them however their holders die. The store's
+is a record lock (fcntl(2)), because the kernel reports its holder: a sidecar locks one byte and a pusher two,
+so a sidecar knows if it may ask the holder to hand over. The spool's is a flock(2), which belongs to the open
+file: the popup that starts a pusher takes it and passes it on as descriptor 0. A sidecar holds it, too, so
+that popups configured without a sidecar start no pusher.
 """
 
 import contextlib
@@ -20,23 +20,23 @@ from observability.arrivals.paths import Lost, is_at
 from observability.errors import HeldError, UnusableError, describe
 
 SIDECAR, PUSHER = "sidecar", "pusher"
-HAND_OVER_SECONDS = 5.0  # for a pusher that is asked to
+HAND_OVER_SECONDS = 5.0  # allowed to a pusher
 _LOOK_SECONDS = 0.02
 _BYTES = {SIDECAR: 1, PUSHER: 2}
 _FLOCK = struct.Struct("hhlli4x")  # struct flock: type, whence, start, length, pid
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOR_POPUPS = 0o660  # of other users, whatever the umask
+_FOR_POPUPS = 0o660  # which run as other users
 
 
 class Holder(NamedTuple):
-    """Who has a store's lock."""
+    """The process that holds a store's lock."""
 
     role: str
-    pid: int  # 0 where it is not to be seen from here
+    pid: int  # 0 if in another pid namespace
 
 
 def holder(state: Path) -> str:
-    """Return the role of who has a store's lock, nothing where nobody has; nothing is made or taken."""
+    """Return the role of the store lock's holder, empty if free; creates and locks nothing."""
     try:
         fd = os.open(f"{state}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -49,7 +49,7 @@ def holder(state: Path) -> str:
 
 
 def _holder(fd: int) -> Holder | None:
-    """Return who has the lock of an open file, as the kernel knows; None where nobody has."""
+    """Return the holder of the record lock on an open file; None if it is free."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, length, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
     if kind == fcntl.F_UNLCK:
@@ -58,15 +58,15 @@ def _holder(fd: int) -> Holder | None:
 
 
 class StoreLock:
-    """The lock of one store, held until it is closed.
+    """The lock of one store, held until closed.
 
-    The file stays behind: two could hold a lock on one name if it were taken away.
+    The file is never removed, or two processes could hold locks on files of the same name.
     """
 
     def __init__(self, state: Path, role: str, timeout: float = HAND_OVER_SECONDS) -> None:
-        """Take it for role; UnusableError, which names the holder, where somebody else has it.
+        """Take the lock; HeldError, which names the holder, if another process keeps it.
 
-        timeout: seconds that a pusher has to hand over, where a sidecar asks it
+        timeout: seconds in which a pusher must hand over to a sidecar
         """
         self._state, self._role = state, role
         self._path = Path(f"{state}.lock")
@@ -78,7 +78,7 @@ class StoreLock:
             raise
 
     def keep(self) -> Lost | None:
-        """See that it is the one at its path; UnusableError where somebody else has that one by now."""
+        """Check that the lock is at its path, or take a new one; HeldError if another process has that."""
         if is_at(self._path, self._fd):
             return None
         before, self._fd = self._fd, self._opened()
@@ -87,7 +87,7 @@ class StoreLock:
         return Lost(f"{self._path} was removed or replaced, and has been created again", is_mended=True)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         os.close(self._fd)
 
     def _opened(self) -> int:
@@ -97,10 +97,10 @@ class StoreLock:
             raise UnusableError(f"cannot lock the store {self._state}: {describe(error)}") from error
 
     def _take(self, deadline: float) -> None:
-        """Take the lock; a sidecar asks a pusher for it, and again where another pusher was faster."""
+        """Take the lock; a sidecar asks each pusher that holds it to hand over."""
         while not self._is_taken():
             holder = _holder(self._fd)
-            if holder is None:  # it has just let go
+            if holder is None:  # just released
                 continue
             if self._role != SIDECAR or holder.role != PUSHER or time.monotonic() > deadline:
                 pid = holder.pid or "?"
@@ -116,8 +116,8 @@ class StoreLock:
         return True
 
     def _ask(self, holder: Holder) -> None:
-        """Ask a pusher to end; nobody else, should its process number be somebody else's by now."""
-        with contextlib.suppress(OSError):  # it has ended, or is not ours to ask: the deadline will tell
+        """Ask a pusher to exit; the pidfd ensures that no other process with a reused pid is signalled."""
+        with contextlib.suppress(OSError):  # it has exited or we lack permission: the deadline decides
             process = os.pidfd_open(holder.pid)
             try:
                 if _holder(self._fd) == holder:
@@ -127,21 +127,21 @@ class StoreLock:
 
 
 class PusherLock:
-    """The lock of one spool directory. Its methods may raise OSError."""
+    """The lock of one spool directory. Methods may raise OSError."""
 
     def __init__(self, spool: Path) -> None:
-        """Name it; handed over or not, it has to be taken."""
+        """Find a lock passed on as descriptor 0; call take() in any case."""
         self._path = spool / "pusher.lock"
         self._fd: int | None = 0 if is_at(self._path, 0) else None
         self._is_held = False
 
     def take(self) -> bool:
-        """Take it, if nobody else has; whether it is ours."""
+        """Take the lock if it is free; return whether we hold it."""
         if self._is_held:
             return True
         if self._fd is None:
             self._fd = os.open(self._path, _FLAGS, _FOR_POPUPS)
-            with contextlib.suppress(PermissionError):  # somebody else's, who has seen to it
+            with contextlib.suppress(PermissionError):  # the owner has set the mode
                 os.fchmod(self._fd, _FOR_POPUPS)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +151,7 @@ class PusherLock:
         return True
 
     def keep(self) -> Lost | None:
-        """Take it if nobody else has, and see that it is the one at its path."""
+        """Take the lock if it is free, and check that it is at its path."""
         is_lost = self._fd is not None and not is_at(self._path, self._fd)
         if is_lost:
             self.close()
@@ -161,13 +161,13 @@ class PusherLock:
         return Lost(f"{self._path} was removed or replaced, and has been created again", is_mended=True)
 
     def release(self) -> None:
-        """Let somebody else have it."""
+        """Release the lock, but keep the file open."""
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._is_held = False
 
     def close(self) -> None:
-        """Let go of it, and of the file."""
+        """Release the lock and close the file."""
         if self._fd is not None:
             os.close(self._fd)
         self._fd, self._is_held = None, False

@@ -1,6 +1,6 @@
-"""Whether the store's files are those at its path; where one is not there, the store is put there again.
+"""Checks that the store's files are at their paths; if one was removed, copies the store there again.
 
-SQLite's own files beside it count too: what is committed to a log that has no name is gone with the process.
+This includes SQLite's -wal and -shm: commits to an unlinked WAL are lost when the process exits.
 """
 
 import sqlite3
@@ -15,15 +15,15 @@ DIRECTORY_MODE = 0o750
 
 
 class Presence:
-    """The file that a store has open."""
+    """Watches the files of an open store."""
 
     def __init__(self, path: Path, store: Store) -> None:
-        """Take what stands at path for the store's file."""
+        """Note the files now at `path` as those of the store."""
         self._path, self._store = path, store
         self._look()
 
     def keep(self) -> Lost | None:
-        """See that it is at its path; UnusableError where something else is: that is left as it is."""
+        """Check the files, and restore the store if one is missing; UnusableError if it was replaced."""
         found = identity(self._path)
         if found not in (self._file, None):
             raise UnusableError(f"the store {self._path} was replaced by another file")
@@ -40,10 +40,10 @@ class Presence:
         return Lost(f"{what} was removed, and has been written again", is_mended=True)
 
     def _look(self) -> None:
-        """Take what is there for what the store has open."""
+        """Note the identities of the store's files."""
         self._file = identity(self._path)
         self._beside = {file: identity(file) for file in schema.beside(self._path)}
 
     def _missing_beside(self) -> Path | None:
-        """Return the first of SQLite's files that is not the one that is open; None where all are."""
+        """Return the first of SQLite's other files that was removed or replaced; None if none was."""
         return next((file for file, known in self._beside.items() if known and identity(file) != known), None)

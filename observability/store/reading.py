@@ -1,4 +1,4 @@
-"""What stands in a store's file, read without changing anything beside it either."""
+"""Reads a store's file without changing it or creating files next to it."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _TIMEOUT = 5.0
 
 
 class Held(NamedTuple):
-    """What a store holds; times are seconds since 1970."""
+    """A store's contents; times are seconds since 1970."""
 
     values: Mapping[Series, float]
     minutes: tuple[Minute, ...]
@@ -24,7 +24,7 @@ class Held(NamedTuple):
 
 
 def read(path: Path) -> Held:
-    """Return what the store at path holds; UnusableError where that cannot be read."""
+    """Return the contents of the store at `path`; UnusableError if it cannot be read."""
     try:
         with closing(sqlite3.connect(_uri(path), uri=True, timeout=_TIMEOUT)) as database:
             return _held(database, path)
@@ -33,7 +33,7 @@ def read(path: Path) -> Held:
 
 
 def _uri(path: Path) -> str:
-    """Return how to open it; where nobody has it open, as what nobody changes: SQLite makes no files then."""
+    """Return the URI to open; if no process uses the store, as immutable, so SQLite creates no files."""
     is_in_use = path.with_name(f"{path.name}-wal").exists()
     return f"{path.absolute().as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
 

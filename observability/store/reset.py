@@ -1,4 +1,4 @@
-"""--reset-state: moves a state out of the way, so that the next sidecar starts at 0."""
+"""--reset-state: moves the state aside, so that the next sidecar starts at 0."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from observability.store.schema import set_aside
 
 
 def reset(state: Path) -> str:
-    """Rename the state and what belongs to it; say where to. UnusableError where that cannot be done."""
+    """Rename the state and its companion files; return a message with the new name. UnusableError."""
     if not state.exists():
         return f"no state to move: {state} does not exist"
     try:

@@ -1,7 +1,7 @@
-"""The store's file: its tables, whether it can be used, and moving it aside.
+"""The store's file: creating, checking, migrating and renaming it.
 
-Owns what stands in the file before anything is counted. A file that is corrupt, newer than this program or
-not ours is only ever read, so that whoever comes to look finds what was there.
+A file that is corrupt, newer than this program or not ours is only read, never changed, so that the operator
+can inspect it.
 """
 
 import contextlib
@@ -45,27 +45,27 @@ _TABLES = f"""
     COMMIT;
 """
 _SETTINGS = (
-    # An identity lies anywhere in its table, so each dirties a page of its own: small ones write a quarter.
+    # Identities are random, so each one dirties a different page: small pages write a quarter as much.
     "PRAGMA page_size = 1024",
     "PRAGMA journal_mode = WAL",
-    # Whatever a process does, committed is committed; for the machine's sake the store syncs every second,
-    # and writes back in the same go.
+    # Commits survive any crash of the process; for crashes of the machine the store syncs every second, and
+    # checkpoints at the same time.
     "PRAGMA synchronous = NORMAL",
     "PRAGMA wal_autocheckpoint = 0",
-    # What is deleted are random numbers: nothing that would have to be wiped.
+    # Only random numbers are deleted, which need not be overwritten.
     "PRAGMA secure_delete = OFF",
 )
-# SQLite's own files beside the one that is named.
+# Suffixes of the store's file and of SQLite's other files.
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
 def open_file(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open the store at path, or make one; UnusableError, and untouched, where that cannot be.
+    """Open the store at `path`, or create one; UnusableError, and the file untouched, if unusable.
 
-    timeout: seconds to wait, now and later, for somebody who has locked the file.
+    timeout: seconds to wait, now and later, for another process's lock on the file.
     """
     try:
-        # SQLite gives its other files the mode of the first.
+        # SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         version = _version(path, timeout)
         database = sqlite3.connect(path, timeout=timeout, isolation_level=None)
@@ -79,7 +79,7 @@ def open_file(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection, version: int) -> None:
-    """Bring it to today's version; version: what it has, 0 for nothing."""
+    """Create or migrate the tables. version: of the file, 0 if empty."""
     for setting in _SETTINGS:
         database.execute(setting).fetchall()
     if not version:
@@ -89,7 +89,7 @@ def _prepare(database: sqlite3.Connection, version: int) -> None:
 
 
 def set_aside(path: Path, suffix: str) -> Path:
-    """Rename the store at path, whatever its state; return its new name."""
+    """Rename the store at `path`, even a broken one; return its new name."""
     aside = path.with_name(f"{path.name}.{suffix}")
     for companion in _COMPANIONS:
         source = path.with_name(path.name + companion)
@@ -99,12 +99,12 @@ def set_aside(path: Path, suffix: str) -> Path:
 
 
 def beside(path: Path) -> list[Path]:
-    """Return what SQLite keeps open beside the store at path, from its first transaction on."""
+    """Return the files that SQLite has open next to the store, from its first transaction on."""
     return [path.with_name(path.name + companion) for companion in ("-wal", "-shm")]
 
 
 def put(file: Path, path: Path) -> None:
-    """Rename a whole store to path, where nothing is but an older file of the same store."""
+    """Rename a complete store to `path`, where at most an older file of the same store is."""
     for companion in _COMPANIONS[1:]:
         path.with_name(path.name + companion).unlink(missing_ok=True)
     file.rename(path)
@@ -112,18 +112,18 @@ def put(file: Path, path: Path) -> None:
 
 @cache
 def row(series: Series) -> tuple[str, str]:
-    """Return a series as it stands in the file: its family, and its labels."""
+    """Return a series as in the file: family and labels."""
     return series[0], json.dumps(series[1:])
 
 
 def values(database: sqlite3.Connection) -> dict[Series, float]:
-    """Return what the file holds of each series."""
+    """Return the value of each series in the file."""
     rows = database.execute("SELECT family, labels, value FROM series")
     return {(family, *json.loads(labels)): value for family, labels, value in rows}
 
 
 def _migrate(database: sqlite3.Connection, version: int) -> None:
-    """Make what this program writes of an older version, or change nothing."""
+    """Migrate an older version to the current one, or change nothing."""
     database.execute("BEGIN IMMEDIATE")
     for step in _STEPS[version - 1 :]:
         step(database)
@@ -132,7 +132,7 @@ def _migrate(database: sqlite3.Connection, version: int) -> None:
 
 
 def _split_series(database: sqlite3.Connection) -> None:
-    """Make version 2 of version 1, in which a series was one word with spaces."""
+    """Migrate version 1, in which a series was one string with spaces, to version 2."""
     database.execute(_SERIES)
     rows = database.execute("SELECT key, value FROM totals").fetchall()
     database.executemany(
@@ -142,17 +142,17 @@ def _split_series(database: sqlite3.Connection) -> None:
 
 
 def _add_history(database: sqlite3.Connection) -> None:
-    """Make version 3 of version 2, in which there was none."""
+    """Migrate version 2, which had no history, to version 3."""
     database.execute(_HISTORY)
 
 
-_STEPS = (_split_series, _add_history)  # from the version that is their place in this row
+_STEPS = (_split_series, _add_history)  # the first migrates version 1
 
 
 def check(database: sqlite3.Connection, path: Path) -> int:
-    """Return the version of what is open; 0 without tables (a store whose making was cut short, too).
+    """Return the store's version; 0 without tables (also if its creation was interrupted).
 
-    UnusableError for what cannot be used.
+    UnusableError if it cannot be used.
     """
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     (application,) = database.execute("PRAGMA application_id").fetchone()
@@ -176,7 +176,7 @@ def _version(path: Path, timeout: float) -> int:
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:
-    """Read the whole file (0.13 s for a million identities): never count on a broken one."""
+    """Check the whole file (0.13 s for a million identities), so as never to count into a corrupt one."""
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise UnusableError(f"the store {path} is corrupt: {' '.join(verdict.split())}")
