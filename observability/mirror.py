@@ -28,6 +28,7 @@ else:
 ANSWER_SECONDS = 0.25  # for all attempts to reach the sidecar together
 SPOOL_SECONDS = 0.05  # after that, for the spool
 MAX_SECONDS = ANSWER_SECONDS + SPOOL_SECONDS  # from the last reply and the record to exit
+MAX_SLOWER = 20  # so many times more on a host that starves the popup
 _LOW = range(6)  # the network, stderr, descriptor 3 of a subprogram, the log
 _ABOVE = 10
 _SPARE = 5  # descriptors that a session may still need: three to start TLS, a pipe for the subprogram
@@ -195,16 +196,18 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 def _set_alarm(seconds: float) -> None:
     """Have the kernel kill this process after `seconds`: a file system may hang forever.
 
-    Adds the time this process spent runnable but not running, or a busy host would lose the event.
+    A starved process gets more, or a busy host would lose its event: as many times more as it has been slower
+    so far than it would have been alone on a processor.
     """
-    waited = 0
+    slower = 1.0
     try:
         fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
-        waited = int(posix.read(fd, 100).split()[1])  # ns running, ns waiting to run, time slices
+        ran, waited, _slices = posix.read(fd, 100).split()  # nanoseconds
         posix.close(fd)
-    except (OSError, ValueError, IndexError):  # a kernel without it
+        slower += min(int(waited) / int(ran), MAX_SLOWER)
+    except (OSError, ValueError, ZeroDivisionError):  # a kernel without it
         pass
-    signal.setitimer(signal.ITIMER_REAL, seconds + waited / 1e9)
+    signal.setitimer(signal.ITIMER_REAL, seconds * slower)
 
 
 def _is_answered(connection: int, deadline: float) -> bool:

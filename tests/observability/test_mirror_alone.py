@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
+from observability.mirror import MAX_SECONDS
 from observability.spoolfile import leave
 from tests.support.child import Child, run
 from tests.support.listener import Block, Listener, left_in
@@ -224,3 +225,36 @@ def test_a_file_system_that_hangs_is_not_waited_for(
         assert -signal.SIGALRM == child.status()
     for fd in (never, writer, told):
         os.close(fd)
+
+
+def _slower() -> float:
+    """Return how many times as long as it ran this process has waited for a processor."""
+    ran, waited, _slices = map(int, Path("/proc/self/schedstat").read_text().split())
+    return waited / ran
+
+
+def test_a_starved_popup_gets_more_time(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others on its only processor make it slower, and its alarm comes later by as much."""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("the kernel does not count how long a process waits for a processor")
+    left: list[float] = []
+
+    def spied(path: bytes | str, flags: int, mode: int = 0o777) -> int:
+        if os.fsencode(path).startswith(os.fsencode(spool)):
+            left.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        return opened(path, flags, mode)
+
+    def task() -> float:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        others = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(4)]
+        until(lambda: _slower() > 2)
+        monkeypatch.setattr(posix, "open", spied)
+        mirror(spool).finish(over(), lambda: None)
+        for other in others:
+            other.kill()
+            other.wait()
+        return left[0]
+
+    opened = posix.open
+    assert run(task) > 2 * MAX_SECONDS
+    assert 1 == len(left_in(spool))
