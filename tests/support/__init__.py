@@ -1,1 +1,1 @@
-"""Tools that several tests share; what a single test needs stays with it."""
+"""Helpers shared by several tests; a helper of a single test stays in its module."""

@@ -1,4 +1,4 @@
-"""A real Alertmanager on the configuration that is shipped: its routes, but our own receiver and clock."""
+"""A real Alertmanager with the shipped configuration's routes, but our own receiver and scaled intervals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,10 @@ _WAITS = ("group_wait", "group_interval", "repeat_interval")
 
 
 class Alertmanager(Daemon):
-    """Debian's, alone and with files of its own."""
+    """Debian's Alertmanager, without a cluster and with its own files."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        """Keep what it has below `directory`."""
+        """directory: for its files."""
         (program,) = need("prometheus-alertmanager")
         file = directory / "alertmanager.yml"
         file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
@@ -26,7 +26,7 @@ class Alertmanager(Daemon):
 
 
 def pointed_at(config: Mapping[str, Any], url: str, faster: int = FASTER) -> dict[str, Any]:
-    """Return a configuration in which every receiver is the webhook at `url`, and waiting is `faster`."""
+    """Return the configuration with the webhook at `url` as every receiver, and shorter intervals."""
     receivers = [
         {"name": receiver["name"], "webhook_configs": [{"url": url, "send_resolved": True}]}
         for receiver in config["receivers"]

@@ -1,22 +1,22 @@
-"""What came in, by its names; and a clock to set."""
+"""Short forms of arrivals, and a clock that tests set."""
 
 from observability.arrivals.parsing import Arrival, Event, Malformed
 from observability.arrivals.spool import Spool
 
 
 class Clock:
-    """Monotonic seconds that pass when they are told to."""
+    """A monotonic clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Return what it shows."""
+        """Return the time."""
         return self.now
 
 
 def reasons(arrivals: list[Arrival]) -> list[str]:
-    """Return what is wrong with those that are malformed, and which way the others came."""
+    """Return the reason of each malformed arrival, and the source of each other one."""
     return [what.reason if isinstance(what, Malformed) else source for source, what in arrivals]
 
 
@@ -26,7 +26,7 @@ def identities(arrivals: list[Arrival]) -> list[bytes]:
 
 
 def drained(spool: Spool) -> tuple[list[Arrival], float | None]:
-    """Drain once; return what was there, and when a complete drain began."""
+    """Drain once; return the arrivals, and when a complete drain began."""
     spool.begin()
     arrivals, began = [], None
     while spool.is_draining:

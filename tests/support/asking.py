@@ -1,6 +1,6 @@
-"""Asks a Prometheus for what panels ask, over one stretch of time, as Grafana would.
+"""Runs panels' queries against a Prometheus over one time range, as Grafana would.
 
-Knows its HTTP API. Nothing is drawn here.
+Knows Prometheus's HTTP API. Draws nothing.
 """
 
 import json
@@ -17,7 +17,7 @@ Labels = Mapping[str, str]
 
 
 class Stretch(NamedTuple):
-    """What is looked at: seconds since 1970, and between two points; rates are over rate_seconds."""
+    """A time range: seconds since 1970, and between two points; rates are over rate_seconds."""
 
     start: float
     end: float
@@ -26,29 +26,29 @@ class Stretch(NamedTuple):
 
 
 class Series(NamedTuple):
-    """An answer: its labels, and a value for each point of the stretch, NaN where there is none."""
+    """A result: labels, and a value for each point of the range, NaN if there is none."""
 
     labels: Labels
     values: list[float]
 
 
 class Source:
-    """A Prometheus, and the stretch of time that is looked at."""
+    """A Prometheus and a time range."""
 
     def __init__(self, url: str, stretch: Stretch) -> None:
-        """Ask at url, the server's own."""
+        """url: of the server."""
         self._url, self.stretch = url, stretch
         count = int((stretch.end - stretch.start) / stretch.step) + 1
         self.times = [stretch.start + n * stretch.step for n in range(count)]
 
     def over_time(self, expr: str) -> list[Series]:
-        """Ask for the whole stretch."""
+        """Run a query over the whole range."""
         start, end, step, _ = self.stretch
         found = self._ask("query_range", query=self._filled(expr), start=start, end=end, step=step)
         return [Series(each["metric"], self._placed(each["values"])) for each in found["result"]]
 
     def at_end(self, expr: str) -> list[tuple[Labels, float]]:
-        """Ask for the end of the stretch."""
+        """Run a query at the end of the range."""
         found = self._ask("query", query=self._filled(expr), time=self.stretch.end)
         return [(each["metric"], float(each["value"][1])) for each in found["result"]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.programs import need
 
-# What RFC 5280 asks of each, 4.2.1.3 and 4.2.1.9; Python insists on it from 3.13 on (VERIFY_X509_STRICT).
+# Required by RFC 5280, 4.2.1.3 and 4.2.1.9; Python enforces it since 3.13 (VERIFY_X509_STRICT).
 _CA = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
 _SERVER = ("basicConstraints=critical,CA:FALSE", "subjectAltName=DNS:localhost,IP:127.0.0.1")
 
@@ -19,13 +19,13 @@ class Authority:
     """Files in PEM."""
 
     ca: Path
-    """What clients trust."""
+    """The CA certificate that clients trust."""
     certificate: Path
     key: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what `ucspi_tls` wants of it."""
+        """Return the variables for `ucspi_tls`."""
         return {"CERTFILE": str(self.certificate), "KEYFILE": str(self.key)}
 
     def both(self, file: Path) -> Path:
@@ -35,14 +35,14 @@ class Authority:
         return file
 
     def trusted(self) -> ssl.SSLContext:
-        """Return the context of a client that trusts it."""
+        """Return the context of a client that trusts the authority."""
         return ssl.create_default_context(cafile=str(self.ca))
 
 
 def make(directory: Path, extensions: Sequence[str] = _CA) -> Authority:
-    """Make both in `directory`; the certificate is for localhost and 127.0.0.1.
+    """Create both in `directory`; the certificate is for localhost and 127.0.0.1.
 
-    extensions: the authority's, beside those that openssl adds by itself
+    extensions: the authority's, in addition to openssl's defaults
     """
     ca, ca_key = directory / "ca.pem", directory / "ca.key"
     certificate, key = directory / "server.pem", directory / "server.key"
@@ -52,13 +52,13 @@ def make(directory: Path, extensions: Sequence[str] = _CA) -> Authority:
 
 
 def expire(made: Authority) -> None:
-    """Put a certificate in place that ran out a day ago, with the same key and signed by itself."""
+    """Replace the certificate by a self-signed one with the same key that expired a day ago."""
     (openssl,) = need("openssl")
     again = ("-x509toreq", "-in", str(made.certificate), "-signkey", str(made.key))
     yesterday = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() - 86400))
     request = subprocess.run([openssl, "x509", *again], check=True, capture_output=True).stdout
     known = subprocess.run([openssl, "x509", "-help"], check=True, capture_output=True, text=True).stderr
-    # From OpenSSL 3.4 on there may be no negative number of days, but there are dates.
+    # OpenSSL 3.4 rejects a negative number of days, but accepts dates.
     dates = (
         ("-not_before", "20200101000000Z", "-not_after", yesterday)
         if "-not_after" in known

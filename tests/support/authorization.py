@@ -1,4 +1,4 @@
-"""The AUTHORIZATION state of a test, and a client that says lines to it."""
+"""A protocol state for tests, and a function that feeds lines to it."""
 
 from qmail_popup.protocol import Authorization
 
@@ -14,5 +14,5 @@ def authorization(*switches: str) -> Authorization:
 
 
 def told(state: Authorization, *lines: bytes) -> Said:
-    """Say `lines`; each with its reply and action."""
+    """Feed `lines` to the state; return each with its reply and action."""
     return [(line, *state.command(bytearray(line))) for line in lines]

@@ -1,4 +1,4 @@
-"""Threads beside a test: they run for as long as a context lasts, and none of them is left behind."""
+"""Background threads for tests: they run while a context lasts, and end with it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,23 +10,23 @@ from typing import Self
 
 from tests.support.waiting import TIMEOUT
 
-_LOOK_SECONDS = 0.05  # how often a server looks whether it is to end
+_LOOK_SECONDS = 0.05  # interval at which a server checks for its shutdown
 
 
 class Background:
-    """Each of the works runs in a thread of its own; once `over` is set it has to return.
+    """Runs each function in its own thread; it must return once `over` is set.
 
-    What a work raises fails the test: pytest sees to that.
+    An exception in a thread fails the test: pytest reports it.
     """
 
     def __init__(self, *works: Callable[[], object]) -> None:
-        """Start nothing yet."""
+        """Prepare the threads; entering the context starts them."""
         self.over = threading.Event()
-        # Daemons: the run of the tests ends although one of them hangs.
+        # Daemon threads, so that a hung one does not keep the test run from ending.
         self._threads = [threading.Thread(target=work, daemon=True) for work in works]
 
     def stop(self) -> None:
-        """Tell them that it is over, and wait for their end."""
+        """Set `over`, and wait for the threads to end."""
         self.over.set()
         for thread in self._threads:
             thread.join(TIMEOUT)
@@ -44,7 +44,7 @@ class Background:
 
 
 class Repeated(Background):
-    """One work, done again and again in each of so many threads; pause: seconds before each turn."""
+    """Repeats a function in each of several threads. pause: seconds before each call."""
 
     def __init__(self, work: Callable[[], object], *, pause: float = 0.0, threads: int = 1) -> None:
         super().__init__(*[self._repeat] * threads)
@@ -57,7 +57,7 @@ class Repeated(Background):
 
 @contextmanager
 def served(server: BaseServer) -> Iterator[None]:
-    """Have a server serve; at the end of the context it is closed."""
+    """Run a server in a thread; close it at the end of the context."""
     with server, Background(partial(server.serve_forever, _LOOK_SECONDS)):
         try:
             yield

@@ -1,4 +1,4 @@
-"""fail2ban as Debian has it, with what deploy/fail2ban holds; and sessions for it to read about."""
+"""Debian's fail2ban with the filters of deploy/fail2ban, and sessions whose logs it reads."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ JSON, RECORD = "qmail-popup", "qmail-popup-record"
 DEPLOY = CHECKOUT / "deploy/fail2ban"
 _POPUP = (sys.executable, "-m", "qmail_popup")
 
-# Nothing of the machine's own fail2ban is touched: no firewall, database, socket or log of it.
+# Does not touch the machine's own fail2ban: no firewall, database, socket or log.
 _LOCAL = {
     "fail2ban.local": "[DEFAULT]\ndbfile = None\nlogtarget = {0}/log\n",
     "action.d/note.conf": "[Definition]\nactionban = echo <ip> >>{0}/banned\n",
@@ -33,7 +33,7 @@ _LOCAL = {
 
 
 class Session(NamedTuple):
-    """A session that is to come about, and the filters that are to take it for a failed login."""
+    """A session to run, and the filters that should report it as a failed login."""
 
     ip: str
     found_by: tuple[str, ...]
@@ -44,7 +44,7 @@ class Session(NamedTuple):
 
 
 def held(session: Session, sidecar: RunningSidecar) -> bytes:
-    """Have the session; what it wrote on descriptor 5."""
+    """Run the session; return what it wrote on descriptor 5."""
     told = {"PATH": os.environ["PATH"], "QMAIL_POPUP_SIDECAR": str(sidecar.socket)}
     env = {name.encode(): value.encode() for name, value in told.items()}
     env |= {b"TCPREMOTEIP": session.ip.encode(), b"TCPREMOTEHOST": session.host, **dict(session.env)}
@@ -55,9 +55,9 @@ def held(session: Session, sidecar: RunningSidecar) -> bytes:
 
 
 def found(name: str, lines: bytes, *options: str) -> list[str]:
-    """Return the addresses that fail2ban finds in lines, in their order, as its filter of that name tells.
+    """Return the addresses that the filter `name` finds in lines, in order.
 
-    With usedns=raw a name in an address's place would be among them.
+    With usedns=raw, a host name in the place of an address would be included.
     """
     (program,) = need("fail2ban-regex")
     conf = DEPLOY / "filter.d" / f"{name}.conf"
@@ -72,7 +72,7 @@ def found(name: str, lines: bytes, *options: str) -> list[str]:
 
 @contextmanager
 def fail2ban(directory: Path) -> Iterator[Path]:
-    """Run a fail2ban with both jails switched on, which read in `directory`; yield the file of its bans."""
+    """Run fail2ban with both jails enabled on logs in `directory`; yield the file with its bans."""
     (server,) = need("fail2ban-server")
     config, log, banned = directory / "config", directory / "log", directory / "banned"
     shutil.copytree("/etc/fail2ban", config, ignore=shutil.ignore_patterns("*.d", "*.local"))

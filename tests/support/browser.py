@@ -1,7 +1,7 @@
-"""A real browser, Debian's chromium without a screen: what it shows of a page, and what it complains of.
+"""A real browser, Debian's headless chromium: renders a page and reports its console messages.
 
-Driven by the DevTools protocol over two pipes (--remote-debugging-pipe): messages in JSON, each with a NUL
-behind it. It gets a directory of its own, and asks nobody on the network but who serves the page.
+Driven by the DevTools protocol over two pipes (--remote-debugging-pipe): JSON messages, each terminated by a
+NUL. It has its own directory, and connects only to the server of the page.
 """
 
 import base64
@@ -21,7 +21,7 @@ from tests.support.waiting import TIMEOUT
 PROGRAM = "chromium"
 _OPTIONS = (
     "--headless",
-    "--no-sandbox",  # which root cannot have
+    "--no-sandbox",  # root cannot use it
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
@@ -41,11 +41,11 @@ _PIECE = 1 << 20
 class Browser:
     """One browser with one page, for as long as the context lasts.
 
-    complaints: what stood in its console, a policy that was violated included
+    complaints: console messages, including violations of the page's policy
     """
 
     def __init__(self, directory: Path) -> None:
-        """Name the directory for its files."""
+        """directory: for its files."""
         self._directory = directory
         self._waiting = b""
         self._number = 0
@@ -71,7 +71,7 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for fd in (self._read, self._write):
-            os.close(fd)  # it ends with its pipes
+            os.close(fd)  # closing its pipes ends it
         try:
             self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -79,7 +79,7 @@ class Browser:
             self._process.wait()
 
     def show(self, url: str, width: int, *, dark: bool) -> None:
-        """Load a page at a width, for one who likes it dark or light, and wait until it is drawn."""
+        """Load a page with a width and a colour scheme, and wait until it is drawn."""
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -90,8 +90,8 @@ class Browser:
         while "Page.loadEventFired" not in self._events:
             self._take()
 
-    def ask(self, expression: str) -> Any:  # noqa: ANN401  as JSON has it
-        """Return the value of an expression on the page that is shown."""
+    def ask(self, expression: str) -> Any:  # noqa: ANN401  any JSON value
+        """Return the value of an expression on the current page."""
         answer = self._ask("Runtime.evaluate", {"expression": expression, "returnByValue": True})
         return answer["result"].get("value")
 
@@ -127,7 +127,7 @@ class Browser:
                 return result
 
     def _take(self) -> dict[str, Any]:
-        """Return the next message; what the browser complains of is noted."""
+        """Return the next message, and note complaints."""
         while b"\0" not in self._waiting:
             ready, _, _ = select.select([self._read], [], [], max(0.0, self._deadline - time.monotonic()))
             assert ready, "the browser says nothing"

@@ -1,6 +1,6 @@
-"""A day and a night on a made-up mail host, as its store has them: the same at every run, except the clock.
+"""A store with a day and a night of a made-up mail host, the same at every run except for the time.
 
-There is a gap in which no sidecar ran, and an hour in which somebody guessed passwords.
+It includes a gap during which no sidecar ran, and an hour of password guessing.
 """
 
 import math
@@ -14,13 +14,13 @@ from observability.store.history import History
 from tests.support.snapshots import accepted, ended, refused
 from tests.support.stores import Time, opened
 
-MINUTES = 24 * 60 - 30  # so that all of it is in the last 24 hours for as long as a test takes
+MINUTES = 24 * 60 - 30  # leaves room so that everything stays within the last 24 hours during a test
 _KINDS = (("POP3S", "User", 0.7), ("POP3", "User", 0.2), ("POP3", "Apop", 0.1))
 _GAP, _GUESSING = range(640, 690), range(200, 255)  # minutes ago
 
 
 def store(path: Path, now: float) -> Counter[Series]:
-    """Make a store whose last minute is that of now; return what was added to it."""
+    """Create a store whose last minute is `now`; return the increments."""
     chance, time, every = random.Random(4), Time(), Counter[Series]()  # noqa: S311  no secret
     time.now = now - 60 * MINUTES
     sessions = 0

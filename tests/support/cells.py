@@ -1,7 +1,7 @@
-"""Counters of hosts, by method and protocol, from rates that change once: series as a sidecar shows them.
+"""Counters of hosts, by method and protocol, from rates that change once: series as exported by a sidecar.
 
-Owns how an attempt shows in the families: an accepted login in attempts, sessions and exits, a refusal also
-in failures by its reason, and in the histogram of refusals. Knows nothing of the rules.
+Owns the mapping of an attempt to families: an accepted login counts in attempts, sessions and exits, a
+refusal also in failures by reason and in the histogram of refusals. Must not know the rules.
 """
 
 from collections import Counter
@@ -13,16 +13,16 @@ EVERY = 2
 """Minutes between two samples."""
 
 CHANGE = 80
-"""The minute at which the rates change: after as much of a past as the rules need."""
+"""The minute at which the rates change; the rules need the time before."""
 
 END = 124
-"""The last minute of all."""
+"""The last minute."""
 
 Rates = Mapping[str, float | tuple[float, float]]
-"""What happens in a minute, before and after the change.
+"""Events per minute, before and after the change.
 
-A key is `accepted`, a reason, or how a session without an attempt ended, with method and protocol where it
-has them: `credentials User POP3`, `quit POP3`.
+A key is `accepted`, a reason, or how a session without an attempt ended, with method and protocol if it has
+them: `credentials User POP3`, `quit POP3`.
 """
 
 _REASONS = ("credentials", "session", "temporary", "misuse", "crashed", "tls_required")
@@ -41,7 +41,7 @@ _ALL = [
 
 
 def host(instance: str, rates: Rates, job: str = "qmail-popup") -> dict[str, str]:
-    """Return the host's series, as promtool reads them: all that there are, most of them at rest."""
+    """Return all series of the host in promtool's notation; most are constant."""
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
     for name in _ALL:
@@ -60,12 +60,12 @@ def host(instance: str, rates: Rates, job: str = "qmail-popup") -> dict[str, str
 def gauge(
     name: str, instance: str, first: float, slope: float = 0, job: str = "qmail-popup"
 ) -> dict[str, str]:
-    """Return a gauge that has a value until the change, and then grows."""
+    """Return a gauge that is constant until the change and then grows."""
     return {f'{name}{{job="{job}",instance="{instance}"}}': _values(first, 0, slope)}
 
 
 def only(series: Mapping[str, str], *families: str) -> dict[str, str]:
-    """Return what a host shows that exports these families and no others."""
+    """Return the series of a host that exports only these families."""
     return {name: values for name, values in series.items() if name.partition("{")[0] in families}
 
 
@@ -74,12 +74,12 @@ def _values(first: float, before: float, after: float) -> str:
         return f"0x{END // EVERY}"
     before, after = before * EVERY, after * EVERY
     past = CHANGE // EVERY
-    changed = first + before * past + after + 0.001  # promtool adds up, and what rounds down is a reset
+    changed = first + before * past + after + 0.001  # promtool sums up, and rounding down is a reset
     return f"{first}{before:+}x{past} {changed}{after:+}x{END // EVERY - past}"
 
 
 def _counted(what: str, *labels: str) -> list[tuple[str, str]]:
-    """Return the series that one such thing counts in."""
+    """Return the series in which one such event counts."""
     if what == "accepted" or what in _REASONS:
         return _attempt(what, *labels)
     (protocol,) = labels

@@ -1,4 +1,4 @@
-"""How many examples hypothesis makes up, and whether they are the same in every run."""
+"""How many examples hypothesis generates, and whether they are the same in every run."""
 
 import os
 
@@ -6,9 +6,9 @@ from hypothesis import settings
 
 
 def examples(count: int) -> settings:
-    """Return settings for `count` examples, the same each time; FUZZ=n asks for n times as many, by chance.
+    """Return settings for `count` examples, the same each time; FUZZ=n generates n times as many at random.
 
-    Without a deadline: how long an example takes says more about the machine than about us.
+    No deadline: the duration of an example depends more on the machine than on the code.
     """
     times = int(os.environ.get("FUZZ", "0"))
     return settings(max_examples=count * (times or 1), derandomize=not times, database=None, deadline=None)

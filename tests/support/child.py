@@ -1,7 +1,7 @@
-"""Runs a function in a forked child, on exactly the descriptors that a test names.
+"""Runs a function in a forked child with exactly the descriptors that a test names.
 
-What the popup's modules do to descriptors 0 and 1, to signals and to memory must not happen to the process
-that runs the tests. What the function returned comes back through a pipe, or the text of what it raised.
+The popup's modules change descriptors 0 and 1, signals and memory, which must not happen in the test process.
+The function's result, or the text of its exception, is returned through a pipe.
 """
 
 import fcntl
@@ -23,10 +23,10 @@ _MOST = 1024
 
 
 class Child(Generic[_Result]):
-    """A function that runs beside the test; leaving the context kills it if it still does."""
+    """A function running in a child; leaving the context kills it if necessary."""
 
     def __init__(self, task: Callable[[], _Result], fds: Mapping[int, int] | None = None) -> None:
-        """Start it with the descriptors `fds` (number there → number here) and no others."""
+        """Start the child with only the descriptors `fds` (number there → number here)."""
         self._reader, writer = os.pipe()
         self._status: int | None = None
         self.pid = os.fork()
@@ -46,7 +46,7 @@ class Child(Generic[_Result]):
         os.close(self._reader)
 
     def result(self) -> _Result:
-        """Wait for its end and return what the function returned; AssertionError where it did not."""
+        """Wait for the child and return the function's result; AssertionError if it raised."""
         told = self._told()
         status = self._wait()
         if not told:
@@ -58,7 +58,7 @@ class Child(Generic[_Result]):
         return returned
 
     def status(self) -> int:
-        """Wait for its end and return its exit status, or the signal that ended it as a negative number."""
+        """Wait for the child and return its exit status, negative for a signal."""
         self._told()
         return self._wait()
 
@@ -78,13 +78,13 @@ class Child(Generic[_Result]):
 
 
 def run(task: Callable[[], _Result], fds: Mapping[int, int] | None = None) -> _Result:
-    """Run `task` in a child to its end; what it returned."""
+    """Run `task` in a child; return its result."""
     with Child(task, fds) as child:
         return child.result()
 
 
 def _live(task: Callable[[], object], fds: Mapping[int, int], writer: int) -> NoReturn:
-    """Be the child. It never returns to the test runner whose copy it is."""
+    """Run as the child, which never returns into the copied test runner."""
     try:
         writer = _place(fds, writer)
         told = _outcome(task)

@@ -1,4 +1,4 @@
-"""Mail clients that were not written here, as commands."""
+"""Third-party mail clients, as commands."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.server import HOST, Server
 def curl(
     server: Server, user: str, path: str = "", *options: str, scheme: str = "pop3"
 ) -> subprocess.CompletedProcess[bytes]:
-    """Read the list, or the message that `path` names; `user` is name:password."""
+    """Retrieve the list, or the message named by `path`; `user` is name:password."""
     (program,) = need("curl")
     url = f"{scheme}://{HOST}:{server.port}/{path}"
     argv = [program, "-q", "-sS", "--max-time", "60", "-u", user, *options, url]
@@ -30,7 +30,7 @@ def mpop(server: Server, owner: Account, mbox: Path, *options: str) -> subproces
 
 
 def delivered(mbox: Path) -> bool:
-    """Tell whether all messages are in `mbox` (none of their lines is one that mbox would quote)."""
+    """Return whether all messages are in `mbox` (none of their lines needs quoting in mbox)."""
     text = mbox.read_bytes()
     return all(message in text for message in MESSAGES)
 
@@ -38,7 +38,7 @@ def delivered(mbox: Path) -> bool:
 def fetchmail(
     port: int, tls: str, owner: Account, directory: Path, ca: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Fetch all mail over TLS into `directory`/mbox; tls: how it begins, as fetchmailrc has it."""
+    """Fetch all mail over TLS into `directory`/mbox; tls: the option of fetchmailrc that selects how."""
     (program,) = need("fetchmail")
     mbox, settings = directory / "mbox", directory / "fetchmailrc"
     user = f'user "{owner.name}" there with password "{owner.password}" is "root" here fetchall keep'
@@ -52,7 +52,7 @@ def fetchmail(
 
 
 def getmail(port: int, owner: Account, directory: Path, ca: Path) -> subprocess.CompletedProcess[str]:
-    """Fetch all mail over POP3S into `directory`/mbox; getmail6 knows no STLS."""
+    """Fetch all mail over POP3S into `directory`/mbox; getmail6 does not support STLS."""
     (program,) = need("getmail")
     settings = directory / "getmailrc"
     settings.write_text(_GETMAIL.format(port=port, owner=owner, ca=ca, mbox=directory / "mbox"))

@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP: decodes what came over the wire, and misbehaves as a test wants it to."""
+"""An OTLP/HTTP receiver: decodes requests, and misbehaves on demand."""
 
 import contextlib
 import gzip
@@ -37,7 +37,7 @@ _DECODED: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 class Request(NamedTuple):
-    """One POST, its body as it was before compression, and how it was answered."""
+    """One POST, with its decompressed body and the answer's status."""
 
     path: str
     headers: Mapping[str, str]
@@ -46,7 +46,7 @@ class Request(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One span, with what its request said of who sent it."""
+    """One span, with the resource and scope from its request."""
 
     span: Span
     resource: Attributes
@@ -54,12 +54,12 @@ class Received(NamedTuple):
 
     @property
     def attributes(self) -> Attributes:
-        """Return the span's attributes by name; a name that came twice fails the test."""
+        """Return the span's attributes by name; a duplicate fails the test."""
         return attributes(self.span.attributes)
 
 
 class Point(NamedTuple):
-    """One number of a counter or gauge."""
+    """One data point of a counter or gauge."""
 
     value: float
     start: int  # nanoseconds since 1970
@@ -70,20 +70,19 @@ Points = dict[str, dict[frozenset[tuple[str, str | int]], Point]]
 
 
 class Collector:
-    """Serves on a port that the kernel picks for as long as the context lasts.
+    """Listens on a port chosen by the kernel while the context lasts.
 
-    status: what it answers with; refuses: of each request, so many spans; tail: so many bytes more than its
-    answer has; gate: it answers while that is set, and keeps its client waiting otherwise;
-    requests: what it has answered
+    status: of its answers; refuses: number of spans rejected in each request; tail: number of bytes added to
+    each answer; gate: answers only while this is set; requests: those answered
     """
 
     def __init__(self, identity: Authority | None = None) -> None:
-        """Serve; identity: over TLS, with this certificate."""
+        """Listen. identity: certificate for TLS."""
         self.status, self.refuses, self.tail = 200, 0, 0
         self.gate = threading.Event()
         self.gate.set()
         self.requests: list[Request] = []
-        self.waiting = 0  # requests that came and are not answered
+        self.waiting = 0  # requests not yet answered
         self._server = _Server(self)
         if identity:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -103,11 +102,11 @@ class Collector:
         self._served.__exit__(kind, error, trace)
 
     def spans(self, path: str = "/v1/traces") -> list[Received]:
-        """Return all spans that it took, in their order."""
+        """Return all accepted spans, in order."""
         return [span for body in self._taken(path) for span in _spans(body)]
 
     def points(self) -> list[Points]:
-        """Return the counters and gauges of each export that it took."""
+        """Return the counters and gauges of each accepted export."""
         return [_points(body) for body in self._taken("/v1/metrics")]
 
     def _taken(self, path: str) -> Iterator[bytes]:
@@ -117,11 +116,11 @@ class Collector:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # the exporter keeps its connection
+    protocol_version = "HTTP/1.1"  # the exporter reuses its connection
     server: "_Server"
 
     def do_POST(self) -> None:
-        """Take one export, as the collector is disposed just now."""
+        """Answer one export as currently configured."""
         sent = self.rfile.read(int(self.headers["Content-Length"]))
         body = _DECODED[self.headers.get("Content-Encoding", "")](sent)
         collector = self.server.collector
@@ -150,23 +149,23 @@ class _Server(ThreadingHTTPServer):
         self.collector = collector
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: an exporter that was killed is what some tests are about."""
+        """Do not log: some tests kill exporters."""
 
 
 def await_exporter(sidecar: int) -> None:
-    """Wait until the exporter that a process started is at work: that takes longer than the end may take."""
+    """Wait until a process's exporter runs: its startup takes longer than its shutdown may."""
     until(lambda: any(map(_is_at_work, children(sidecar))))
 
 
 def _is_at_work(exporter: int) -> bool:
-    """Whether it has its threads: for stderr, for its queue, and the SDK's."""
+    """Return whether it has started its threads: for stderr, for its queue, and the SDK's."""
     with contextlib.suppress(OSError):
         return len(list(Path(f"/proc/{exporter}/task").iterdir())) > 3
     return False
 
 
 def attributes(sent: Iterable[KeyValue]) -> Attributes:
-    """Return attributes by name; one that came twice, or of another type, fails the test."""
+    """Return attributes by name; a duplicate or another type fails the test."""
     told: Attributes = {}
     for one in sent:
         assert one.key not in told

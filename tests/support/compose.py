@@ -1,4 +1,4 @@
-"""What stands in deploy/compose.yaml and in the configurations beside it."""
+"""The contents of deploy/compose.yaml and of the configurations next to it."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ def load(name: str) -> Yaml:
 
 
 def services() -> dict[str, Yaml]:
-    """Return the services by their names, which are their hosts' names for each other."""
+    """Return the services by name, which is also their host name."""
     found: dict[str, Yaml] = load("compose.yaml")["services"]
     return found
 
 
 def targets(name: str) -> list[str]:
-    """Return the targets that a file for Prometheus' file_sd_configs names."""
+    """Return the targets in a file of Prometheus's file_sd_configs."""
     groups = yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
     return [target for group in groups for target in group["targets"]]

@@ -1,7 +1,7 @@
-"""CrowdSec as Debian has it, with what deploy/crowdsec holds, on a log of the test's own.
+"""Debian's CrowdSec with deploy/crowdsec, on a test's own log.
 
-Owns its configuration, and a stand-in for its local API, which takes what would be banned. Nothing of the
-machine's own CrowdSec is touched, and nobody outside is asked.
+Owns its configuration, and a stand-in for its local API that receives the bans. Does not touch the machine's
+own CrowdSec, and connects to no other host.
 """
 
 import json
@@ -27,9 +27,9 @@ _LOGIN = {"code": 200, "expire": "2100-01-01T00:00:00Z", "token": "x"}
 
 
 def banned(directory: Path, lines: bytes, kind: str = "qmail-popup") -> list[str]:
-    """Return the addresses that CrowdSec would ban over a log; kind: its label, as an acquisition has it.
+    """Return the addresses that CrowdSec would ban for a log; kind: the log's label in the acquisition.
 
-    It is none of the packages that tests install: its installation enrols the host with a service outside.
+    Tests do not install the package, because its installation registers the host with an external service.
     """
     program = find("crowdsec")
     if program is None:
@@ -55,7 +55,7 @@ def _configured(directory: Path, api: str) -> Path:
     (etc / "simulation.yaml").touch()
     (etc / "api.yaml").write_text(f"url: {api}/\nlogin: test\npassword: test\n")
     config = etc / "config.yaml"
-    config.write_text(json.dumps(_config(etc)))  # which is YAML, too
+    config.write_text(json.dumps(_config(etc)))  # JSON is valid YAML
     return config
 
 
@@ -84,7 +84,7 @@ def _config(etc: Path) -> dict[str, Any]:
 
 @contextmanager
 def _local_api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Serve what CrowdSec asks its local API for; yield its URL and the alerts that come."""
+    """Serve the parts of the local API that CrowdSec uses; yield the URL and the received alerts."""
     alerts: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A daemon of the Prometheus family, which says on descriptor 2 where it listens."""
+"""A daemon of the Prometheus family, which logs its address on descriptor 2."""
 
 import re
 import subprocess
@@ -14,13 +14,13 @@ _LISTENS = re.compile(r'"Listening on" address=(\S+)')
 
 
 class Daemon:
-    """A daemon on a port that the kernel picks; leaving the context kills it.
+    """A daemon on a port chosen by the kernel; leaving the context kills it.
 
-    address: where it listens, or is to listen
+    address: where it listens, or will listen
     """
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        """Be ready to start it; log: a file for what it says."""
+        """Prepare to start it. log: file for its output."""
         self._command, self._log = command, log
         self._started: subprocess.Popen[bytes] | None = None
         self.address = "127.0.0.1:0"
@@ -32,11 +32,11 @@ class Daemon:
 
     @property
     def said(self) -> str:
-        """What it has said since it was started."""
+        """Its output since it was started."""
         return self._log.read_text()
 
     def start(self) -> Self:
-        """Start it, on the same port as before, and wait until it serves."""
+        """Start it, on the same port as before, and wait until it is ready."""
         with self._log.open("wb") as log:
             command = [*self._command, f"--web.listen-address={self.address}"]
             self._started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -47,22 +47,22 @@ class Daemon:
         return self
 
     def hold(self) -> None:
-        """Stop it where it stands: its connections stay, and nobody answers."""
+        """Send SIGSTOP: its connections stay open, but are not served."""
         assert self._started
         self._started.send_signal(SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it go on."""
+        """Send SIGCONT."""
         assert self._started
         self._started.send_signal(SIGCONT)
 
     def reload(self) -> None:
-        """Have it read its configuration again; it does so soon after."""
+        """Make it reload its configuration, which takes a moment."""
         assert self._started
         self._started.send_signal(SIGHUP)
 
     def kill(self) -> None:
-        """Kill it; it is nothing where there is none."""
+        """Kill it, if it runs."""
         if self._started:
             self._started.kill()
             self._started.wait(TIMEOUT)

@@ -1,6 +1,6 @@
-"""Starts a program on exactly the descriptors that a test names, and holds their far ends.
+"""Starts a program with exactly the descriptors that a test names, and holds their other ends.
 
-It knows descriptors and bytes, and nothing of POP3.
+Knows descriptors and bytes, not POP3.
 """
 
 import fcntl
@@ -20,16 +20,16 @@ from tests.support.waiting import TIMEOUT
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 _PARKED = 200
-"""Descriptors are moved up to here before they are put into their places, so that none runs over another."""
+"""Descriptors are first moved above this number, so that placing one does not overwrite another."""
 
 Environment = Mapping[str, str] | Mapping[bytes, bytes]
 
 
 class Spawned:
-    """A program that posix_spawn(3) has started: what tests use of subprocess.Popen."""
+    """A program started by posix_spawn(3), with the part of subprocess.Popen that tests use."""
 
     def __init__(self, argv: Sequence[str | bytes], fds: Mapping[int, int], env: Environment) -> None:
-        """Start it with these descriptors (number there → number here) and no others."""
+        """Start the program with only these descriptors (number there → number here)."""
         parked = {target: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _PARKED) for target, fd in fds.items()}
         placed = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in parked.items()]
         others = {int(name) for name in os.listdir("/proc/self/fd")} - {*parked, *parked.values()}
@@ -40,21 +40,21 @@ class Spawned:
                 [*argv],
                 env,
                 file_actions=[*closed, *placed],
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python's own doing
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these
             )
         finally:
             close(parked.values())
         self._status: int | None = None
 
     def poll(self) -> int | None:
-        """Return its status once it has ended, which is negative where a signal ended it."""
+        """Return its status if it has ended, negative for a signal."""
         if self._status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
         return self._status
 
     def wait(self, timeout: float = TIMEOUT) -> int:
-        """Wait for its end, and return its status."""
+        """Wait for its end and return its status."""
         if self.poll() is None:
             end = os.pidfd_open(self.pid)
             select.select([end], [], [], timeout)
@@ -70,18 +70,18 @@ class Spawned:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 Started = subprocess.Popen[bytes] | Spawned
 
 
-def start(  # noqa: PLR0913 - a process has that many sides
+def start(  # noqa: PLR0913  everything that a process inherits
     argv: Sequence[str | bytes],
     fds: Mapping[int, int],
     *,
@@ -90,10 +90,10 @@ def start(  # noqa: PLR0913 - a process has that many sides
     ignore: Collection[signal.Signals] = (),
     prepare: Callable[[], None] | None = None,
 ) -> Started:
-    """Start `argv` with the descriptors `fds` (number there → number here) and no others.
+    """Start `argv` with only the descriptors `fds` (number there → number here).
 
-    `prepare` runs in the child at the very last, for limits and identities. Where it is not needed nothing is
-    forked: to copy the page tables of the process that runs the tests takes ten times as long as all else.
+    `prepare` runs in the child last, for limits and user ids. Without it nothing is forked: copying the page
+    tables of the test process takes ten times as long as everything else.
     """
     if not ignore and prepare is None and Path.cwd() == cwd:
         return Spawned(argv, fds, env)
@@ -109,13 +109,13 @@ def start(  # noqa: PLR0913 - a process has that many sides
         argv,
         env=env,
         cwd=cwd,
-        preexec_fn=become,  # noqa: PLW1509 - no other call sets descriptors one by one
+        preexec_fn=become,  # noqa: PLW1509  no other call sets descriptors one by one
         close_fds=False,
     )
 
 
 def _path(program: str | bytes, env: Environment) -> str | bytes:
-    """Return where a program is, by the PATH that it is to have."""
+    """Find a program in the PATH of its environment."""
     name = os.fsdecode(program)
     search = {os.fsdecode(key): os.fsdecode(value) for key, value in env.items()}.get("PATH")
     return shutil.which(name, path=search) or name
@@ -130,14 +130,14 @@ def _place(fds: Mapping[int, int]) -> None:
 
 
 def close(fds: Iterable[int]) -> None:
-    """Close each of `fds` once, those that are closed already too."""
+    """Close each of `fds` once, ignoring those already closed."""
     for fd in set(fds):
         with suppress(OSError):
             os.close(fd)
 
 
 def wait(child: Started, patience: float = TIMEOUT) -> int | None:
-    """Wait for `child`; one that does not end is killed and counts as None."""
+    """Wait for `child` and return its status; kill it after the timeout and return None."""
     try:
         return child.wait(patience)
     except subprocess.TimeoutExpired:
@@ -147,7 +147,7 @@ def wait(child: Started, patience: float = TIMEOUT) -> int | None:
 
 
 class Line:
-    """The client's side of a network: it reads at `reader` and writes at `writer`."""
+    """The client's side of a connection: reads from `reader` and writes to `writer`."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self.reader, self.writer = reader, writer
@@ -158,7 +158,7 @@ class Line:
             data = data[os.write(self.writer, data) :]
 
     def receive(self, limit: int = 65536, patience: float = TIMEOUT) -> bytes:
-        """Receive what is there, at most `limit` bytes, or none at the end; TimeoutError if nothing comes."""
+        """Receive at most `limit` bytes, none at end of file; TimeoutError if nothing arrives."""
         if not select.select([self.reader], [], [], patience)[0]:
             raise TimeoutError(f"nothing came within {patience} seconds")
         try:
@@ -167,18 +167,18 @@ class Line:
             return b""
 
     def receive_all(self) -> bytes:
-        """Receive up to the end."""
+        """Receive up to end of file."""
         return b"".join(iter(self.receive, b""))
 
     def receive_line(self) -> bytes:
-        """Receive one line and nothing behind it."""
+        """Receive one line and nothing after it."""
         got = b""
         while not got.endswith(b"\n") and (byte := self.receive(1)):
             got += byte
         return got
 
     def end(self) -> None:
-        """Half-close: nothing more comes from this side."""
+        """Half-close the connection."""
         if self.writer < 0:
             return
         if stat.S_ISSOCK(os.fstat(self.writer).st_mode):
@@ -188,32 +188,32 @@ class Line:
         self.writer = -1
 
     def close(self) -> None:
-        """Be gone."""
+        """Close the connection."""
         close({self.reader, self.writer})
         self.reader = self.writer = -1
 
 
 def socket_line() -> tuple[Line, int, int]:
-    """Return a line over one socket, and the program's two descriptors for it: to read, to write."""
+    """Return a Line over one socket, and the program's two descriptors for it: to read, to write."""
     near, far = socket.socketpair()
     ours, theirs = near.detach(), far.detach()
     return Line(ours, os.dup(ours)), theirs, os.dup(theirs)
 
 
 def pipe_line(*, packets: bool = False) -> tuple[Line, int, int]:
-    """Return a line over two pipes likewise; with `packets` each write of the program is read on its own."""
+    """Return the same over two pipes; with `packets` each write of the program is read separately."""
     their_reader, our_writer = os.pipe()
     our_reader, their_writer = packet_pipe() if packets else os.pipe()
     return Line(our_reader, our_writer), their_reader, their_writer
 
 
 def packet_pipe() -> tuple[int, int]:
-    """Return a pipe that keeps writes apart."""
+    """Return a pipe in packet mode, which keeps writes separate."""
     return os.pipe2(os.O_DIRECT)
 
 
 def writes(reader: int) -> list[bytes]:
-    """Return what has been written to a packet pipe up to now, write by write."""
+    """Return the writes to a packet pipe so far."""
     os.set_blocking(reader, False)
     got: list[bytes] = []
     with suppress(BlockingIOError):
@@ -222,7 +222,7 @@ def writes(reader: int) -> list[bytes]:
 
 
 def fill(writer: int) -> None:
-    """Fill a pipe up, and leave it blocking as it was."""
+    """Fill a pipe, and leave it blocking or not as it was."""
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):
         while True:

@@ -1,4 +1,4 @@
-"""The project's pages for people: what they link to, and the commands that they give."""
+"""The project's documentation pages: their links, and the commands in them."""
 
 import re
 from pathlib import Path
@@ -18,18 +18,18 @@ def pages() -> list[Path]:
 
 
 def links(page: Path) -> list[str]:
-    """Return where the page's links lead, as they are written."""
+    """Return the targets of the page's links, as written."""
     return _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the names under which the page's headings are found, as GitHub and its like make them."""
+    """Return the anchors of the page's headings, as GitHub generates them."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     return {_anchor(title) for _level, title in _HEADING.findall(text)}
 
 
 def commands(page: Path, heading: str) -> list[str]:
-    """Return the blocks that are indented by four below a heading of the page, in their order."""
+    """Return the code blocks (indented by four) below a heading of the page, in order."""
     text = page.read_text(encoding="utf-8")
     (begin,) = [found.end() for found in _HEADING.finditer(text) if found[2] == heading]
     following = _HEADING.search(text, begin)

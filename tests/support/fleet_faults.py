@@ -1,7 +1,7 @@
-"""What may go wrong on a host of the fleet, and which alerts it should raise.
+"""Faults on a host of the fleet, and the alerts that each should raise.
 
-Owns the faults: each changes a host's minutes from its beginning on. Beside each stands what it raises, and
-nothing else may fire; much of what happens to a host is no fault at all.
+Each fault changes a host's minutes from its beginning on, and lists exactly the alerts that it raises. Some
+events are not faults, and must raise none.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from tests.support.fleet_series import Fault, Host, Minute
 
 Change = Callable[[int, Minute], None]
-"""Changes a minute, that is so many minutes behind the beginning."""
+"""Changes a minute, given the number of minutes since the fault's beginning."""
 
 
 class Case(NamedTuple):
-    """A fault, and the alerts that it raises within twenty minutes; later: those that its end brings."""
+    """A fault, and the alerts that it raises within twenty minutes; later: those that its end raises."""
 
     change: Change
     raises: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class Case(NamedTuple):
 
 
 def beginning(change: Change, at: int) -> Fault:
-    """Return the fault that begins at that minute."""
+    """Return a fault that begins at minute `at`."""
 
     def fault(_host: Host, now: int, minute: Minute) -> None:
         if now >= at:
@@ -129,7 +129,7 @@ NO_PAST = (
     *("killed", "crowded", "spool-full", "nonsense", "three-malformed"),
     *("undrained", "drained", "untraced", "restarted"),
 )
-"""Cases whose rules read nothing that is older than an hour."""
+"""Cases whose rules read nothing older than an hour."""
 
 _ATTACK = ("AuthRejectSpike", "InstanceRejectOutlier")
 _LONG = 10**6

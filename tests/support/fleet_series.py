@@ -1,8 +1,7 @@
-"""A fleet's counters over hours, made minute by minute, as a Prometheus would have them.
+"""Counters of a fleet over hours, generated minute by minute, as a Prometheus would have scraped them.
 
-Owns what a day of a host looks like: logins by the hour, refusals and bots beside them, and the totals that
-its sidecar would show. What goes wrong is a fault: it changes a host's minute before that is counted. Knows
-nothing of the rules, nor of who reads the series.
+Owns the model of a host's day: logins by the hour, refusals, bots, and the totals exported by its sidecar. A
+fault changes a host's minute before it is counted. Must not know the rules, nor who reads the series.
 """
 
 import math
@@ -15,30 +14,30 @@ from typing import NamedTuple
 JOB = "qmail-popup"
 DAY = 24 * 60
 
-# One for each minute; None: there is no sample.
+# One for each minute; None: no sample.
 Values = list[float | None]
 
 
 class Host(NamedTuple):
-    """What is usual on a host. Rates are per minute: logins at the height of the day, bots at all times."""
+    """A host's normal traffic. Rates are per minute: logins at the peak of the day, bots at all times."""
 
     instance: str
     logins: float
-    mistyped: float = 0.04  # refusals for each login
+    mistyped: float = 0.04  # refusals per login
     bots: float = 0.3
-    plain: float = 0  # the share of logins without TLS
+    plain: float = 0  # share of logins without TLS
     pushes: bool = False
-    on_demand: bool = False  # where it pushes: by a pusher that lives only while there are sessions
+    on_demand: bool = False  # if it pushes: by a pusher that runs only while there are sessions
     joins: int = 0  # minutes after the start
-    job: str = JOB  # of pushing hosts this one
+    job: str = JOB  # of pushing hosts
 
 
 @dataclass
 class Minute:
-    """What happens on a host within a minute."""
+    """The events on a host within a minute."""
 
     accepted: float
-    plain: float  # of these
+    plain: float  # share of these without TLS
     refused: float  # within ten seconds, with status 1
     dropped: float  # long sessions that end in Reject
     tls_failed: float
@@ -49,15 +48,15 @@ class Minute:
     spans: float = 0
     spool: float = 0  # bytes
     active: float = 0
-    is_seen: bool = True  # by Prometheus, or by the gateway where the host pushes
-    is_reset: bool = False  # the totals begin again
+    is_seen: bool = True  # by Prometheus, or by the gateway if the host pushes
+    is_reset: bool = False  # the totals restart at 0
 
 
 Fault = Callable[[Host, int, Minute], None]
 
 
 class Fleet(NamedTuple):
-    """Hosts; the hour of the day at the start; the second day's traffic, as so many times the first's."""
+    """Hosts; the hour of the day at the start; the second day's traffic relative to the first's."""
 
     hosts: tuple[Host, ...]
     hour: float
@@ -66,7 +65,7 @@ class Fleet(NamedTuple):
 
 
 def series(fleet: Fleet, minutes: int, faults: Mapping[str, Fault]) -> dict[str, Values]:
-    """Return what Prometheus has of the fleet, by series. faults: by the instance that they befall."""
+    """Return the fleet's samples by series. faults: by instance."""
     made: dict[str, Values] = {}
     for host in fleet.hosts:
         lived = _lived(fleet, host, minutes, faults.get(host.instance))
@@ -75,7 +74,7 @@ def series(fleet: Fleet, minutes: int, faults: Mapping[str, Fault]) -> dict[str,
 
 
 def _lived(fleet: Fleet, host: Host, minutes: int, fault: Fault | None) -> Iterable[tuple[int, Minute]]:
-    chance = Random(f"{fleet.seed} {host.instance}")  # noqa: S311  # traffic, no secrets
+    chance = Random(f"{fleet.seed} {host.instance}")  # noqa: S311  # simulated traffic, no secrets
     for now in range(minutes):
         growth = fleet.growth if now >= DAY else 1
         minute = _usual(host, host.logins * growth * _daylight(fleet.hour + now / 60), chance)
@@ -98,13 +97,13 @@ def _usual(host: Host, logins: float, chance: Random) -> Minute:
 
 
 def _daylight(hour: float) -> float:
-    """Return the share of the height of the day: a twentieth at night, all of it half past one."""
+    """Return the traffic relative to the peak: a twentieth at night, 1 at half past one."""
     sun = math.sin((hour % 24 - 6) / 15 * math.pi) if 6 <= hour % 24 <= 21 else 0.0
     return 0.05 + 0.95 * max(0.0, sun)
 
 
 def _happens(mean: float, chance: Random) -> float:
-    """Return how often something happens that happens `mean` times on average."""
+    """Return a random count with this mean."""
     if mean > 30:
         return float(max(0, round(chance.gauss(mean, math.sqrt(mean)))))
     times, left = 0, math.exp(mean) * chance.random()
@@ -114,7 +113,7 @@ def _happens(mean: float, chance: Random) -> float:
 
 
 def _seen(host: Host, lived: Iterable[tuple[int, Minute]]) -> dict[str, Values]:
-    """Return the host's series. What nobody sees is counted anyway, and shown later."""
+    """Return the host's series. Unscraped minutes are counted anyway, and show later."""
     totals = Counter(dict.fromkeys(_counted(_NOTHING), 1000.0))
     made: dict[str, Values] = {}
     shown: dict[str, float] = {}
@@ -124,7 +123,7 @@ def _seen(host: Host, lived: Iterable[tuple[int, Minute]]) -> dict[str, Values]:
         totals.update(_counted(minute))
         if _is_news(host, minute):
             shown = {**totals, **_gauges(host, now, minute)}
-        elif not host.pushes:  # of a pushing host the gateway goes on to show what it has
+        elif not host.pushes:  # for a pushing host the gateway keeps the last values
             shown = {"up": 0.0} if now >= host.joins else {}
         for name in made.keys() | shown.keys():
             made.setdefault(name, [None] * now).append(shown.get(name))
@@ -136,7 +135,7 @@ def _is_news(host: Host, minute: Minute) -> bool:
 
 
 def _sessions(minute: Minute) -> dict[str, float]:
-    """Return how many ended in which way, by the labels."""
+    """Return the number of sessions by labels."""
     return {
         'ended="accepted",protocol="POP3"': minute.plain,
         'ended="accepted",protocol="POP3S"': minute.accepted - minute.plain,
@@ -147,7 +146,7 @@ def _sessions(minute: Minute) -> dict[str, float]:
 
 
 def _counted(minute: Minute) -> dict[str, float]:
-    """Return what a minute adds to the totals, by the series' names."""
+    """Return what a minute adds to the totals, by series name."""
     refused_at_once = minute.refused + minute.broken
     attempts = "qmail_popup_auth_attempts_total"
     refusals = "qmail_popup_auth_rejected_duration_seconds_bucket"

@@ -1,4 +1,4 @@
-"""A real Pushgateway and a real Prometheus, on ports that the kernel picks."""
+"""A real Pushgateway and a real Prometheus, on ports chosen by the kernel."""
 
 import json
 import os
@@ -14,16 +14,16 @@ _PACE = {"scrape_interval": "100ms", "scrape_timeout": "100ms"}
 
 
 class Pushgateway(Daemon):
-    """Debian's, with files of its own."""
+    """Debian's Pushgateway, with its own files."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        """Keep what it has below `directory`."""
+        """directory: for its files."""
         (program,) = need("prometheus-pushgateway")
         kept = f"--persistence.file={directory / 'pushed'}"
         super().__init__([program, kept, *options], directory / "pushgateway.log")
 
     def numbers(self) -> Numbers:
-        """Return all that it shows, its own metrics too."""
+        """Return all its samples, including its own metrics."""
         return read(f"{self.url}/metrics", TIMEOUT)
 
     def families(self, instance: str) -> set[str]:
@@ -32,19 +32,19 @@ class Pushgateway(Daemon):
 
 
 class Prometheus(PrometheusServer):
-    """Debian's; it scrapes one gateway ten times a second, with honor_labels."""
+    """Debian's Prometheus, scraping one gateway ten times a second, with honor_labels."""
 
     def __init__(self, directory: Path, gateway: Pushgateway) -> None:
-        """Keep what it has below `directory`."""
+        """directory: for its files."""
         job = {"job_name": "pushgateway", "static_configs": [{"targets": [gateway.address]}]}
         super().__init__(directory, {"global": _PACE, "scrape_configs": [{**job, "honor_labels": True}]})
 
     def is_scraping(self) -> bool:
-        """Whether it has come to scrape the gateway: it takes some seconds for that."""
+        """Whether it has scraped the gateway: the first scrape takes some seconds."""
         return bool(self.query("up == 1"))
 
     def samples(self, selector: str) -> dict[str, list[float]]:
-        """Return the values of each series, as they were scraped; selector: a PromQL range, as x[1h]."""
+        """Return the scraped values of each series; selector: a PromQL range such as x[1h]."""
         return {
             json.dumps(series["metric"], sort_keys=True): [float(value) for _, value in series["values"]]
             for series in self.query(selector)
@@ -52,7 +52,7 @@ class Prometheus(PrometheusServer):
 
 
 def processes_with(word: str) -> list[int]:
-    """Return the pids of the processes that have `word` among their arguments."""
+    """Return the pids of processes with `word` among their arguments."""
     return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if word in _arguments(pid)]
 
 

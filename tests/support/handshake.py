@@ -1,4 +1,4 @@
-"""A TLS server's ends of the descriptors, and a popup's side that starts TLS and hears the answer."""
+"""The TLS server's ends of the UCSPI-TLS descriptors, and the popup's side that starts TLS."""
 
 import os
 import select
@@ -27,13 +27,13 @@ class Server:
     fds: dict[int, int]
 
     def hand_over(self) -> None:
-        """Close its copies of the popup's ends, once the popup runs."""
+        """Close its copies of the popup's ends, after the popup has started."""
         descriptors.close(self.fds.values())
 
 
 @contextmanager
 def offered() -> Iterator[Server]:
-    """Offer TLS; 0 and 1 are the bare network, of which nothing may be used."""
+    """Offer TLS; 0 and 1 are the bare network, which must not be used."""
     control, far_control = socket.socketpair()
     far_reader, writer = os.pipe()
     reader, far_writer = os.pipe()
@@ -53,7 +53,7 @@ def started(sigterm: Sigterm | None = None) -> Handshake:
 
 
 def until_heard(handshake: Handshake) -> str | None:
-    """Wait for what the server says, as long as the answer is still to come."""
+    """Wait for the server's complete answer."""
     while handshake.control in (watched := handshake.descriptors()):
         ready = select.select(watched, [], [], TIMEOUT)[0]
         if ended := handshake.ended(ready):
@@ -62,6 +62,6 @@ def until_heard(handshake: Handshake) -> str | None:
 
 
 def answered() -> tuple[str | None, dict[bytes, bytes]]:
-    """Start TLS and hear the server out."""
+    """Start TLS and return the server's answer."""
     handshake = started()
     return until_heard(handshake), handshake.answer

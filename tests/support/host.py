@@ -1,7 +1,7 @@
-"""A Debian host for the set-up to work on: little more than a shell, and packages that can be installed.
+"""A fake Debian host for the setup scripts: little more than a shell, and installable packages.
 
-apt-get, dpkg, update-rc.d and id are small scripts, because they are the border of the machine: no test may
-install anything on it. What they are called with is noted in the order of the calls.
+apt-get, dpkg, update-rc.d and id are small scripts, because no test may install anything on the machine. They
+log their arguments in the order of the calls.
 """
 
 import shutil
@@ -30,8 +30,8 @@ TOOLS = (
 )
 TABLE = "# a comment\nzz-server zz-tcpserver run serves\nzz-daemon zz-daemond test watches, as a daemon\n"
 
-# Its behaviour is told by the environment: SIMULATE, STALE, HANG and BREAK; update-rc.d's by COMPLAINS; and
-# apt-cache's by UNKNOWN, a package that this release has not got, and NO_LISTS.
+# The environment controls its behaviour: SIMULATE, STALE, HANG and BREAK; that of update-rc.d: COMPLAINS; and
+# that of apt-cache: UNKNOWN, a package missing from this release, and NO_LISTS.
 APT_GET = """\
 echo "apt-get $*" >>"$CALLS"
 case " $* " in
@@ -62,7 +62,7 @@ FAKES = {
 
 
 class Host:
-    """A machine that has little more than a shell, and the set-up on it with a table of its own."""
+    """A machine with little more than a shell, and the setup scripts with their own table of packages."""
 
     def __init__(self, root: Path) -> None:
         self.bin, self.calls, self.policy = root / "bin", root / "calls", root / "sbin" / "policy-rc.d"
@@ -82,7 +82,7 @@ class Host:
         (self.bin / name).chmod(0o755)
 
     def start(self, set_name: str, python: str = "/nonexistent", **environ: str) -> subprocess.Popen[str]:
-        """Start the set-up as the leader of a process group, as a terminal would."""
+        """Start the setup as the leader of a process group, as a terminal would."""
         paths = {"PATH": self.bin, "BIN": self.bin, "CALLS": self.calls, "POLICY_RC_D": self.policy}
         return subprocess.Popen(
             [self.setup / "packages.sh", set_name, python],
@@ -95,12 +95,12 @@ class Host:
         )
 
     def run(self, set_name: str, **environ: str) -> tuple[int, str, str]:
-        """Run the set-up to its end: status, output, errors."""
+        """Run the setup; return status, output, errors."""
         with self.start(set_name, **environ) as process:
             output, errors = process.communicate(timeout=TIMEOUT)
         return process.returncode, output, errors
 
     def called(self, needle: str = "") -> list[str]:
-        """Return the calls that the programs noted, those with `needle` in them."""
+        """Return the logged calls that contain `needle`."""
         noted = self.calls.read_text().splitlines() if self.calls.exists() else []
         return [line for line in noted if needle in line]

@@ -1,4 +1,4 @@
-"""An installed copy: where its parts are, and whether it works."""
+"""An installed copy: its files, and whether it works."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ LIB = "lib/qmail-popup"
 def works(
     command: Sequence[str | Path], cwd: Path = CHECKOUT, prepare: Callable[[], None] | None = None
 ) -> None:
-    """Log in once and be refused once, through `command`."""
+    """Check one accepted and one refused login through `command`."""
     words = [os.fspath(word) for word in command]
     with Popup(words, shell("cat <&3 >/dev/null; exit 1"), cwd=cwd, prepare=prepare) as popup:
         assert b"+OK\r\n+OK \r\n-ERR authorization failed\r\n" == popup.talk(LOGIN)
@@ -26,7 +26,7 @@ def works(
 
 
 def sidecar_works(prefix: Path, cwd: Path = CHECKOUT) -> None:
-    """Let the sidecar tell its version, for which it loads all that it needs."""
+    """Run the sidecar's --version, for which it imports everything it needs."""
     done = subprocess.run(
         [prefix / "bin/qmail-popup-sidecar", "--version"], cwd=cwd, capture_output=True, check=False
     )
@@ -40,5 +40,5 @@ def files(prefix: Path) -> dict[str, bytes]:
 
 
 def unreadable(prefix: Path) -> list[Path]:
-    """Return what not everybody may read."""
+    """Return the files that are not world-readable."""
     return [path for path in prefix.rglob("*") if path.stat().st_mode & 0o444 != 0o444]

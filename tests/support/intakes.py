@@ -1,4 +1,4 @@
-"""An intake in this process, the socket that it serves, and what is to be had from both."""
+"""An intake in this process, its socket, and helpers for both."""
 
 import select
 import socket
@@ -11,7 +11,7 @@ from observability.arrivals.listener import BACKLOG
 from observability.arrivals.parsing import Arrival
 from tests.support.arrivals import Clock
 
-ENOUGH = 10.0  # seconds, for what is there at once
+ENOUGH = 10.0  # seconds, for something that is available at once
 
 
 def listening(path: Path) -> socket.socket:
@@ -24,14 +24,14 @@ def listening(path: Path) -> socket.socket:
 
 @contextmanager
 def serving(listener: socket.socket, clock: Clock, most: int = 3) -> Iterator[Intake]:
-    """Give an intake of listener that serves so many connections at most, and that nobody wakes."""
+    """Yield an intake for `listener` with a limit on connections; nothing wakes it."""
     silent, quiet = socket.socketpair()
     with silent, quiet, closing(Intake(listener, silent.fileno(), clock, most)) as intake:
         yield intake
 
 
 def settled(intake: Intake) -> list[Arrival]:
-    """Return all that is there; a Unix socket has no way between one end and the other."""
+    """Return everything sent so far; a Unix socket delivers without delay."""
     arrivals = intake.arrivals(0)
     while not intake.is_idle:
         arrivals += intake.arrivals(0)
@@ -39,5 +39,5 @@ def settled(intake: Intake) -> list[Arrival]:
 
 
 def is_silent(peer: socket.socket) -> bool:
-    """Whether nothing came, not even the end."""
+    """Return whether nothing arrived, not even end of file."""
     return not select.select([peer], [], [], 0)[0]

@@ -1,4 +1,4 @@
-"""Certificates as a mail host has them: a chain over an intermediate, RSA and ECDSA, one name or several."""
+"""Certificates as on a mail host: a chain with an intermediate, RSA and ECDSA, one name or several."""
 
 import ssl
 import subprocess
@@ -12,16 +12,16 @@ _AUTHORITY = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSig
 
 
 class Issuer:
-    """An authority and an intermediate one; files in PEM, in one directory."""
+    """A root and an intermediate authority; PEM files in one directory."""
 
     def __init__(self, directory: Path) -> None:
-        """Make both."""
+        """Create both authorities."""
         self._directory = directory
         self.root = self._request("root", ECDSA, "/CN=Test root", _AUTHORITY)
         self._request("between", ECDSA, "/CN=Test intermediate", _AUTHORITY, signer="root")
 
     def issue(self, name: str, kind: Sequence[str], *hosts: str) -> list[str]:
-        """Make a certificate for hosts, the first of which is its subject; the options that name the pair."""
+        """Issue a certificate for hosts, the first as its subject; return the listener's options for it."""
         names = ",".join(f"DNS:{host}" for host in hosts)
         alternative = [f"subjectAltName={names},IP:127.0.0.1"] if hosts else []
         extensions = ("basicConstraints=critical,CA:FALSE", *alternative)
@@ -36,7 +36,7 @@ class Issuer:
         return self._directory / f"{name}.key"
 
     def trusted(self) -> ssl.SSLContext:
-        """Return the context of a client that trusts the root, and nothing else."""
+        """Return the context of a client that trusts only the root."""
         return ssl.create_default_context(cafile=str(self.root))
 
     def _request(
