@@ -1,4 +1,4 @@
-"""Keeps a sidecar: starts, stops, kills and holds it as often as a test wants, always on the same paths."""
+"""Starts, stops, kills and suspends a sidecar as often as a test needs, always with the same paths."""
 
 import os
 import re
@@ -21,13 +21,13 @@ _SERVES = re.compile(r"metrics are on ([^\s\"]+)")
 
 
 class Keeper:
-    """A sidecar's paths, and the sidecar while there is one; leaving the context ends it.
+    """A sidecar's paths, and its process while it runs; leaving the context ends it.
 
-    command: what starts it; user: uid and gid that it runs as, under umask 077, if not the test's own
-    environ: variables that it gets beside PATH; fds: descriptors that it gets; log: its descriptor 1
+    command: to start it; user: uid and gid to run as, with umask 077, if not the test's own
+    environ: its variables in addition to PATH; fds: its descriptors; log: its descriptor 1
     """
 
-    def __init__(  # noqa: PLR0913 - a process has that many sides
+    def __init__(  # noqa: PLR0913  everything that a process inherits
         self,
         directory: Path,
         command: Sequence[str] = COMMAND,
@@ -37,7 +37,7 @@ class Keeper:
         environ: Mapping[str, str] = MappingProxyType({}),
         fds: Sequence[int] = (),
     ) -> None:
-        """Lay the paths out in `directory`; nothing is started yet."""
+        """Choose paths in `directory`; starts nothing yet."""
         self.socket, self.spool = directory / "run/sidecar.sock", directory / "spool"
         self.state, self.log = directory / "state.sqlite", directory / "sidecar.stdout"
         self._errors = directory / "sidecar.stderr"
@@ -51,27 +51,27 @@ class Keeper:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what a popup is told of it."""
+        """Return the environment of popups that use it."""
         return {"QMAIL_POPUP_SIDECAR": str(self.socket), "QMAIL_POPUP_SPOOL": str(self.spool)}
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The one that was started last."""
+        """The process started last."""
         assert self._process
         return self._process
 
     @property
     def said(self) -> str:
-        """What stands on its descriptor 2 since it was started."""
+        """Its output on descriptor 2 since it was started."""
         return self._errors.read_text()
 
     def make_spool(self) -> None:
-        """Make the spool directory, as an operator does who does not wait for the first sidecar."""
+        """Create the spool directory, as an operator may do before the first sidecar runs."""
         self.spool.mkdir()
         self.spool.chmod(0o2770)
 
     def start(self, *options: str) -> Self:
-        """Start it and wait until it serves."""
+        """Start it and wait until it is ready."""
         self._process = self._popen(options)
         until(lambda: bool(_SERVES.search(self.said)) or self.ended())
         found = _SERVES.search(self.said)
@@ -80,12 +80,12 @@ class Keeper:
         return self
 
     def refused(self, *options: str) -> tuple[int, str]:
-        """Start one that is to end by itself; its status, and what it said."""
+        """Start one that should exit by itself; return its status and output."""
         with self._popen(options) as process:
             return process.wait(TIMEOUT), self.said
 
     def reset(self) -> str:
-        """Have its state moved aside; where to, as it says itself."""
+        """Move its state aside by --reset-state; return the new name from its output."""
         command = [*self.command, "--state", str(self.state), "--reset-state"]
         done = subprocess.run(command, cwd=self._cwd, stderr=subprocess.PIPE, text=True, check=True)
         return done.stderr
@@ -95,28 +95,28 @@ class Keeper:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it where it stands; it is nothing where there is none."""
+        """Kill it, if it runs."""
         if self._process:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> int:
-        """End it as a service manager does, also where it is held; its status."""
+        """Stop it as a service manager does, even if suspended; return its status."""
         self.signal(SIGTERM)
         self.signal(SIGCONT)
         return self.process.wait(TIMEOUT)
 
     def hold(self) -> None:
-        """Stop it where it stands, so that it neither reads nor ends."""
+        """Suspend it, so that it neither reads nor exits."""
         self.signal(SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self.signal(SIGCONT)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store locked, as somebody does who looks at it with other tools."""
+        """Lock the store, as other tools may do that read it."""
         other = sqlite3.connect(self.state, timeout=TIMEOUT, isolation_level=None)
         try:
             other.execute("BEGIN EXCLUSIVE")
@@ -126,13 +126,13 @@ class Keeper:
             other.close()
 
     def waiting(self) -> list[Path]:
-        """Return the files of the spool that hold events, or did a moment ago and are renamed by now."""
+        """Return the spooled files with events, including files that have just been renamed."""
         with suppress(FileNotFoundError):
             return [path for path in self.spool.iterdir() if path.name != "lost" and not _is_empty(path)]
         return []
 
     def numbers(self) -> Numbers:
-        """Scrape."""
+        """Scrape it."""
         return read(self.url, TIMEOUT)
 
     def value(self, name: str, **labels: str) -> float:
@@ -141,11 +141,11 @@ class Keeper:
         return read(self.url, TIMEOUT, only=wanted)[wanted, tuple(sorted(labels.items()))]
 
     def reaches(self, expected: float, name: str, **labels: str) -> bool:
-        """Whether a sample gets to a value, given time."""
+        """Return whether a sample reaches a value in time."""
         return eventually(lambda: expected == self.value(name, **labels))
 
     def drained(self) -> Numbers:
-        """Return what it counts once the spool is empty."""
+        """Wait until the spool is empty, then scrape."""
         until(lambda: not self.waiting())
         return self.numbers()
 
@@ -176,11 +176,11 @@ class Keeper:
             )
 
     def ended(self) -> bool:
-        """Tell whether there is none, or none any more."""
+        """Return whether it does not run."""
         return self._process is None or self._process.poll() is not None
 
 
 def _is_empty(path: Path) -> bool:
-    with suppress(FileNotFoundError):  # a drain renames it: what it holds is not counted yet
+    with suppress(FileNotFoundError):  # renamed by a drain: its events are not counted yet
         return not path.stat().st_size
     return False

@@ -1,7 +1,7 @@
-"""Clients of a TLS server that leave at every point of a session, in order or by a reset.
+"""Clients of a TLS server that disconnect at every point of a session, cleanly or by a reset.
 
-What each does stands here as a function of its connection, behind the greeting. LOGINS send a PASS, and each
-of these is to have one record, counted once; OTHERS send none.
+Each is a function of its connection, called after the greeting. LOGINS send PASS, and each of them must get
+one record, counted once; OTHERS do not.
 """
 
 import socket
@@ -17,22 +17,22 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """One client, over TLS or in clear."""
+    """One client, with or without TLS."""
 
     def __init__(self, port: int) -> None:
         """Connect."""
         self._socket = socket.create_connection((HOST, port), timeout=TIMEOUT)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on."""
+        """Switch to TLS."""
         self._socket = context.wrap_socket(self._socket, server_hostname=HOST)
 
     def send(self, *lines: bytes) -> None:
-        """Send all of them at once, and wait for nothing."""
+        """Send all lines at once, without waiting for replies."""
         self._socket.sendall(b"".join(line + b"\r\n" for line in lines))
 
     def ask(self, line: bytes) -> bytes:
-        """Send one, and return the reply."""
+        """Send a line and return the reply."""
         self.send(line)
         return self.reply()
 
@@ -44,14 +44,14 @@ class Connection:
         return got
 
     def leave(self) -> None:
-        """Say goodbye in TLS, if that is spoken, and close."""
-        with suppress(OSError):  # the server may have gone first
+        """Send close_notify, if over TLS, and close."""
+        with suppress(OSError):  # the server may have closed first
             if isinstance(self._socket, ssl.SSLSocket):
                 self._socket = self._socket.unwrap()
         self._socket.close()
 
     def reset(self) -> None:
-        """Be gone without a word, so that the server's next read fails."""
+        """Reset the connection, so that the server's next read fails."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._socket.close()
 

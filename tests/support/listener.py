@@ -1,4 +1,4 @@
-"""A sidecar's socket for which the test itself speaks, or keeps silent."""
+"""A fake sidecar: a socket that the test itself answers, or not."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Caller:
         peer.settimeout(TIMEOUT)
 
     def block(self) -> Block | None:
-        """Wait for the next block; None at the end."""
+        """Wait for the next block; None at end of file."""
         while SEPARATOR not in self._received:
             data = self._peer.recv(65536)
             if not data:
@@ -32,16 +32,16 @@ class Caller:
         return unpacked(block)
 
     def acknowledge(self) -> None:
-        """Say that the event counts."""
+        """Acknowledge the event."""
         self._peer.send(b"\n")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._peer.close()
 
 
 class Listener:
-    """A Unix stream socket at a path, until the context is left."""
+    """A listening Unix stream socket, until the context is left."""
 
     def __init__(self, path: Path) -> None:
         """Listen at path."""
@@ -56,7 +56,7 @@ class Listener:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Have so many callers that nobody can connect any more."""
+        """Fill the backlog, so that no further client can connect."""
         with ExitStack() as stack:
             while True:
                 caller = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -68,7 +68,7 @@ class Listener:
             yield
 
     def has_caller(self) -> bool:
-        """Tell whether one more has connected."""
+        """Return whether another client has connected."""
         self._socket.settimeout(0)
         try:
             self._socket.accept()[0].close()
@@ -86,7 +86,7 @@ class Listener:
 
 
 def unpacked(block: bytes) -> Block:
-    """Return the entries of a block, each name once and the last one END=1."""
+    """Parse a block; checks that names are unique and that the last entry is END=1."""
     entries = [entry.partition(b"=") for entry in block.split(b"\0")]
     named = {name: value for name, _, value in entries}
     assert len(entries) == len(named)
@@ -95,7 +95,7 @@ def unpacked(block: bytes) -> Block:
 
 
 def left_in(spool: Path) -> list[Block]:
-    """Return what popups left in a spool directory."""
+    """Return the blocks in a spool directory."""
     file = spool / "spool"
     data = file.read_bytes() if file.exists() else b""
     return [unpacked(block) for block in data.split(SEPARATOR) if block]

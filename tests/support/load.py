@@ -1,4 +1,4 @@
-"""Clients that come again and again, each as soon as the one before has its answer."""
+"""Load: clients that connect in a loop, each as soon as the one before has its answer."""
 
 import socket
 from collections.abc import Callable
@@ -15,10 +15,10 @@ class Client(Protocol):
     """A socket, or TLS on one."""
 
     def sendall(self, data: bytes, /) -> object:
-        """Say something."""
+        """Send data."""
 
     def recv(self, size: int, /) -> bytes:
-        """Return what has come, nothing at the end."""
+        """Receive data; empty at end of file."""
 
     def __enter__(self) -> Self: ...
 
@@ -31,25 +31,25 @@ Connect = Callable[[], Client]
 
 
 def dial(port: int) -> socket.socket:
-    """Connect to a port of this host."""
+    """Connect to a local port."""
     return socket.create_connection((HOST, port), TIMEOUT)
 
 
 class Load(Repeated):
-    """So many clients at a time, until it is stopped or the context is left.
+    """Runs `clients` clients at a time, until stopped or the context is left.
 
-    answers: what each client got, from its greeting to the end; one that was refused got what the error says
+    answers: everything that each client received; for a failed connection, the error's text
     """
 
     def __init__(self, connect: int | Connect, said: bytes, *, clients: int) -> None:
-        """connect: a port, or what connects; said: what each of them says, all at once."""
+        """connect: a port, or a function that connects; said: sent by each client at once."""
         super().__init__(self._come, threads=clients)
         self.answers: list[bytes] = []
         self._connect: Connect = partial(dial, connect) if isinstance(connect, int) else connect
         self._said = said
 
     def wait_for_more(self, count: int) -> None:
-        """Wait until so many more clients were served."""
+        """Wait until `count` more clients have been served."""
         wanted = len(self.answers) + count
         until(lambda: len(self.answers) >= wanted)
 

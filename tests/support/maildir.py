@@ -1,4 +1,4 @@
-"""A mailbox with messages, and the password files of the checkers that were not written here."""
+"""A mailbox with messages, and password files of third-party checkers."""
 
 import os
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ MESSAGES = (
     b"From: b@example.org\nTo: bob@example.org\nSubject: second\n\n.A dot before, and two lines.\n",
 )
 SERVED = tuple(message + b"\n" * HAS_MAILFRONT for message in MESSAGES)
-"""The same as the POP3 server serves them: pop3front-maildir puts an empty line behind each."""
+"""The messages as the POP3 server sends them: pop3front-maildir appends an empty line to each."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user with a maildir, `home`/Maildir, that holds MESSAGES."""
+    """A user with a maildir, `home`/Maildir, that contains MESSAGES."""
 
     name: str
     password: str
@@ -24,7 +24,7 @@ class Account:
 
 
 def account(directory: Path, name: str = "bob") -> Account:
-    """Make an account with its home below `directory`."""
+    """Create an account with its home in `directory`."""
     made = Account(name, "secret", directory / name)
     for part in ("cur", "new", "tmp"):
         (made.home / "Maildir" / part).mkdir(parents=True)
@@ -34,7 +34,7 @@ def account(directory: Path, name: str = "bob") -> Account:
 
 
 def pwfile(path: Path, owner: Account) -> Path:
-    """Write the file that the checker reads: plain passwords, and a user that this process can become."""
+    """Write the checker's file: a plain password, and a user that this process can switch to."""
     ids = f"{os.getuid()}:{os.getgid()}"
     path.write_text(f"{owner.name}:{owner.password}:{ids}:Test:{owner.home}:/bin/false\n")
     path.chmod(0o600)
@@ -42,7 +42,7 @@ def pwfile(path: Path, owner: Account) -> Path:
 
 
 def password_file(owner: Account, uid: int) -> None:
-    """Write the file that checkpw and checkapoppw read as the user `uid`, to whom the mail is given."""
+    """Write the file for checkpw and checkapoppw, which read it as user `uid`; make the mail that user's."""
     path = owner.home / "Maildir/.password"
     path.write_text(owner.password + "\n")
     path.chmod(0o600)

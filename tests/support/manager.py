@@ -1,9 +1,9 @@
-"""A real systemd, process 1 of namespaces of its own, on a host that has this project's units.
+"""A real systemd, as process 1 of its own namespaces, on a host with this project's units.
 
-Nothing of it is seen outside: it has its own processes, mounts, network, names, and control groups below one
-of ours. /usr/local is an installed copy; /etc takes changes and forgets them; /run, /var/lib and /var/spool
-are empty, except for the directory that tlswrapper locks itself into. Account and directories are made by
-systemd-sysusers and systemd-tmpfiles, from our files for them.
+It is isolated: it has its own processes, mounts, network, host name, and control groups below one of ours.
+/usr/local is an installed copy; changes in /etc are discarded; /run, /var/lib and /var/spool are empty,
+except for tlswrapper's chroot directory. systemd-sysusers and systemd-tmpfiles create account and directories
+from our files.
 """
 
 import os
@@ -31,9 +31,9 @@ _TARGETS = ("sysinit", "basic", "sockets", "multi-user", "network", "shutdown")
 _BOOT = "[Unit]\nDefaultDependencies=no\nRequires=basic.target systemd-journald.socket\n"
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
-# $1: a control group to be in, $2: what to run, and then the command that makes the namespaces.
+# $1: control group to enter, $2: script to run, then the command that creates the namespaces.
 _ENTER = 'echo $$ >"$1/cgroup.procs"; script=$2; shift 2; exec "$@" sh -c "$script"'
-# Becomes process 1. The journal is to leave the kernel's messages alone: those are not this host's.
+# Becomes process 1. The journal must not read the kernel's messages, which belong to the real host.
 _INIT = """
 set -e
 mount -t tmpfs none /run
@@ -53,7 +53,7 @@ exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units \
   /lib/systemd/systemd --unit=boot.target --log-target=journal --show-status=no
 """
 
-# Connects for who asks on descriptor 0.
+# Connects on request from descriptor 0, and passes the socket back.
 _DIAL = """
 import socket, sys
 asker = socket.socket(fileno=0)
@@ -67,10 +67,10 @@ while asker.recv(100):
 
 
 class Systemd:
-    """A host that can be booted; leaving the context ends all that runs on it."""
+    """A bootable host; leaving the context ends everything on it."""
 
     def __init__(self, directory: Path, prefix: Path) -> None:
-        """Lay it out in `directory`; prefix: the installed copy."""
+        """directory: for its files; prefix: the installed copy."""
         self._namespaces = namespace()
         if not _SYSTEMD.exists():
             unavailable("systemd is not installed")
@@ -92,17 +92,17 @@ class Systemd:
         (self._units / "boot.target").write_text(_BOOT)
 
     def edit(self, unit: str, text: str) -> None:
-        """Add a drop-in, as `systemctl edit` does, before it boots; the latest comes last."""
+        """Before booting, add a drop-in, as `systemctl edit` does; later ones override earlier ones."""
         drop_ins = self._units / f"{unit}.d"
         drop_ins.mkdir(exist_ok=True)
         (drop_ins / f"{len(list(drop_ins.iterdir()))}.conf").write_text(text)
 
     def add(self, name: str, text: str) -> None:
-        """Add a unit, before it boots."""
+        """Before booting, add a unit."""
         (self._units / name).write_text(text)
 
     def boot(self) -> Self:
-        """Start it, and wait until it has booted."""
+        """Boot it, and wait until that is complete."""
         self._group.mkdir()
         spaces = [*self._namespaces, "--pid", "--fork", "--kill-child", "--mount-proc"]
         spaces += ["--uts", "--ipc", "--net", "--cgroup"]
@@ -125,7 +125,7 @@ class Systemd:
         return self._init > 0 and self.try_run("systemctl", "is-active", "boot.target").returncode == 0
 
     def try_run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run a command on it, whatever becomes of that."""
+        """Run a command on it; it may fail."""
         return subprocess.run(
             [*need("nsenter"), f"--target={self._init}", "--all", *command],
             env={"PATH": _PATH},
@@ -137,7 +137,7 @@ class Systemd:
         )
 
     def run(self, *command: str | Path) -> str:
-        """Run a command on it, and return what that says; AssertionError where it fails."""
+        """Run a command on it and return its output; AssertionError if it fails."""
         done = self.try_run(*command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}{self.journal()}"
         return done.stdout
@@ -147,16 +147,16 @@ class Systemd:
         return self.try_run("journalctl", "--no-pager", "--output=cat", *options).stdout.splitlines()
 
     def property(self, unit: str, name: str) -> str:
-        """Return what systemctl shows of a unit."""
+        """Return a unit's property as shown by systemctl."""
         return self.run("systemctl", "show", unit, f"--property={name}", "--value").strip()
 
     def file(self, path: str) -> Path:
-        """Return a file of its, to look at from here."""
+        """Return the path of one of its files outside its namespaces."""
         return Path(f"/proc/{self._init}/root{path}")
 
     @contextmanager
     def dialer(self, port: int) -> Iterator[Callable[[], socket.socket]]:
-        """Give what connects to a port on it: from there, where its network is, for use here."""
+        """Yield a function that connects to a port inside its network, for use outside."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command: list[str | Path] = [
             *need("nsenter"),
@@ -189,7 +189,7 @@ class Systemd:
                 ours.shutdown(socket.SHUT_RDWR)
 
     def numbers(self) -> scraper.Numbers:
-        """Scrape the sidecar; OSError where it does not answer."""
+        """Scrape the sidecar; OSError if it does not answer."""
         scraped = self.try_run("curl", "-sS", "-o", "/run/scraped", METRICS)
         if scraped.returncode:
             raise ConnectionError(scraped.stderr)
@@ -203,12 +203,12 @@ class Systemd:
     ) -> None:
         if not self._unshare:
             return
-        self._unshare.kill()  # and with it process 1, and with that all others
+        self._unshare.kill()  # ends process 1, and so all others
         self._unshare.wait(TIMEOUT)
         until(self._is_gone)
 
     def _is_gone(self) -> bool:
-        """Whether its control groups could be removed, which takes until the last process is gone."""
+        """Return whether its control groups could be removed: only after the last process has ended."""
         for path, _, _ in os.walk(self._group, topdown=False):
             with suppress(OSError):
                 os.rmdir(path)
@@ -216,7 +216,7 @@ class Systemd:
 
 
 def _control_groups() -> Path:
-    """Return where control groups of the second version are mounted, or end the test."""
+    """Return where cgroup v2 is mounted, or end the test."""
     rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     found = [Path(row[4]) for row in rows if row[row.index("-") + 1] == "cgroup2"]
     if not found or not os.access(found[0], os.W_OK):

@@ -1,4 +1,4 @@
-"""A mirror without a popup around it, and a session for it to tell of."""
+"""A mirror without a popup, and a session for it to report."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from qmail_popup.settings import Settings
 
 
 def mirror(spool: Path, sidecar: Path | None = None) -> Mirror:
-    """Return one, as the environment would have set it up."""
+    """Return a mirror, as configured by the environment."""
     told = {b"QMAIL_POPUP_SPOOL": os.fsencode(spool)}
     if sidecar:
         told[b"QMAIL_POPUP_SIDECAR"] = os.fsencode(sidecar)
@@ -18,12 +18,12 @@ def mirror(spool: Path, sidecar: Path | None = None) -> Mirror:
 
 
 def over() -> Session:
-    """Return a session of which nothing is known but its beginning."""
+    """Return a session of which only the beginning is known."""
     return Session(Settings([b"h", b"/bin/true"], {}), {}, pid=7, clock=lambda: 1, log=None)
 
 
 def whole_session(spool: Path, sidecar: Path | None = None) -> None:
-    """Tell a sidecar of a session, or leave it in the spool; a test lives on, so without the alarm."""
+    """Report a session to a sidecar or spool; cancels the alarm, which would kill the test."""
     told = mirror(spool, sidecar)
     told.hello(over())
     told.finish(over(), lambda: None)

@@ -1,4 +1,4 @@
-"""A mount namespace of a test's own, in which it may mount what nobody else sees."""
+"""A test's own mount namespace, in which it may mount file systems that no other process sees."""
 
 import shlex
 import subprocess
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.support.programs import need, need_root, unavailable
 
-# In a chroot the root is no mount point, and its propagation cannot be changed: there it has to be private
-# already, or what is mounted inside would be seen outside.
+# In a chroot the root is not a mount point, and its propagation cannot be changed: then it must be private
+# already, or mounts inside would be visible outside.
 _PROPAGATIONS = ("private", "unchanged")
 
 
 def namespace() -> list[str]:
-    """Return the command that runs another in a mount namespace, or end the test where there can be none."""
+    """Return a command that runs another in a new mount namespace; ends the test if impossible."""
     need_root()
     unshare, _mount, umount = need("unshare", "mount", "umount")
     for propagation in _PROPAGATIONS:
@@ -30,9 +30,9 @@ def namespace() -> list[str]:
 def mounted(
     mount: str, enter: Sequence[str] = (), unmount: str = "true"
 ) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """Give what enters a namespace in which a command has mounted something, and its root from here.
+    """Yield a command that enters a namespace in which a command has mounted something, and its root's path.
 
-    enter: what enters a namespace that is there; unmount: a command that is run there at the end
+    enter: command that enters an existing namespace; unmount: command to run there at the end
     """
     (nsenter,) = need("nsenter")
     script = f"{mount} && echo mounted && cat && {unmount}"
@@ -49,10 +49,10 @@ def mounted(
 
 @contextmanager
 def hanging(directory: Path, enter: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
-    """Give what enters a namespace in which whoever looks into `directory` waits until this ends.
+    """Yield a command that enters a namespace in which every access to `directory` hangs until the end.
 
-    It is a FUSE whose server has stopped: nobody reads what the kernel asks. At the end all calls that wait
-    fail, and what was there before is back. enter: as above
+    It is a FUSE file system whose server does not read the kernel's requests. At the end all waiting calls
+    fail, and the directory is as before. enter: as above
     """
     need_root()
     if not Path("/dev/fuse").exists():
@@ -65,13 +65,13 @@ def hanging(directory: Path, enter: Sequence[str] = ()) -> Iterator[tuple[str, .
 
 
 def is_chroot() -> bool:
-    """Whether our root is none of a mount namespace: who enters one made here comes out at another root."""
+    """Return whether our root is not that of a mount namespace: entering one changes the root then."""
     rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return "/" not in [row[4] for row in rows]
 
 
 def _is_private(command: list[str], umount: str) -> bool:
-    """Whether the command works, and what is mounted behind it goes with it."""
+    """Return whether the command works, and its mounts disappear with it."""
     with tempfile.TemporaryDirectory(prefix="mount-") as directory:
         tried = subprocess.run(
             [*command, "mount", "-t", "tmpfs", "none", directory], check=False, capture_output=True

@@ -1,11 +1,11 @@
-"""Hosts with addresses of their own: network namespaces, each joined by a veth pair to the test's.
+"""Hosts with their own addresses: network namespaces, each connected to the test's by a veth pair.
 
-The test enters a private namespace for as long as the context lasts, and with it whatever it starts, threads
-and processes: nothing of it is seen outside, and no address or port can be in the way. A host is a namespace
-behind that one. They live as long as something is in them or holds a descriptor on them.
+The test, with its threads and processes, enters a private namespace while the context lasts, so that no
+address or port can conflict. Each host is a namespace connected to that one. Namespaces exist while a process
+is in them or holds a descriptor on them.
 
-Where none may be made (it takes root, and iproute2) each host is a set of ports on 127.0.0.1 instead. To who
-scrapes them that is the same: a host is told by its address with its port.
+If they cannot be created (that takes root and iproute2), each host is a set of ports on 127.0.0.1 instead.
+For scraping there is no difference: a host is identified by address and port.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from tests.support.programs import find
 LOOPBACK = "127.0.0.1"
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _HERE = "/proc/thread-self/ns/net"
-# RFC 5737: addresses for documentation, which no host has.
+# RFC 5737: addresses for documentation, which no real host has.
 _GATEWAY, _FIRST_HOST = "192.0.2.1", 11
 
 _NEAR = """\
@@ -36,7 +36,7 @@ link set eth0 up
 
 
 class Node(NamedTuple):
-    """One host: its name and address, the test's address as it sees it, and what starts a program on it."""
+    """One host: name, address, the test's address as seen from it, and how to start a program on it."""
 
     name: str
     address: str
@@ -45,24 +45,24 @@ class Node(NamedTuple):
 
     @property
     def has_own_ports(self) -> bool:
-        """Whether nobody else can hold its ports, so that they may be the usual ones."""
+        """Whether its ports are its own, so that default ports can be used."""
         return bool(self.enter)
 
 
 @contextmanager
 def network(*names: str) -> Iterator[list[Node]]:
-    """Give a host for each name: namespaces where they may be made, else ports."""
+    """Yield a host for each name: namespaces if possible, else ports."""
     with ExitStack() as stack:
         try:
             nodes = _namespaces(names, stack)
-        except (OSError, subprocess.CalledProcessError):  # a kernel without veth, or half a permission
+        except (OSError, subprocess.CalledProcessError):  # a kernel without veth, or missing permissions
             stack.close()
             nodes = []
         yield nodes or [Node(name, LOOPBACK, LOOPBACK, ()) for name in names]
 
 
 def _namespaces(names: Sequence[str], stack: ExitStack) -> list[Node]:
-    """Make them, to be left with the stack; none where that is not possible."""
+    """Create namespaces, closed by the stack; none if impossible."""
     ip, nsenter = find("ip"), find("nsenter")
     before = _descriptor(stack)
     if not (ip and nsenter and _has_entered_new()):
@@ -82,7 +82,7 @@ def _namespaces(names: Sequence[str], stack: ExitStack) -> list[Node]:
 
 
 def _made_behind(inside: int, stack: ExitStack) -> str:
-    """Make one more namespace, and be back in `inside`; the path of the new one."""
+    """Create another namespace and return to `inside`; return the path of the new one."""
     if not _has_entered_new():
         raise OSError("one namespace could be made, and no second")
     there = _descriptor(stack)
@@ -91,7 +91,7 @@ def _made_behind(inside: int, stack: ExitStack) -> str:
 
 
 def _descriptor(stack: ExitStack) -> int:
-    """Return a descriptor on the namespace that this thread is in."""
+    """Return a descriptor on this thread's namespace."""
     opened = os.open(_HERE, os.O_RDONLY)
     stack.callback(os.close, opened)
     return opened
@@ -101,7 +101,7 @@ def _configure(ip: Sequence[str], commands: str) -> None:
     subprocess.run([*ip, "-batch", "-"], input=commands, text=True, capture_output=True, check=True)
 
 
-# Python has os.unshare and os.setns from 3.12 on.
+# os.unshare and os.setns exist since Python 3.12.
 def _libc(name: str) -> Callable[..., int]:
     function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
     return function

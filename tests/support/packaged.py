@@ -1,4 +1,4 @@
-"""The product as the Debian package installs it: its sidecar and its popup, run in a root to throw away."""
+"""The product as installed by the Debian package: its sidecar and popup, run in a throwaway root."""
 
 import re
 import subprocess
@@ -23,10 +23,10 @@ SIDECAR = ("qmail-popup-sidecar.socket", "qmail-popup-sidecar.service")
 
 
 class Sidecar:
-    """The sidecar, run there as its units would, except for the port: it starts with the first connection."""
+    """The sidecar, run as by its units except for the port: it starts at the first connection."""
 
     def __init__(self, root: ThrowAwayRoot, log: Path) -> None:
-        """Listen for it. log: a file for what it says."""
+        """Listen on its socket. log: file for its output."""
         (activate,) = need("systemd-socket-activate")
         (start,) = re.findall(r"^ExecStart=(\S+)", (root.path / UNITS / SIDECAR[1]).read_text(), re.MULTILINE)
         account = ["setpriv", "--reuid=qmailpop", "--regid=qmailpop", "--init-groups"]
@@ -37,7 +37,7 @@ class Sidecar:
         until((root.path / SOCKET[1:]).is_socket)
 
     def counts(self, attempts: int) -> bool:
-        """Whether it has so many accepted logins, given time."""
+        """Return whether it counts this many accepted logins in time."""
         until(lambda: "metrics are on" in self._log.read_text() or self._process.poll() is not None)
         (url,) = re.findall(r"metrics are on (\S+)", self._log.read_text())
         until(lambda: {("accepted",): attempts} == counts(read(url), "auth_attempts_total", "result"))
@@ -55,7 +55,7 @@ class Sidecar:
 
 @contextmanager
 def pop3(root: ThrowAwayRoot) -> Iterator[Server]:
-    """Serve bob's mail there, with tcpserver and the popup as it is installed."""
+    """Serve bob's mail in the root, with tcpserver and the installed popup."""
     bob = replace(maildir.account(root.path / "srv"), home=Path("/srv/bob"))
     maildir.pwfile(root.path / "srv/passwd", bob)
     checker, told = subprogram.checker(Path("/srv/passwd"))
@@ -65,6 +65,6 @@ def pop3(root: ThrowAwayRoot) -> Iterator[Server]:
 
 
 def log_in(server: Server) -> None:
-    """Read a message as bob, and wait for the end of the session."""
+    """Read a message as bob, and wait until the session has ended."""
     assert 0 == curl(server, "bob:secret", "1").returncode
     server.settled_records()

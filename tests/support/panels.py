@@ -1,6 +1,6 @@
-"""What a dashboard asks, and the same with its variables filled in, as Grafana would.
+"""A dashboard's queries, and the same with their variables interpolated as by Grafana.
 
-Knows Grafana's JSON, and neither the dashboards nor who is asked.
+Knows Grafana's JSON, but not our dashboards or the data sources.
 """
 
 import re
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 RANGE, INSTANT, LOKI = "range", "instant", "loki"
 
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
-"""A series' name and its matchers, as all our queries write them: no matcher holds a brace."""
+"""A series' name and matchers as in all our queries: no matcher contains a brace."""
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([a-zA-Z_]\w*))")  # $1 is label_replace's
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([a-zA-Z_]\w*))")  # $1 belongs to label_replace
 
 
 class Query(NamedTuple):
-    """A question of a panel's; kind: RANGE or INSTANT, which Prometheus answers, or LOKI, which it cannot."""
+    """A panel's query. kind: RANGE or INSTANT for Prometheus, or LOKI."""
 
     panel: str
     expr: str
@@ -24,13 +24,13 @@ class Query(NamedTuple):
 
 
 def every_panel(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the panels in their order, those in rows too, and not the rows themselves."""
+    """Yield the panels in order, including those in rows but not the rows."""
     for panel in dashboard["panels"]:
         yield from every_panel(panel) if panel["type"] == "row" else [panel]
 
 
 def queries(dashboard: Mapping[str, Any]) -> list[Query]:
-    """Return what all panels ask, in their order."""
+    """Return the queries of all panels, in order."""
     return [
         Query(panel["title"], target["expr"], kind(target))
         for panel in every_panel(dashboard)
@@ -39,13 +39,13 @@ def queries(dashboard: Mapping[str, Any]) -> list[Query]:
 
 
 def kind(target: Mapping[str, Any]) -> str:
-    """Return what kind of query this is."""
+    """Return the kind of a query."""
     if target["datasource"]["type"] == "loki":
         return LOKI
     return INSTANT if target.get("instant") else RANGE
 
 
-def filled(  # noqa: PLR0913 - Grafana has that many variables, and a test seldom names more than one
+def filled(  # noqa: PLR0913  Grafana's variables, of which a test seldom sets more than one
     expr: str,
     *,
     job: str = ".+",
@@ -54,7 +54,7 @@ def filled(  # noqa: PLR0913 - Grafana has that many variables, and a test seldo
     interval: str = "15s",
     time_range: str = "1h",
 ) -> str:
-    """Return a query with its variables filled in; KeyError for one that is not known here."""
+    """Return a query with its variables interpolated; KeyError for an unknown one."""
     values = {
         "job": job,
         "instance": instance,

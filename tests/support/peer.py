@@ -1,4 +1,4 @@
-"""A gateway that answers as it is told: what no real one can be made to do on purpose."""
+"""A fake gateway with scripted answers, including those that a real one cannot be made to give."""
 
 import queue
 import socket
@@ -12,7 +12,7 @@ HANG_UP = b""
 
 
 class Peer(Background):
-    """Takes one request a connection, in a thread, and answers each when it is told how."""
+    """Receives one request per connection in a thread, and answers each when the test provides an answer."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen."""
@@ -24,25 +24,25 @@ class Peer(Background):
         self.url = f"http{'s' if tls else ''}://localhost:{self._listener.getsockname()[1]}"
 
     def answer(self, *answers: bytes) -> None:
-        """Answer the next requests with these, in turn; HANG_UP without an answer."""
+        """Answer the next requests with these, in order; HANG_UP closes without an answer."""
         for answer in answers:
             self._answers.put(answer)
 
     def request(self) -> bytes:
-        """Return the next request; queue.Empty where there is none in time."""
+        """Return the next request; queue.Empty if none arrives in time."""
         return self._requests.get(timeout=TIMEOUT)
 
     @property
     def received(self) -> int:
-        """How many requests have come that nobody has looked at."""
+        """Number of requests received but not yet returned."""
         return self._requests.qsize()
 
     def requests(self) -> list[bytes]:
-        """Return the first lines of the requests that have come, without waiting."""
+        """Return the first lines of the requests received so far, without waiting."""
         return [self._requests.get().partition(b"\r\n")[0] for _ in range(self._requests.qsize())]
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._answers.put(None)
         self._listener.shutdown(socket.SHUT_RDWR)
         super().stop()
@@ -52,7 +52,7 @@ class Peer(Background):
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # the end
+            except OSError:  # closed by stop()
                 return
             with connection:
                 if not self._is_served(connection):
@@ -62,7 +62,7 @@ class Peer(Background):
         bare.settimeout(TIMEOUT)
         try:
             connection = self._tls.wrap_socket(bare, server_side=True) if self._tls else bare
-        except OSError:  # we are not trusted
+        except OSError:  # the client does not trust our certificate
             return True
         with connection:
             self._requests.put(_read(connection))

@@ -1,11 +1,11 @@
-"""A pipe that is soon full."""
+"""A pipe with a small capacity."""
 
 import fcntl
 import os
 
 
 def small_pipe() -> tuple[int, int]:
-    """Return a pipe with room for one page, whose writer does not block."""
+    """Return a pipe with a capacity of one page and a non-blocking writer."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, False)

@@ -1,4 +1,4 @@
-"""One popup, started by hand: a socket as its network, a pipe as its log, a file as its descriptor 2."""
+"""One popup without a server: a socket as its network, a pipe as its log, a file as descriptor 2."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from tests.support.waiting import TIMEOUT
 HOST = "pop.example.org"
 LOGIN = b"USER bob\r\nPASS secret\r\n"
 ACCEPTS, REFUSES = ("/bin/true",), ("/bin/false",)
-"""The smallest real subprograms; neither reads descriptor 3."""
+"""The smallest real subprograms; they do not read descriptor 3."""
 
 
 def shell(script: str) -> tuple[str, ...]:
@@ -25,9 +25,9 @@ def shell(script: str) -> tuple[str, ...]:
 
 
 class Popup:
-    """A popup that runs; leaving the context ends it and closes all."""
+    """A running popup; leaving the context ends it and closes its descriptors."""
 
-    def __init__(  # noqa: PLR0913 - a process has that many sides
+    def __init__(  # noqa: PLR0913  everything that a process inherits
         self,
         command: Sequence[str],
         subprogram: Sequence[str | bytes] = ACCEPTS,
@@ -39,10 +39,10 @@ class Popup:
         ignore: Collection[Signals] = (),
         prepare: Callable[[], None] | None = None,
     ) -> None:
-        """Start it; `fds` puts others in place of the usual descriptors, None closes one."""
+        """Start it; `fds` replaces the usual descriptors, None closes one."""
         self.line, *network = socket_line()
         self.log, log_writer = packet_pipe()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the rest
         usual = {0: network[0], 1: network[1], 2: self._errors.fileno(), 5: log_writer}
         placed = {number: fd for number, fd in {**usual, **(fds or {})}.items() if fd is not None}
         bare = {"PATH": os.environ["PATH"]}
@@ -68,18 +68,18 @@ class Popup:
         self._errors.close()
 
     def talk(self, said: bytes) -> bytes:
-        """Say all at once, half-close, and return all that comes back."""
-        with suppress(BrokenPipeError):  # gone already: what it said before is still to be read
+        """Send everything at once, half-close, and return everything received."""
+        with suppress(BrokenPipeError):  # it has exited, but its output can still be read
             self.line.send(said)
         self.line.end()
         return self.line.receive_all()
 
     def status(self, patience: float = TIMEOUT) -> int | None:
-        """Wait for its end and return its status; None where it had to be killed."""
+        """Wait for its end and return its status; None if it had to be killed."""
         return descriptors.wait(self.process, patience)
 
     def records(self) -> list[bytes]:
-        """Return what it has written to the log up to now, write by write."""
+        """Return its writes to the log so far."""
         return descriptors.writes(self.log)
 
     def errors(self) -> bytes:
@@ -87,6 +87,6 @@ class Popup:
         return os.pread(self._errors.fileno(), 65536, 0)
 
     def record(self, result: str, *, protocol: str = "POP3", name: str = "bob") -> bytes:
-        """Return the line that the log is to hold."""
+        """Return the expected record."""
         who = f"S:unknown:unknown ?~ '{name}'"
         return f"qmail-popup: pid {self.process.pid} {result}::AUTH::User P:{protocol} {who}\n".encode()

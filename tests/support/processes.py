@@ -1,19 +1,19 @@
-"""What the kernel tells of processes that were not started here."""
+"""Looks up processes in /proc that were not started by the test."""
 
 import contextlib
 from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes whose parent this is, whichever of its threads has started them.
+    """Return the child processes of all threads of a process.
 
-    Not from /proc/PID/task/*/children: a thread that ends meanwhile takes its file with it.
+    Does not use /proc/PID/task/*/children, because the file of a thread that ends disappears.
     """
     return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == pid]
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the children, and theirs, and so on."""
+    """Return all descendants of a process."""
     parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
     found = [pid]
     for ancestor in found:
@@ -22,26 +22,26 @@ def descendants(pid: int) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """Return the name of a process's program; empty where it has ended."""
+    """Return the name of a process's program; empty if it has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return ""
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended (one whose parent was killed first may wait for init to see it)."""
+    """Return whether a process has ended, including a zombie that init has yet to reap."""
     with contextlib.suppress(OSError):
         return _state(Path(f"/proc/{pid}/stat"))[0] == "Z"
     return True
 
 
 def _parent(stat: Path) -> int | None:
-    """Return a process's parent; None where it has ended while we looked."""
+    """Return a process's parent; None if it has just ended."""
     with contextlib.suppress(OSError):
         return int(_state(stat)[1])
     return None
 
 
 def _state(stat: Path) -> list[str]:
-    """Return proc(5)'s fields from the state on: the name before them may hold spaces and brackets."""
+    """Return proc(5)'s fields from the state on: the name before may contain spaces and brackets."""
     return stat.read_text().rpartition(") ")[2].split()

@@ -1,4 +1,4 @@
-"""A real Prometheus on a configuration of the test's own, and what may be asked of it."""
+"""A real Prometheus with a test's own configuration, and queries to it."""
 
 import json
 import urllib.error
@@ -16,18 +16,18 @@ from tests.support.programs import need
 from tests.support.waiting import TIMEOUT, eventually
 
 Series = dict[str, Any]
-"""As the HTTP API has it: `metric`, and `value` (or `values`: over a range)."""
+"""As in the HTTP API: `metric`, and `value` (or `values` for a range)."""
 
 
 class PrometheusServer(Daemon):
-    """Debian's, with files of its own; it keeps exemplars.
+    """Debian's Prometheus, with its own files; it stores exemplars.
 
-    It tells of an alert when it begins, when it ends, and meanwhile every 15 seconds. After four times that
-    an Alertmanager takes it for resolved, so a busy machine has a minute.
+    It sends an alert when it begins, when it ends, and meanwhile every 15 seconds. After four times that, an
+    Alertmanager considers it resolved, which leaves a busy machine a minute.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        """Keep what it has below `directory`."""
+        """directory: for its files."""
         (program,) = need("prometheus")
         self._config = directory / "prometheus.yml"
         self.configure(config)
@@ -36,18 +36,18 @@ class PrometheusServer(Daemon):
         super().__init__([program, *files, *features], directory / "prometheus.log")
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        """Write its configuration; one that runs takes it when it is told to reload."""
+        """Write its configuration; call reload() if it runs."""
         self._config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
 
     def query(self, expression: str) -> list[Series]:
-        """Return what an expression finds now; nothing where the server is not ready yet."""
+        """Return the current result of an expression; empty if the server is not ready yet."""
         with suppress(urllib.error.HTTPError):
             found: list[Series] = self._ask("query", query=expression)["result"]
             return found
         return []
 
     def values(self, expression: str, *labels: str) -> dict[tuple[object, ...], float]:
-        """Return the value of each series now, by the values of `labels`, or by all labels that it has."""
+        """Return the current value of each series, by the values of `labels` or of all labels."""
         return {
             _key(series["metric"], labels): float(series["value"][1]) for series in self.query(expression)
         }
@@ -63,7 +63,7 @@ class PrometheusServer(Daemon):
         assert eventually(is_expected), f"{expression}: not {expected}, but {found}"
 
     def rule_faults(self) -> list[str]:
-        """Return what the rules, and the templates of alerts, had to complain of since the start."""
+        """Return errors in evaluating rules and in templates of alerts since the start."""
         said = [line for line in self.said.splitlines() if 'component="rule manager"' in line]
         return [line for line in said if "level=info" not in line]
 

@@ -1,6 +1,6 @@
-"""Rules under promtool, over series that a program made.
+"""Tests rules with promtool over generated series.
 
-Owns promtool's way to say it: series as text, queries with what they should give, and its answer.
+Owns promtool's format: series as text, queries with expected results, and its output.
 """
 
 import json
@@ -17,17 +17,17 @@ from tests.support.programs import need
 RULES = CHECKOUT / "dashboards" / "rules"
 
 GROUPS = [f"qmail-popup{part}" for part in ("-thresholds", "", "-logins", "-sessions", "-telemetry")]
-"""The groups in the order in which promtool takes them; left alone it draws lots."""
+"""The rule groups in evaluation order; by default promtool's order is random."""
 
-# Two fifths of its time would go to collecting garbage of which there is little.
+# Garbage collection would take two fifths of its time, and free little.
 _ENVIRON = {**os.environ, "GOGC": "1000"}
 
 Fired = Iterable[tuple[str, str]]
-"""Alerts by name, without QmailPopup, and instance."""
+"""Alerts by name, without the prefix QmailPopup, and instance."""
 
 
 class Seen(NamedTuple):
-    """What has fired within the last `window` minutes at minute `at`: exactly these."""
+    """Exactly the alerts that have fired within the last `window` minutes at minute `at`."""
 
     at: int
     window: int
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
 
 
 def run(*arguments: str | Path) -> str:
-    """Run promtool; return what it says where it finds fault, else nothing."""
+    """Run promtool; return its output if it reports errors, else an empty string."""
     (promtool,) = need("promtool")
     command = [promtool, *arguments]
     done = subprocess.run(command, env=_ENVIRON, capture_output=True, text=True, check=False)
@@ -45,9 +45,9 @@ def run(*arguments: str | Path) -> str:
 def fleet_case(
     file: Path, series: Mapping[str, Values | str], seen: Sequence[Seen], pace: tuple[int, int]
 ) -> str:
-    """Hold the rules against series, whose case is written to file; return what is wrong.
+    """Test the rules over series, with the test case written to `file`; return the errors.
 
-    pace: minutes between two samples, and between two evaluations.
+    pace: minutes between samples, and between evaluations.
     """
     samples, evaluation = pace
     case = {
@@ -64,12 +64,12 @@ def fleet_case(
         "group_eval_order": GROUPS,
         "tests": [case],
     }
-    file.write_text(json.dumps(document), encoding="utf-8")  # which is YAML, too
+    file.write_text(json.dumps(document), encoding="utf-8")  # JSON is valid YAML
     return run("test", "rules", file)
 
 
 def _samples(values: Values | str, step: int) -> str:
-    """Return what promtool reads; a text is in its own words already, at its own pace."""
+    """Return values in promtool's notation; text is in that already, at its own pace."""
     return values if isinstance(values, str) else " ".join(map(_sample, values[::step]))
 
 

@@ -1,9 +1,9 @@
-"""A program that takes whatever is posted to it, as a gateway or a collector does, and notes where it went.
+"""A program that accepts any POST, as a gateway or collector would, and logs its path.
 
-    python3 receiver.py PORT FILE     a line for each POST, with its path
+    python3 receiver.py PORT FILE     FILE gets a line with the path of each POST
 
-It tells NOTIFY_SOCKET when it is ready. systemd runs it on a host of its own (`manager`), so it imports
-nothing of ours.
+It notifies NOTIFY_SOCKET when ready. systemd runs it on a separate host (`manager`), so it imports none of
+our modules.
 """
 
 import os
@@ -19,14 +19,14 @@ class Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Take it."""
+        """Accept and log it."""
         self.rfile.read(int(self.headers["Content-Length"]))
         with Path(sys.argv[2]).open("a") as received:
             print(self.path, file=received)
         self._answer()
 
     def do_GET(self) -> None:
-        """Answer who asks whether somebody is there."""
+        """Answer a health check."""
         self._answer()
 
     def _answer(self) -> None:

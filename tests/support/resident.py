@@ -1,4 +1,4 @@
-"""A listener that runs: qmail-popup-listener on a port that the kernel picks, and what can be seen of it."""
+"""A running qmail-popup-listener on a port chosen by the kernel."""
 
 import os
 import re
@@ -25,12 +25,12 @@ _PORT = re.compile(r"pop3 on [^ ]*:([0-9]+)$", re.MULTILINE)
 
 
 class Listener:
-    """One listener; leaving the context ends it and all that it has started.
+    """One listener; leaving the context ends it and everything it has started.
 
-    log: a file that descriptor 5 leads to, unless another descriptor was given
+    log: the file on descriptor 5, unless another descriptor was given
     """
 
-    def __init__(  # noqa: PLR0913  what a listener is started with
+    def __init__(  # noqa: PLR0913  everything that a process inherits
         self,
         directory: Path,
         *options: str,
@@ -79,17 +79,17 @@ class Listener:
             kill(pid)
 
     def errors(self) -> str:
-        """Return what stands on descriptor 2, without when."""
+        """Return its output on descriptor 2, without timestamps."""
         return self._errors.read_text(encoding="latin-1")
 
     def reload(self) -> None:
-        """Have it reload, and wait until the next generation serves."""
+        """Reload it, and wait until the next generation serves."""
         count = self.errors().count(_RELOADED)
         self.process.send_signal(signal.SIGHUP)
         until(lambda: self.errors().count(_RELOADED) > count)
 
     def refuses_to_reload(self) -> str:
-        """Have it reload, and wait for the line that says why it does not; all of that line."""
+        """Try to reload it, and return the log line that says why it does not."""
         before = self.errors()
         self.process.send_signal(signal.SIGHUP)
         until(lambda: _NOT_RELOADED in self.errors()[len(before) :])
@@ -100,12 +100,12 @@ class Listener:
         return self.log.read_text(encoding="latin-1").splitlines()
 
     def wait_for_records(self, count: int) -> list[str]:
-        """Wait until there are as many lines; all of them."""
+        """Wait until there are `count` lines; return all."""
         until(lambda: len(self.records()) >= count)
         return self.records()
 
     def children(self) -> list[int]:
-        """Return the processes that it has started and that run."""
+        """Return its running child processes."""
         return [pid for pid in processes.children(self.process.pid) if not processes.is_gone(pid)]
 
     def workers(self) -> list[int]:
@@ -118,34 +118,34 @@ class Listener:
         return pid
 
     def spawners(self) -> list[int]:
-        """Return its spawner, or nothing while there is none."""
+        """Return its spawner as a list, empty while there is none."""
         return [pid for pid in self.children() if name_of(pid) == "popup-spawner"]
 
     def connect(self, source: str = HOST) -> socket.socket:
-        """Connect from an address, and read nothing."""
+        """Connect from an address, without reading."""
         peer = socket.create_connection((HOST, self.port), TIMEOUT, (source, 0))
         peer.settimeout(TIMEOUT)
         return peer
 
     def talk(self, said: bytes, source: str = HOST) -> bytes:
-        """Say all at once, half-close, and return all that comes back, the greeting included."""
+        """Send everything at once, half-close, and return everything received, including the greeting."""
         with self.connect(source) as peer:
             greeting = read_line(peer)
-            with suppress(OSError):  # the listener may be quicker to hang up
+            with suppress(OSError):  # the listener may close first
                 peer.sendall(said)
                 peer.shutdown(socket.SHUT_WR)
             return greeting + read_all(peer)
 
 
 class Peer(Protocol):
-    """What can be read from: a socket, or TLS on one."""
+    """A socket, or TLS on one."""
 
     def recv(self, size: int, /) -> bytes:
-        """Return what has come, nothing at the end."""
+        """Receive data; empty at end of file."""
 
 
 def read_line(peer: Peer) -> bytes:
-    """Read one line and nothing behind it; what there is where the connection ends before."""
+    """Read one line and nothing after it; less if the connection ends before."""
     line = b""
     while not line.endswith(b"\n") and (byte := _receive(peer, 1)):
         line += byte
@@ -153,7 +153,7 @@ def read_line(peer: Peer) -> bytes:
 
 
 def read_all(peer: Peer) -> bytes:
-    """Read to the end."""
+    """Read to end of file."""
     return b"".join(iter(lambda: _receive(peer, 65536), b""))
 
 
@@ -165,7 +165,7 @@ def _receive(peer: Peer, size: int) -> bytes:
 
 
 def name_of(pid: int) -> str:
-    """Return a process's name, or nothing where it has ended."""
+    """Return a process's name; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -173,7 +173,7 @@ def name_of(pid: int) -> str:
 
 
 def kill(pid: int) -> None:
-    """Kill a process, if it still runs, and all that it has started."""
+    """Kill a process, if it still runs, and all its descendants."""
     started = processes.children(pid)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -182,7 +182,7 @@ def kill(pid: int) -> None:
 
 
 def refused(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Start a listener that is expected to end by itself."""
+    """Start a listener that should exit by itself."""
     return subprocess.run(
         [*CHECKOUT_COMMAND, *arguments],
         env={"PATH": os.environ["PATH"], **(env or {})},

@@ -1,4 +1,4 @@
-"""Files of rules: compiled by the real tcprules, or put together record by record."""
+"""Rules files: compiled by the real tcprules, or built record by record."""
 
 import os
 import struct
@@ -12,13 +12,13 @@ _HEADER, _TABLES, _PAIR = 2048, 256, struct.Struct("<II")
 
 
 def compiled(path: Path, text: str) -> None:
-    """Have tcprules(1) make a file of rules, or replace one."""
+    """Compile a rules file with tcprules(1), or replace one."""
     (tcprules,) = programs.need("tcprules")
     subprocess.run([tcprules, path, f"{path}.tmp"], input=text.encode("latin-1"), check=True)
 
 
 def checked(path: Path, ip: str) -> list[str]:
-    """Return what tcprulescheck(1) says of an address, less the rule's name."""
+    """Return tcprulescheck(1)'s output for an address, without the rule's name."""
     (check,) = programs.need("tcprulescheck")
     environ = {**os.environ, "TCPREMOTEIP": ip}
     said = subprocess.run([check, path], env=environ, capture_output=True, encoding="latin-1", check=True)

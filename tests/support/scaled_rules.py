@@ -1,7 +1,7 @@
-"""The rules as they are shipped, on a clock that runs faster: what takes ten minutes takes ten seconds.
+"""The shipped rules with scaled durations: ten minutes become ten seconds.
 
-It knows where PromQL and a rule file hold durations, and nothing of what the rules are about. A number is no
-duration: what is counted in a window stays what it is, so the window has to get its events in less time.
+Knows where PromQL and rule files contain durations, not what the rules are about. Numbers are not scaled: a
+threshold on events in a window stays the same, so the test must produce them in less time.
 """
 
 import re
@@ -24,8 +24,8 @@ _UNITS = {
     "y": 31_536_000_000,
 }
 _PARTS = re.compile(r"(\d+)(ms|[smhdwy])")
-# What may hold a digit and a unit without being a duration comes first and is left as it is: strings,
-# comments and names. A name may hold colons but not begin with one, or the 5m of [1h:5m] would be one.
+# Matches first, to be left unchanged, what may contain a digit and a unit without being a duration: strings,
+# comments and names. A name may contain colons but not begin with one, or the 5m of [1h:5m] would be a name.
 _TOKENS = re.compile(
     r"""
     ("(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | `[^`]*` | \#[^\n]* | [A-Za-z_][\w:]*)
@@ -37,24 +37,24 @@ _DURATIONS = ("for", "keep_firing_for")
 
 
 def duration(text: str, faster: int = FASTER) -> str:
-    """Return a duration, as 1h30m, divided by `faster`: in seconds where they come out whole, else in ms."""
+    """Return a duration such as 1h30m divided by `faster`: in seconds if whole, else in ms."""
     whole = sum(int(count) * _UNITS[unit] for count, unit in _PARTS.findall(text))
     scaled = max(1, round(whole / faster)) if whole else 0
     return f"{scaled}ms" if scaled % 1000 else f"{scaled // 1000}s"
 
 
 def expression(text: str, faster: int = FASTER) -> str:
-    """Return a PromQL expression with its ranges, offsets and steps divided by `faster`."""
+    """Return a PromQL expression with ranges, offsets and steps divided by `faster`."""
     return _TOKENS.sub(lambda found: found[1] or duration(found[2], faster), text)
 
 
 def rules(document: Mapping[str, Any], faster: int = FASTER) -> dict[str, Any]:
-    """Return a rule file's content likewise; labels and annotations stay as they are."""
+    """Return a rule file's contents likewise; labels and annotations stay unchanged."""
     return {"groups": [_group(group, faster) for group in document["groups"]]}
 
 
 def write(source: Path, directory: Path, faster: int = FASTER) -> Path:
-    """Write a rule file, scaled, below `directory`; return where."""
+    """Write a scaled rule file below `directory`; return its path."""
     target = directory / source.name
     scaled = rules(yaml.safe_load(source.read_text(encoding="utf-8")), faster)
     target.write_text(yaml.safe_dump(scaled, sort_keys=False), encoding="utf-8")

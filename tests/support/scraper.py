@@ -1,4 +1,4 @@
-"""What /metrics says, and a watcher that asks all the time and notes every number that went back."""
+"""Reads /metrics, and a watcher that scrapes continuously and notes every counter that went back."""
 
 import http.client
 import urllib.request
@@ -13,7 +13,7 @@ from tests.support.background import Repeated
 _PATIENCE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.15
 _GROWING = ("_total", "_bucket", "_sum", "_count")
-# A process's own, and what is shown while the store cannot be written, and so may go with the process.
+# Not in the store: of the process, or shown while the store cannot be written. They may restart with the process.
 _OF_PROCESS = ("process_", "qmail_popup_telemetry_commits_failed_")
 
 Labels = tuple[tuple[str, str], ...]
@@ -21,11 +21,11 @@ Numbers = dict[tuple[str, Labels], float]
 
 
 def read(url: str, patience: float = _PATIENCE_SECONDS, only: str = "") -> Numbers:
-    """Scrape once; OSError where nobody answers in time. only: how the lines begin that are looked at."""
+    """Scrape once; OSError without an answer in time. only: prefix of the lines to parse."""
     try:
         with urllib.request.urlopen(url, timeout=patience) as answer:  # noqa: S310 - our own URL
             text = answer.read().decode()
-    except http.client.HTTPException as broken:  # killed in the middle of its answer
+    except http.client.HTTPException as broken:  # killed while answering
         raise ConnectionError("half an answer") from broken
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -35,12 +35,12 @@ def read(url: str, patience: float = _PATIENCE_SECONDS, only: str = "") -> Numbe
 
 
 def _lines(text: str, start: str) -> str:
-    """Return only those: to read all that a sidecar shows takes longer than it takes to show it."""
+    """Return only those lines: parsing everything takes longer than the sidecar needs to produce it."""
     return "".join(line for line in text.splitlines(keepends=True) if line.startswith(start))
 
 
 def counts(numbers: Numbers, name: str, *labels: str) -> Counter[tuple[str, ...]]:
-    """Return a counter that is not 0 by the values of `labels`; name: without qmail_popup_."""
+    """Return a counter's non-zero values by the values of `labels`; name: without qmail_popup_."""
     found: Counter[tuple[str, ...]] = Counter()
     for (sample, told), value in numbers.items():
         if sample == f"qmail_popup_{name}" and value:
@@ -49,13 +49,13 @@ def counts(numbers: Numbers, name: str, *labels: str) -> Counter[tuple[str, ...]
 
 
 class Watcher(Repeated):
-    """Scrapes in a thread for as long as the context lasts.
+    """Scrapes in a thread while the context lasts.
 
-    looks: how many answers it got; complaints: numbers that went back, or were higher than they could be
+    looks: number of successful scrapes; complaints: counters that went back, or were impossibly high
     """
 
     def __init__(self, url: Callable[[], str], attempts_most: Callable[[], int]) -> None:
-        """Watch what answers at url; attempts_most: how many records there are by now."""
+        """url: where to scrape; attempts_most: returns the number of records so far."""
         super().__init__(self._watch, pause=_PAUSE_SECONDS)
         self._url, self._attempts_most = url, attempts_most
         self._highest: Numbers = {}
@@ -63,7 +63,7 @@ class Watcher(Repeated):
         self.complaints: list[str] = []
 
     def _watch(self) -> None:
-        with suppress(OSError):  # killed, stopped, or about to begin
+        with suppress(OSError):  # killed, suspended, or not yet ready
             self._look(read(self._url()))
 
     def _look(self, numbers: Numbers) -> None:

@@ -1,4 +1,4 @@
-"""Clients of a listener that speak TLS, from the first byte or behind STLS."""
+"""TLS clients of a listener, by POP3S or STLS."""
 
 import re
 import socket
@@ -18,13 +18,13 @@ _Result = TypeVar("_Result")
 
 
 class Client:
-    """TLS on a connection; its two directions end one by one, which a socket of the module ssl cannot do.
+    """TLS on a connection whose directions can be closed separately, which ssl.SSLSocket cannot do.
 
-    tls: what the handshake has come to; bare: the socket
+    tls: the SSL object; bare: the socket
     """
 
     def __init__(self, bare: socket.socket, context: ssl.SSLContext, name: str | None = "localhost") -> None:
-        """Do the handshake; ssl.SSLError, ConnectionError."""
+        """Perform the handshake; ssl.SSLError, ConnectionError."""
         self.bare = bare
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._taken = b""
@@ -34,14 +34,14 @@ class Client:
             self._flush()
 
     def sendall(self, data: bytes) -> None:
-        """Say something."""
+        """Send data."""
         view = memoryview(data)
         while view:
             view = view[self.tls.write(view[:_CHUNK]) :]
             self._flush()
 
     def recv(self, size: int) -> bytes:
-        """Return what has been said, nothing at the end, which must be told by close_notify."""
+        """Receive data; empty after close_notify, without which the end is an error."""
         if self._taken:
             taken, self._taken = self._taken[:size], self._taken[size:]
             return taken
@@ -51,16 +51,16 @@ class Client:
             return b""
 
     def end(self) -> None:
-        """Say that no more will come."""
+        """Send close_notify."""
         with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            while data := self.tls.read(_CHUNK):  # or it would be an error to have got it
+            while data := self.tls.read(_CHUNK):  # unread data would make unwrap() fail
                 self._taken += data
         with suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         self._flush()
 
     def unsent(self) -> bytes:
-        """Take what TLS has to send."""
+        """Return the bytes that TLS has to send."""
         return self._outgoing.read()
 
     def __enter__(self) -> Self:
@@ -91,19 +91,19 @@ Connect = Callable[[Listener, ssl.SSLContext], Client]
 
 
 def port(listener: Listener) -> int:
-    """Return where it speaks POP3S."""
+    """Return its POP3S port."""
     found = _POP3S.search(listener.errors())
     assert found
     return int(found[1])
 
 
 def bare(listener: Listener) -> socket.socket:
-    """Connect to where it speaks POP3S, and say nothing."""
+    """Connect to its POP3S port, and send nothing."""
     return socket.create_connection((HOST, port(listener)), TIMEOUT)
 
 
 def pop3s(listener: Listener, context: ssl.SSLContext) -> Client:
-    """Speak TLS, and read the greeting."""
+    """Connect by POP3S and read the greeting."""
     client = Client(bare(listener), context)
     with _closed_on_error(client.bare):
         assert read_line(client).startswith(b"+OK")
@@ -111,12 +111,12 @@ def pop3s(listener: Listener, context: ssl.SSLContext) -> Client:
 
 
 def stls(listener: Listener, context: ssl.SSLContext) -> Client:
-    """Read the greeting, ask for TLS, and speak it."""
+    """Connect, read the greeting, send STLS and start TLS."""
     return Client(asking(listener), context)
 
 
 def asking(listener: Listener) -> socket.socket:
-    """Read the greeting, and ask for TLS."""
+    """Connect, read the greeting and send STLS."""
     peer = listener.connect()
     with _closed_on_error(peer):
         assert read_line(peer).startswith(b"+OK")
@@ -135,7 +135,7 @@ def _closed_on_error(peer: socket.socket) -> Iterator[None]:
 
 
 def talk(client: Client, said: bytes) -> bytes:
-    """Say all at once, then that no more will come; all that comes back, up to the end."""
+    """Send everything at once, then close_notify; return everything received up to the end."""
     with client:
         client.sendall(said)
         client.end()

@@ -1,11 +1,11 @@
-"""Which tests start servers, daemons or an installation, or take long: `make check` leaves those out."""
+"""Which tests start servers, daemons or an installation, or take long: `make check` skips those."""
 
 from functools import cache
 from types import ModuleType
 
 import pytest
 
-# In these all do, or they take as long.
+# All tests in these start servers, or take as long.
 _FOLDERS = (
     "chain/",
     "chaos/",
@@ -44,7 +44,7 @@ _INSTALLED = "installed"
 
 
 def starts_server(item: pytest.Item) -> bool:
-    """Whether a test is in a folder or module of such tests, or needs the installed product."""
+    """Return whether a test is in a folder or module of such tests, or needs the installed product."""
     if item.nodeid.removeprefix("tests/").startswith(_FOLDERS) or _is_of_installed(item):
         return True
     module = getattr(item, "module", None)
@@ -63,6 +63,6 @@ def _has_starter(module: ModuleType) -> bool:
 
 
 def _is_starter(name: str, value: object) -> bool:
-    """Whether a module's global comes from a module that starts servers."""
+    """Return whether a module's global comes from a module that starts servers."""
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
     return home in _STARTERS or name in _STARTER_NAMES

@@ -1,6 +1,6 @@
-"""Starts a server that starts a program for each connection, on a port that the kernel picks.
+"""Runs a UCSPI server, which starts a program for each connection, on a port chosen by the kernel.
 
-The server is any that prints its port on descriptor 1 before it serves: tcpserver -1, or ours in `ucspi_tls`.
+The server must print its port on descriptor 1 before it serves, as tcpserver -1 and our `ucspi_tls` do.
 """
 
 import os
@@ -23,47 +23,47 @@ _MARK = "TEST_SERVER"
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     port: int
     pid: int
     mark: str
     log: Path
-    """What came on descriptor 5."""
+    """Output on descriptor 5."""
     errors: Path
-    """What came on descriptor 2."""
+    """Output on descriptor 2."""
 
     def records(self) -> list[str]:
-        """Return the lines of descriptor 5 up to now, without what differs from run to run."""
+        """Return the lines of descriptor 5 so far, without the parts that differ from run to run."""
         return [line.split(" ", 3)[3] for line in self.log.read_text(encoding="latin-1").splitlines()]
 
     def settled_records(self) -> list[str]:
-        """Return the same, once all sessions are over: a record comes after the last reply."""
+        """Return the same after all sessions have ended: a record is written after the last reply."""
         until(lambda: not self.processes())
         return self.records()
 
     def processes(self) -> list[int]:
-        """Return the pids of all that the server has started, directly or not, and that is still there."""
+        """Return the pids of the running processes that the server has started, directly or not."""
         wanted = f"{_MARK}={self.mark}".encode()
         return [pid for pid in _pids() if pid != self.pid and wanted in _environ(pid).split(b"\0")]
 
 
 def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
 def tcpserver(*program: str, at_once: int = 40, host: str = HOST) -> list[str]:
-    """Return the command line of a tcpserver that looks up no names and asks nobody."""
+    """Return the command line of a tcpserver without DNS and ident lookups."""
     (path,) = need("tcpserver")
     return [str(path), "-1", "-RHl", "localhost", "-c", str(at_once), "-b", "512", host, "0", *program]
 
 
 @contextmanager
 def serving(argv: Sequence[str], env: Mapping[str, str], *, cwd: Path = CHECKOUT) -> Iterator[Server]:
-    """Run the server for as long as the context lasts; the sessions that it started are ended too."""
+    """Run the server while the context lasts; then also end the sessions that it started."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="server-") as scratch:
         log, errors = (Path(scratch, name) for name in ("log", "errors"))

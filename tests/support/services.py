@@ -1,4 +1,4 @@
-"""A mail host under daemontools: our service directories, an account with mail, and what comes of logins."""
+"""A mail host under daemontools: our service directories, and an account with mail."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.server import HOST
 from tests.support.svscan import Svscan
 from tests.support.waiting import until
 
-# Accounts that every Debian has: one whose group popups can be in, one for logs.
+# Accounts on every Debian host: one whose group popups can be in, one for logs.
 SIDECAR, LOGGER = "daemon", "bin"
 
 _STAND_IN = """\
@@ -27,10 +27,10 @@ PYTHONPATH={checkout} exec {python} -m tests.support.ucspi_tls "$@"
 
 
 class Host:
-    """Service directories that know a prefix, an account with mail, and each other."""
+    """Service directories configured for a prefix and an account with mail."""
 
     def __init__(self, directory: Path, prefix: Path, scanner: type[Svscan] = Svscan) -> None:
-        """Make the account; nothing is placed yet. directory: for all to enter; scanner: who starts them."""
+        """Create the account. directory: accessible to all users; scanner: starts the services."""
         self.svscan = scanner(directory)
         self.bob: Account = maildir.account(directory)
         self.spool, self.state = directory / "spool", directory / "state/state.sqlite"
@@ -49,21 +49,21 @@ class Host:
         }
 
     def place_server(self, name: str, *, rules: str = "", **env: str) -> None:
-        """Place pop3 or pop3s on a port that the kernel picks; env: what else differs."""
+        """Set up pop3 or pop3s on a port chosen by the kernel; env: other changes."""
         where = {"ADDRESS": HOST, "PORT": "0"}
         self.svscan.place(name, {**self._common, **where, **self._checker, **env}, logger=LOGGER, rules=rules)
 
     def place_sslserver(self) -> None:
-        """Put a stand-in for sslserver into PATH."""
+        """Put a substitute for sslserver into PATH."""
         self.svscan.program("sslserver", _STAND_IN.format(checkout=CHECKOUT, python=sys.executable))
 
     def place_listener(self, options: str, **env: str) -> None:
-        """Place the listener. env: what else differs."""
+        """Set up the listener; env: other changes."""
         told = {**self._common, **self._checker, "OPTIONS": options, **env}
         self.svscan.place("listener", told, logger=LOGGER)
 
     def place_sidecar(self) -> None:
-        """Place the sidecar, its metrics on a port that the kernel picks."""
+        """Set up the sidecar, with its metrics on a port chosen by the kernel."""
         env = {
             "ACCOUNT": SIDECAR,
             "QMAIL_POPUP_STATE": str(self.state),
@@ -72,13 +72,13 @@ class Host:
         self.svscan.place("sidecar", {**self._common, **env}, logger=LOGGER)
 
     def start(self) -> None:
-        """Start all that is placed; wait for the directories that a sidecar makes at its first start."""
+        """Start all services; wait for the directories that a sidecar creates at its first start."""
         self.svscan.start()
         if self.svscan.place_of("sidecar").exists():
             until(self.spool.is_dir)
 
     def records(self, name: str, count: int) -> list[str]:
-        """Return the records in a service's log, without pids, once there are as many."""
+        """Wait for `count` records in a service's log; return them without pids."""
 
         def found() -> list[str]:
             lines = [line for line in self.svscan.log(name) if line.startswith("qmail-popup: pid ")]
@@ -88,17 +88,17 @@ class Host:
         return found()
 
     def numbers(self) -> Numbers:
-        """Scrape the sidecar, once it serves, at the place that its log names last."""
+        """Wait for the sidecar, then scrape it at the latest URL in its log."""
         until(lambda: bool(self.starts()))
         return read(self.starts()[-1])
 
     def starts(self) -> list[str]:
-        """Return where the sidecar served its metrics, a URL for each time that it began to."""
+        """Return the URL of the metrics for each start of the sidecar."""
         said = "metrics are on "
         return [line.split(said)[1] for line in self.svscan.log("sidecar") if said in line]
 
     def counts_to(self, *results: str) -> bool:
-        """Whether the sidecar comes to have counted these logins, given time."""
+        """Return whether the sidecar counts these logins in time."""
         wanted = {(result,): results.count(result) for result in results}
         until(lambda: wanted == counts(self.numbers(), "auth_attempts_total", "result"))
         return True

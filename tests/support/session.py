@@ -1,4 +1,4 @@
-"""One session in a forked child, and the client and the log on its far ends."""
+"""One session in a forked child, with client and log at the other ends of its descriptors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LOGIN = b"USER bob\r\nPASS secret\r\n"
 
 @dataclass(frozen=True)
 class Told:
-    """What is known of a session."""
+    """The results of a session."""
 
     returned: str
     ended: str
@@ -34,23 +34,23 @@ class Told:
 
 
 class Listener:
-    """An observer that does something once the greeting is out, and adds to the subprogram's environment."""
+    """An observer that acts after the greeting, and adds to the subprogram's environment."""
 
     def __init__(self, act: Callable[[], None], more: Mapping[bytes, bytes]) -> None:
         self._act, self._more = act, more
 
     def greeted(self, session: Session) -> None:
-        """Do it."""
+        """Act."""
         assert session.greeted
         self._act()
 
     def environment(self, inherited: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-        """Return what was inherited, and more."""
+        """Return the inherited environment with additions."""
         return {**inherited, **self._more}
 
 
 class Client:
-    """A client's line and a log, and the child that serves them."""
+    """A client and a log, and the child that serves them."""
 
     def __init__(self) -> None:
         self.line, *self._ends = socket_line()
@@ -58,7 +58,7 @@ class Client:
         self.fds = {0: self._ends[0], 1: self._ends[1], 2: self._log, 5: self._log}
 
     def say(self, said: bytes, task: Callable[[], Told], **fds: int) -> tuple[list[bytes], Told]:
-        """Say all at once and half-close; the lines that come back, and what is known."""
+        """Send everything at once and half-close; return the received lines and the results."""
         self.line.send(said)
         self.line.end()
         told = run(task, self.fds | {int(name.removeprefix("fd")): fd for name, fd in fds.items()})
@@ -66,11 +66,11 @@ class Client:
         return self.line.receive_all().splitlines(keepends=True), told
 
     def hand_over(self) -> None:
-        """Close our copies of its ends."""
+        """Close our copies of the child's ends."""
         descriptors.close(self.fds.values())
 
     def records(self) -> list[bytes]:
-        """Return what was logged, write by write."""
+        """Return the writes to the log."""
         return descriptors.writes(self.log)
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ def session(
     env: Mapping[str, str] | None = None,
     **more: str,
 ) -> Callable[[], Told]:
-    """Return a task that serves one session; its clock is a second later at each look, from START on."""
+    """Return a task that serves one session; its clock advances by a second at each reading, from START."""
 
     def task() -> Told:
         before()
@@ -105,7 +105,7 @@ def session(
 
 
 def told(live: Session, returned: str) -> Told:
-    """Gather what is known of a session."""
+    """Collect the results of a session."""
     outcome = live.outcome
     return Told(
         returned=returned,
@@ -124,10 +124,10 @@ def told(live: Session, returned: str) -> Told:
 
 
 def _passed(reading: int) -> int:
-    """Return the seconds from START to a reading of the clock; 0 where there is none."""
+    """Return the seconds from START to a reading of the clock; 0 if there is none."""
     return reading // SECOND - START if reading else 0
 
 
 def record(result: str, *, protocol: str = "POP3", name: str = "bob") -> bytes:
-    """Return the line of a session."""
+    """Return the expected record."""
     return f"qmail-popup: pid 7 {result} P:{protocol} S:unknown:unknown ?~ '{name}'\n".encode()

@@ -1,4 +1,4 @@
-"""Set-ups of a sidecar: a good one, and what is changed about it."""
+"""Configurations of a sidecar: a valid one, and changes to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ Options = list[str]
 
 
 def good(directory: Path) -> Options:
-    """Make a directory as an operator does; return the options."""
+    """Create a directory as an operator would; return the options."""
     for name, mode in {"run": 0o750, "spool": 0o2770, "lib": 0o750}.items():
         (directory / name).mkdir()
         (directory / name).chmod(mode)
@@ -21,7 +21,7 @@ def good(directory: Path) -> Options:
 
 
 def written(name: str, text: str, *options: str, mode: int = 0o640) -> Callable[[Path], Options]:
-    """Return what writes a file, and options in which DIR is the directory."""
+    """Return a function that writes a file and returns options, with DIR replaced by the directory."""
 
     def make(directory: Path) -> Options:
         (directory / name).write_text(text)
@@ -32,5 +32,5 @@ def written(name: str, text: str, *options: str, mode: int = 0o640) -> Callable[
 
 
 def given(*options: str) -> Callable[[Path], Options]:
-    """Return what gives options in which DIR is the directory, and changes nothing."""
+    """Return a function that only returns options, with DIR replaced by the directory."""
     return lambda directory: [option.replace("DIR", str(directory)) for option in options]

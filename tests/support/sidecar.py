@@ -1,4 +1,4 @@
-"""A real sidecar in a process of its own, and events to send to it."""
+"""A real sidecar in its own process, and events to send to it."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ _NONE: Mapping[str, bytes | None] = MappingProxyType({})
 
 
 def fields(changes: Mapping[str, bytes | None] = _NONE) -> dict[bytes, bytes]:
-    """Return what an accepted session tells, with a new identity; changes: None leaves a name out."""
+    """Return the fields of an accepted session, with a new identity; changes: None omits a name."""
     told: dict[str, bytes | None] = {
         "TRACE": os.urandom(16).hex().encode(),
         "SPAN": os.urandom(8).hex().encode(),
@@ -67,12 +67,12 @@ _HELLO = (
 
 
 def hello_of(told: Mapping[bytes, bytes]) -> bytes:
-    """Return the hello of the session whose event holds these fields."""
+    """Return the hello of the session whose event has these fields."""
     return build({name: told[name] for name in _HELLO})
 
 
 def spooled(*blocks: bytes) -> bytes:
-    """Return blocks as they stand in the spool."""
+    """Return blocks as in the spool."""
     return b"".join(SEPARATOR + block for block in blocks)
 
 
@@ -80,7 +80,7 @@ def connect(path: Path, *blocks: bytes) -> socket.socket:
     """Connect to a sidecar and send blocks."""
     peer = socket.socket(socket.AF_UNIX)
     try:
-        peer.connect(str(path))  # blocks while the backlog is full, as a timeout would not let it
+        peer.connect(str(path))  # without a timeout, so that it blocks while the backlog is full
         peer.settimeout(TIMEOUT)
         for block in blocks:
             peer.sendall(block)
@@ -91,13 +91,13 @@ def connect(path: Path, *blocks: bytes) -> socket.socket:
 
 
 def deliver(path: Path, *blocks: bytes) -> bytes:
-    """Send blocks over a connection of their own; return the acknowledgement."""
+    """Send blocks over a new connection; return the acknowledgement."""
     with connect(path, *blocks) as peer:
         return peer.recv(1)
 
 
 class RunningSidecar(Keeper):
-    """A sidecar that serves, in a directory of its own; ends with the block that it was started for."""
+    """A running sidecar in its own directory; leaving the context ends it."""
 
     def __init__(
         self,
@@ -107,13 +107,13 @@ class RunningSidecar(Keeper):
         environ: Mapping[str, str] = MappingProxyType({}),
         fds: Sequence[int] = (),
     ) -> None:
-        """Start it and wait until it serves. prefix: a command that runs another."""
+        """Start it and wait until it is ready. prefix: a command that runs another."""
         super().__init__(directory, [*prefix, *COMMAND], environ=environ, fds=fds)
         self.start(*options)
 
 
 def command(directory: Path) -> list[str]:
-    """Return the command line of a sidecar that keeps everything in directory."""
+    """Return the command line of a sidecar with all its files in `directory`."""
     paths = {"socket": directory / "run" / "sidecar.sock", "spool": directory / "spool"}
     named = [f"--{name}={path}" for name, path in paths.items()]
     state = f"--state={directory / 'state.sqlite'}"
@@ -121,13 +121,13 @@ def command(directory: Path) -> list[str]:
 
 
 def leave(sidecar: RunningSidecar, *blocks: bytes) -> None:
-    """Leave blocks in the spool, as popups do that found nobody."""
+    """Write blocks to the spool, as popups do that found no sidecar."""
     with (sidecar.spool / "spool").open("ab") as file:
         file.write(spooled(*blocks))
 
 
 def refused(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Start a sidecar that is expected to end by itself."""
+    """Start a sidecar that should exit by itself."""
     return subprocess.run(
         [*command(directory), *options],
         cwd=CHECKOUT,

@@ -1,4 +1,4 @@
-"""One session of a real popup that leaves its event in a spool, and what it left beside it."""
+"""A session of a real popup that leaves its event in a spool, and the number of lost events."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ def refused_session(
     env: Mapping[str, str] | None = None,
     says: bytes = LOGIN,
 ) -> None:
-    """Have one session that is refused, as it is without a mirror."""
+    """Run one refused session, and check that it behaves as without a mirror."""
     told = {"PATH": os.environ["PATH"], "QMAIL_POPUP_SPOOL": str(spool), **(env or {})}
     with Popup([*wrapper, *popup], REFUSES, env=told, prepare=prepare) as running:
         assert running.talk(says).endswith(b"-ERR authorization failed\r\n")
@@ -24,6 +24,6 @@ def refused_session(
 
 
 def lost(spool: Path) -> int:
-    """Return how many events `lost` tells of."""
+    """Return the number of events in `lost`."""
     file = spool / "lost"
     return file.stat().st_size if file.exists() else 0

@@ -1,4 +1,4 @@
-"""A spawner that runs, and a stand-in for its worker: what a worker that was taken over could send."""
+"""A running spawner, and a substitute for its worker that sends what a compromised worker could."""
 
 import os
 import resource
@@ -28,7 +28,7 @@ _NOWHERE = Address(b"\0" * 16, 1)
 
 
 class StandIn:
-    """The supervisor and a worker of a real spawner; leaving the context ends that."""
+    """The supervisor and a worker of a real spawner; leaving the context ends the spawner."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class StandIn:
         *more: str,
         environ: Mapping[bytes, bytes] | None = None,
     ) -> None:
-        """Start a spawner with its log and its messages in files of `directory`. more: its options."""
+        """Start a spawner with its log and messages in files in `directory`. more: its options."""
         self._log, self._errors = directory / "log", directory / "errors"
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         self._open = {5: os.open(self._log, flags, 0o600), 2: os.open(self._errors, flags, 0o600)}
@@ -75,12 +75,12 @@ class StandIn:
             os.close(fd)
 
     def send(self, frame: Frame, *descriptors: int, name: bytes | None = None) -> None:
-        """Send a frame as a worker does, with as many descriptors as wanted."""
+        """Send a frame as a worker does, with any number of descriptors."""
         parts = [head(frame), frame.name if name is None else name, frame.secret]
         self.channel.sendmsg(parts, sent(descriptors) if descriptors else [])
 
     def lines(self) -> list[str]:
-        """Return what the spawner has written to descriptor 2, less its first line: nobody is logged in."""
+        """Return the spawner's lines on descriptor 2 without the first, which says that no session runs."""
         return self._errors.read_text().splitlines()[1:]
 
     def records(self) -> list[str]:
@@ -88,11 +88,11 @@ class StandIn:
         return self._log.read_text(encoding="latin-1").splitlines()
 
     def is_ended(self) -> bool:
-        """Whether the worker has been ended."""
+        """Whether the worker has been killed."""
         return os.waitpid(self.worker, os.WNOHANG)[0] == self.worker
 
     def replace(self, slot: int = SLOT) -> None:
-        """Have another worker take the place of one that was ended."""
+        """Replace a killed worker by another."""
         self.channel.close()
         self.worker = self._worker()
         self.channel = self._connect(slot)
@@ -120,7 +120,7 @@ class StandIn:
         return processes.fork(spawn, keep, lambda _error: None)
 
     def _read(self, path: bytes) -> int:
-        """Start a reader of rules."""
+        """Start a rules reader."""
         self._rules_control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         readers = [line.reader for line in self.lines_to_rules]
 
@@ -133,7 +133,7 @@ class StandIn:
             return processes.fork(read, keep, lambda _error: None)
 
     def _place(self) -> None:
-        """Put log and messages where they belong."""
+        """Put log and messages on their descriptors."""
         for number, fd in self._open.items():
             os.dup2(fd, number)
 
@@ -155,8 +155,8 @@ class StandIn:
         return ours
 
 
-def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401  any field's
-    """Return a login that is good, except for `changes`."""
+def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401  of any field
+    """Return a login that is valid except for `changes`."""
     now = time.monotonic_ns()
     good = Frame(
         kind=LOGIN,
@@ -180,7 +180,7 @@ def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401 
 
 
 def client(source: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
-    """Return a client's connection: its own end, and the one that a worker has accepted."""
+    """Return both ends of a client's connection: the client's, and the one accepted by a worker."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         near = socket.create_connection(server.getsockname(), source_address=(source, 0))
         far, _ = server.accept()

@@ -1,4 +1,4 @@
-"""A store in this process: clocks that are set, events as they are parsed, and what was counted."""
+"""A store in this process: settable clocks, parsed events, and the counted values."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,32 +19,32 @@ DUPLICATE = ("telemetry_events_dropped", "duplicate")
 
 
 class Time:
-    """Clocks that stand still until they are set."""
+    """Clocks that advance only when set."""
 
     def __init__(self) -> None:
         self.now, self.monotonic = 1_700_000_000.0, 1000.0
 
     def clocks(self, boot: str = "one boot") -> Clocks:
-        """Return what a store asks, within one start of the machine."""
+        """Return the clocks of a store, within one boot."""
         return Clocks(lambda: self.now, lambda: self.monotonic, boot)
 
 
 @contextmanager
 def opened(path: Path, clocks: Clocks) -> Iterator[Store]:
-    """Give the store at path, and close it afterwards."""
+    """Yield the store at `path`, and close it afterwards."""
     with closing(Store(schema.open_file(path, 0), clocks)) as store:
         yield store
 
 
 def event(changes: Mapping[str, bytes | None] | None = None) -> Event:
-    """Return an event, as it is parsed."""
+    """Return a parsed event."""
     what = parse(build(fields(changes or {}))[:-2])
     assert isinstance(what, Event)
     return what
 
 
 def hello_of(told: Event) -> Event:
-    """Return the hello of the session that an event tells of."""
+    """Return the hello of an event's session."""
     facts = {TRACE: told.trace.encode(), PROTOCOL: told.protocol.encode(), T_START: told.start}
     what = parse(build(facts)[:-2])
     assert isinstance(what, Event)
@@ -52,5 +52,5 @@ def hello_of(told: Event) -> Event:
 
 
 def values(store: Store) -> dict[Series, float]:
-    """Return the series that are not at 0."""
+    """Return the non-zero series."""
     return {key: value for key, value in store.committed.values.items() if value}

@@ -1,8 +1,8 @@
-"""A process whose descendants end with it, however it ends; all that tests start descends from one.
+"""A process whose descendants end with it, however it ends; everything that tests start descends from one.
 
-Three processes come of one. The first is the one that its starter knows, and may kill; it only waits. The
-last goes on with the work. Between them a supervisor adopts whatever loses its parent (it is a subreaper, see
-prctl(2)), and once one of the two has ended it kills all that is below it.
+It becomes three processes. The first keeps the pid known to its parent, which may kill it, and only waits.
+The last does the work. Between them a supervisor adopts orphaned descendants (it is a subreaper, see
+prctl(2)), and kills all descendants when the first or the last has ended.
 """
 
 import ctypes
@@ -16,19 +16,19 @@ from tests.support.processes import descendants
 from tests.support.waiting import eventually
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-# A terminal sends these to all three processes; what comes of them is up to the one that works.
+# A terminal sends these to all three processes; only the one that does the work reacts.
 _TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class _EndedError(Exception):
-    """SIGTERM came: the first process has ended, or somebody wants us to."""
+    """SIGTERM: the first process has ended, or this one has been asked to."""
 
 
 def supervise() -> None:
-    """Return in another process than the one that called, with no signal ignored; see above."""
+    """Return in a different process, with no signal ignored; see above."""
     survives_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody is told of an end
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, exit statuses would be lost
     first = os.getpid()
     if supervisor := os.fork():
         _wait(supervisor, interruptible=survives_terminal)
@@ -39,14 +39,14 @@ def supervise() -> None:
     if worker := os.fork():
         _supervise(worker)
     _follow(supervisor, signal.SIGKILL)
-    if survives_terminal:  # nohup: what the terminal tells its processes is not for us
+    if survives_terminal:  # nohup: the terminal's signals are not for us
         os.setsid()
     default_signals()
 
 
 def default_signals() -> None:
-    """Undo what a shell, or nohup, does to its children: nothing that tests start is to ignore a signal."""
-    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # those Python itself ignores
+    """Restore signals that a shell or nohup ignores: programs started by tests must not inherit that."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # ignored by Python itself
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -55,7 +55,7 @@ def default_signals() -> None:
 
 
 def _wait(supervisor: int, *, interruptible: bool) -> NoReturn:
-    """Be the first process: pass SIGTERM on, and end as the work did."""
+    """Run as the first process: pass SIGTERM on, and exit with the worker's status."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(supervisor, signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_DFL if interruptible else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -64,7 +64,7 @@ def _wait(supervisor: int, *, interruptible: bool) -> NoReturn:
 
 
 def _supervise(worker: int) -> NoReturn:
-    """Be the supervisor until the work is done, or SIGTERM comes; then kill what is left."""
+    """Run as the supervisor until the worker has ended or SIGTERM arrives; then kill all descendants."""
     status = 128 + signal.SIGTERM
     with suppress(_EndedError):
         for number in _TERMINAL:
@@ -79,7 +79,7 @@ def _supervise(worker: int) -> NoReturn:
 
 
 def _is_alone() -> bool:
-    """Kill all descendants, and whether there was none."""
+    """Kill all descendants; return whether there were none."""
     for pid in descendants(os.getpid()):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -91,7 +91,7 @@ def _is_alone() -> bool:
 
 
 def _follow(parent: int, number: signal.Signals) -> None:
-    """Have a signal sent to this process when its parent ends, also where that has happened by now."""
+    """Arrange for a signal when the parent ends, even if it has ended already."""
     _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)

@@ -1,7 +1,7 @@
-"""A real svscan with the service directories that this project hands out, set up as an operator would.
+"""A real svscan with this project's service directories, configured as by an operator.
 
-What an operator edits is edited here too, and nothing else: the files in env/, and the rules. It knows
-daemontools and directories, and nothing of POP3.
+Changes only what an operator would: the files in env/, and the rules. Knows daemontools and directories, not
+POP3.
 """
 
 import shutil
@@ -22,12 +22,12 @@ _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 class Svscan:
-    """Services in a directory, and svscan over them once it is started; leaving the context ends all."""
+    """Services in a directory, run by svscan once started; leaving the context ends all."""
 
     scanner = "svscan"
 
     def __init__(self, directory: Path) -> None:
-        """Lay it out in `directory`, which all accounts may enter."""
+        """directory: for its files, accessible to all users."""
         self._directory = directory
         self._services, self._bin = directory / "service", directory / "bin"
         self._logs = directory / "log"
@@ -36,7 +36,7 @@ class Svscan:
         self._svscan: subprocess.Popen[bytes] | None = None
 
     def place(self, name: str, env: Mapping[str, str], *, logger: str, rules: str = "") -> None:
-        """Copy a service directory, and edit it. env: files of env/; logger: account that writes the log."""
+        """Copy a service directory and configure it. env: files of env/; logger: account of its log."""
         place = Path(shutil.copytree(SOURCE / name, self._services / name))
         if rules:
             (place / "tcp").write_text(rules)
@@ -46,12 +46,12 @@ class Svscan:
                 (where / "env" / variable).write_text(f"{value}\n")
 
     def program(self, name: str, text: str) -> None:
-        """Put a program into PATH, before all others."""
+        """Add a program in front of PATH."""
         (self._bin / name).write_text(text)
         (self._bin / name).chmod(0o755)
 
     def start(self) -> Self:
-        """Start it, and wait until all services are up."""
+        """Start svscan, and wait until all services are up."""
         (scanner,) = need(self.scanner)
         self._svscan = subprocess.Popen(
             [scanner, self._services],
@@ -64,11 +64,11 @@ class Svscan:
         return self
 
     def control(self, option: str, name: str) -> None:
-        """Run svc, as `svc -d name`."""
+        """Run a command such as `svc -d name`."""
         subprocess.run([*need("svc"), option, self._services / name], check=True)
 
     def pid(self, name: str) -> int:
-        """Return the pid of a service, or of its log as `name/log`; 0 while it is down."""
+        """Return the pid of a service, or of its log for `name/log`; 0 while it is down."""
         told = subprocess.run(
             [*need("svstat"), self._services / name], check=True, capture_output=True, text=True
         )
@@ -76,18 +76,18 @@ class Svscan:
         return int(pid.split(")")[0]) if up else 0
 
     def place_of(self, name: str) -> Path:
-        """Return where a service stands."""
+        """Return the directory of a service."""
         return self._services / name
 
     def log(self, name: str) -> list[str]:
-        """Return what multilog has written for a service, without its time stamps."""
+        """Return the lines in a service's log, without timestamps."""
         with suppress(FileNotFoundError):
             lines = (self._logs / name / "current").read_text(encoding="latin-1").splitlines()
             return [line.split(" ", 1)[1] for line in lines]
         return []
 
     def port(self, name: str) -> int:
-        """Return the port that a service listens on, once it does."""
+        """Wait until a service listens on a port, and return that."""
         found: list[int] = []
 
         def listens() -> bool:
@@ -107,15 +107,15 @@ class Svscan:
             self.end(self._svscan)
 
     def end(self, scanner: subprocess.Popen[bytes]) -> None:
-        """End it and all services."""
-        scanner.terminate()  # first: it would start each supervise again
+        """Stop svscan and all services."""
+        scanner.terminate()  # first, because it would restart each supervise
         scanner.wait(TIMEOUT)
         for place in self._places():
             self.control("-dx", str(place.relative_to(self._services)))
         self.wait_for_the_last()
 
     def wait_for_the_last(self) -> None:
-        """Wait until nothing supervises a service or a log: it writes into the directory until then."""
+        """Wait until every supervise has ended: it writes into the directory until then."""
         until(lambda: not any(_is_supervised(place) for place in self._places()))
 
     def _places(self) -> list[Path]:
@@ -123,12 +123,12 @@ class Svscan:
 
 
 def _is_supervised(place: Path) -> bool:
-    """Whether there is a supervise, and so whatever it keeps."""
+    """Return whether a supervise runs, and so perhaps its service."""
     return subprocess.run([*need("svok"), place], check=False).returncode == 0
 
 
 def _ports(pid: int) -> list[int]:
-    """Return the TCP ports that a process listens on; none for one that is not there (any more)."""
+    """Return the TCP ports on which a process listens; none if it has ended."""
     with suppress(OSError):
         sockets = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
         rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]

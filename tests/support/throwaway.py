@@ -1,8 +1,8 @@
-"""A root directory to throw away: this machine as it is, and what happens there is seen by nobody else.
+"""A throwaway root directory: a private, writable copy of this machine's file system.
 
-An overlay of the machine's root file system, in memory, in a mount namespace of its own, entered by chroot.
-So packages are installed, run and purged by the real dpkg, and the machine has never heard of them. What was
-done in one of them others can begin with.
+It is an in-memory overlay over the machine's root, in its own mount namespace, entered by chroot. So the real
+dpkg can install, run and purge packages without affecting the machine. A root can start from the contents of
+another.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.support.mounts import namespace
 from tests.support.programs import denied, need
 from tests.support.waiting import TIMEOUT
 
-# /run is empty, so no service manager of the machine is reached through it.
+# /run is empty, so the machine's service manager cannot be reached through it.
 _MOUNT = """\
 set -e
 cd "$1"
@@ -36,10 +36,10 @@ exec cat
 
 
 class ThrowAwayRoot:
-    """The root directory; leaving the context lets go of it."""
+    """The root directory; leaving the context removes it."""
 
     def __init__(self, directory: Path, begun: "ThrowAwayRoot | None" = None) -> None:
-        """Mount it in `directory`, as `begun` is by now; the test ends where that cannot be done."""
+        """Mount it in `directory`, with the contents of `begun`; ends the test if that is impossible."""
         enter, chroot = need("nsenter", "chroot")
         before = str(begun.path.parent) if begun else ""
         command = [*namespace(), "sh", "-c", _MOUNT, "sh", str(directory), before]
@@ -53,15 +53,15 @@ class ThrowAwayRoot:
         self._upper = seen / "upper"
         self._command = [enter, f"--mount=/proc/{self._holder.pid}/ns/mnt", chroot, str(directory / "root")]
         if reason := self._useless():
-            self._holder.communicate()  # which ends it, and with it the mounts
+            self._holder.communicate()  # ends the process, and with it the mounts
             denied(reason)
 
     def command(self, *command: str) -> list[str]:
-        """Return the command line that runs a command there."""
+        """Return a command line that runs a command in the root."""
         return [*self._command, *command]
 
     def run(self, *command: str) -> str:
-        """Run a command there that is to succeed; what it said."""
+        """Run a command in the root, which must succeed; return its output."""
         done = subprocess.run(
             self.command(*command),
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
@@ -76,16 +76,16 @@ class ThrowAwayRoot:
         return done.stdout
 
     def take(self, file: Path) -> str:
-        """Copy a file there; its path for commands."""
+        """Copy a file into the root; return its path there."""
         shutil.copy(file, self.path / "tmp")
-        return f"/tmp/{file.name}"  # noqa: S108  the root's own
+        return f"/tmp/{file.name}"  # noqa: S108  the root's own /tmp
 
     def new(self) -> set[str]:
-        """Return what is there and not on the machine."""
+        """Return the files that were added."""
         return {path for path in self._touched() if not os.path.lexists(path)}
 
     def gone(self) -> set[str]:
-        """Return what is on the machine and not there any more."""
+        """Return the files that were removed."""
         return {path for path in self._touched() if not os.path.lexists(f"{self.path}{path}")}
 
     def _touched(self) -> set[str]:
@@ -101,7 +101,7 @@ class ThrowAwayRoot:
         self._holder.communicate()
 
     def _useless(self) -> str:
-        """Return why nothing can be done there; nothing where all is well."""
+        """Return why the root cannot be used; empty if it can."""
         if not (self.path / "var/lib/dpkg/status").exists():
             return "the root file system is not in one piece"
         if subprocess.run(self.command("true"), capture_output=True, check=False).returncode:

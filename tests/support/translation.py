@@ -1,4 +1,4 @@
-"""OTLP metrics by the names and labels that Prometheus gives them, as its documentation of OTLP has it."""
+"""Converts OTLP metrics to Prometheus's names and labels, as its documentation of OTLP specifies."""
 
 import re
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from tests.support.collector import attributes
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
-_UNITS = {"s": "seconds", "By": "bytes"}  # of its table, those that we use
+_UNITS = {"s": "seconds", "By": "bytes"}  # the part of its table that we use
 
 
 def samples(body: bytes) -> dict[Sample, float]:
-    """Return what Prometheus makes of one export; le as a number, for it is written in more than one way."""
+    """Return the samples that Prometheus stores for an export; le as a number, as its notation varies."""
     found: dict[Sample, float] = {}
     for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
         for scope in resource.scope_metrics:
@@ -27,7 +27,7 @@ def samples(body: bytes) -> dict[Sample, float]:
 
 
 def starts(body: bytes) -> set[int]:
-    """Return the start times of all points but gauges'."""
+    """Return the start times of all points except those of gauges."""
     return {
         point.start_time_unix_nano
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
@@ -38,7 +38,7 @@ def starts(body: bytes) -> set[int]:
 
 
 def name_of(metric: Metric) -> str:
-    """Return a metric's name: dots as underscores, then its unit, then _total behind a counter."""
+    """Return a metric's name: dots become underscores, followed by the unit, and _total for a counter."""
     tokens = [token for token in re.split("[^a-zA-Z0-9]+", metric.name) if token]
     assert metric.unit != "1", "that would be a ratio"
     unit = _UNITS.get(metric.unit, re.sub(r"\{.*\}", "", metric.unit))

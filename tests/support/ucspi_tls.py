@@ -1,21 +1,21 @@
-"""A UCSPI-TLS server on the `ssl` module, to stand where sslserver stands.
+"""A UCSPI-TLS server on the `ssl` module, as a substitute for sslserver.
 
     CERTFILE=… KEYFILE=… [UCSPITLS=…] python -m tests.support.ucspi_tls 127.0.0.1 PORT PROGRAM [ARGUMENT...]
 
-It prints its port, then starts PROGRAM for each connection. Where UCSPITLS is set, PROGRAM has the bare
-socket on descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: as soon as it
-writes `Y` to the first, TLS is spoken on the socket and clear text on the other two. Where UCSPITLS is not
-set, TLS is spoken from the first byte; the three are named anyway, and the last two are closed.
-LOCALPORT, if set, is named as the local port in place of the real one (995 needs root).
+It prints its port, then starts PROGRAM for each connection. If UCSPITLS is set, PROGRAM has the bare socket on
+descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: after it writes `Y` to the
+first, the socket carries TLS and the other two plaintext. If UCSPITLS is not set, TLS starts with the first
+byte; the three variables are set anyway, and the last two descriptors are closed. LOCALPORT, if set, overrides
+the local port reported (995 needs root).
 
-It treats PROGRAM as sslserver 0.92 does, as read in its source and seen in traces of it. It never waits for
-it, except for a look whether it has ended; it sends it SIGTERM, and ends, as soon as
-- the last copy of SSLCTLFD is closed and TLS was not asked for,
+It treats PROGRAM as sslserver 0.92 does, according to its source and traces of it. It never waits for PROGRAM,
+but only polls whether it has ended; it sends SIGTERM to PROGRAM, and exits, as soon as
+- the last copy of SSLCTLFD is closed and TLS was not requested,
 - the handshake has failed,
-- the client has gone by a reset or another error: what was read is in PROGRAM's pipe, which is closed,
-- PROGRAM's output pipe is closed, and the client has closed its side or can be told no more.
-A client that closes in order only closes PROGRAM's input; what PROGRAM still says is taken, for nobody.
-Where sslserver would spin forever, on a client that goes without a word, this one takes it for closed.
+- the client's connection fails by a reset or another error: PROGRAM's pipe, with the bytes read, is closed,
+- PROGRAM's output pipe is closed, and the client has closed its side or cannot be sent more.
+A clean close by the client only closes PROGRAM's input; PROGRAM's further output is read and discarded.
+If a client disappears without close_notify, sslserver would spin forever; this server treats it as closed.
 """
 
 import os
@@ -40,7 +40,7 @@ def main(host: str, port: str, *program: str) -> None:
     """Serve until a signal ends it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(os.environ["CERTFILE"], os.environ["KEYFILE"])
-    signal.signal(SIGCHLD, SIG_IGN)  # the kernel buries the keepers
+    signal.signal(SIGCHLD, SIG_IGN)  # the kernel reaps the keepers
     with socket.create_server((host, int(port)), backlog=512) as listener:
         os.write(1, b"%d\n" % listener.getsockname()[1])
         while True:
@@ -54,7 +54,7 @@ def main(host: str, port: str, *program: str) -> None:
 
 
 def _keep(connection: socket.socket, address: str, context: ssl.SSLContext, program: Sequence[str]) -> None:
-    """Keep one connection, from its start to its end."""
+    """Serve one connection, from its start to its end."""
     port = os.environ.get("LOCALPORT") or str(connection.getsockname()[1])
     env = {**os.environ, "PROTO": "SSL", "SSLREMOTEIP": address, "SSLLOCALPORT": port}
     keeper = _on_request if "UCSPITLS" in os.environ else _from_the_start
@@ -99,7 +99,7 @@ def _from_the_start(
 
 
 def _leave(child: descriptors.Started) -> None:
-    """Be gone, and say so to a program that is not: nobody waits for it."""
+    """Exit, sending SIGTERM to the program if it still runs, without waiting for it."""
     if child.poll() is None:
         child.send_signal(SIGTERM)
 
@@ -110,13 +110,13 @@ def _start(program: Sequence[str], fds: Mapping[int, int], env: Mapping[str, str
 
 def _handshake(connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket | None:
     connection.settimeout(_HANDSHAKE_SECONDS)
-    with suppress(OSError):  # all that ssl raises is one
+    with suppress(OSError):  # ssl's exceptions are OSErrors
         return context.wrap_socket(connection, server_side=True)
     return None
 
 
 def _told(secure: ssl.SSLSocket) -> dict[str, str]:
-    """Return what sslserver says of TLS, by its names."""
+    """Return sslserver's variables about TLS."""
     cipher = secure.cipher()
     return {"SSL_PROTOCOL": secure.version() or "", "SSL_CIPHER": cipher[0] if cipher else ""}
 
@@ -126,13 +126,13 @@ def _block(variables: Mapping[str, str]) -> bytes:
 
 
 def _pump(secure: ssl.SSLSocket, reader: int, writer: int) -> None:
-    """Carry both ways until the program's output or the client has ended; then close both pipes."""
+    """Relay both directions until the program's output or the client has ended; then close both pipes."""
     listening = [secure.fileno(), reader]
     with suppress(OSError):
         while True:
             ready = [secure.fileno()] if secure.pending() else select(listening, [], [])[0]
             if reader in ready and not _outward(secure, reader):
-                secure.settimeout(0)  # says goodbye and waits for no answer
+                secure.settimeout(0)  # sends close_notify without waiting for an answer
                 secure.unwrap()
                 break
             if secure.fileno() in ready and not _inward(secure, writer):
@@ -143,7 +143,7 @@ def _pump(secure: ssl.SSLSocket, reader: int, writer: int) -> None:
 
 
 def _outward(secure: ssl.SSLSocket, reader: int) -> bool:
-    """Carry what the program says; OSError where the client can be told no more."""
+    """Relay the program's output; OSError if the client cannot be sent more."""
     data = os.read(reader, _CHUNK)
     secure.settimeout(None)
     secure.sendall(data)
@@ -151,11 +151,11 @@ def _outward(secure: ssl.SSLSocket, reader: int) -> bool:
 
 
 def _inward(secure: ssl.SSLSocket, writer: int) -> bool:
-    """Carry what the client says; False at its end, or the program's; OSError where it was reset."""
+    """Relay the client's input; False if the client or the program has closed; OSError after a reset."""
     secure.settimeout(0)
     try:
         data = secure.recv(_CHUNK)
-    except ssl.SSLWantReadError:  # half a record, or none of the client's own
+    except ssl.SSLWantReadError:  # an incomplete record, or one without application data
         return True
     try:
         os.write(writer, data)

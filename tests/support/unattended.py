@@ -1,4 +1,4 @@
-"""A host without a sidecar: its popups leave events in a spool, and start pushers."""
+"""A host without a sidecar: its popups write events to a spool and start pushers."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ from tests.support.without import command
 INSTANCE = "mx.example.org"
 _LOGIN = b"USER bob\r\nPASS secret\r\n"
 
-# The popup starts what stands beside it: this notes that it was started, and is in more of a hurry.
+# The popup starts the pusher next to itself: this wrapper logs the start and shortens the interval.
 _WRAPPER = """\
 #!/bin/sh
 echo $$ >>{starts}
@@ -31,10 +31,10 @@ exec {pusher} "$@" --push-interval={interval}
 
 
 class Unattended:
-    """The popup as installed, beside a pusher with a shorter interval. Leaving the context kills that."""
+    """The installed popup, with a pusher of a shorter interval. Leaving the context kills the pusher."""
 
     def __init__(self, directory: Path, prefix: Path, gateway: str, *, interval: float = 0.5) -> None:
-        """Lay it out in `directory`. interval: seconds between two pushes."""
+        """directory: for its files; interval: seconds between pushes."""
         self.spool, self.state = directory / "spool", directory / "state.sqlite"
         self._starts = directory / "starts"
         self._starts.touch()
@@ -49,11 +49,11 @@ class Unattended:
         self.run_by("")
 
     def run_by(self, tracer: str) -> None:
-        """Have the pushers that are started from now on run by a command, as strace."""
+        """Run pushers started from now on by a command such as strace."""
         self._start(f"{tracer} {self._program}")
 
     def run_without(self, *parts: str) -> None:
-        """Have them run without these parts, see `tests.support.without`."""
+        """Run them without these parts, see `tests.support.without`."""
         self._start(f"env PYTHONPATH={CHECKOUT} {shlex.join(command(parts, 'observability'))}")
 
     def _start(self, pusher: str) -> None:
@@ -63,7 +63,7 @@ class Unattended:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what a popup is told."""
+        """Return the environment of popups."""
         return {
             "QMAIL_POPUP_PUSHGATEWAY": self.gateway,
             "QMAIL_POPUP_SPOOL": str(self.spool),
@@ -72,15 +72,15 @@ class Unattended:
         }
 
     def starts(self) -> list[int]:
-        """Return the pid of each pusher that was started."""
+        """Return the pids of all pushers started."""
         return [int(pid) for pid in self._starts.read_text().split()]
 
     def pushers(self) -> list[int]:
-        """Return the pids of those that are still there."""
+        """Return the pids of pushers that still run."""
         return [pid for pid in self.starts() if not is_gone(pid)]
 
     def sessions(self, count: int, *wrapper: str, subprogram: Sequence[str] = ("/bin/false",)) -> bytes:
-        """Have so many logins at once, and wait for the end of all; return their descriptor 2."""
+        """Run `count` logins at once, and wait for all; return their output on descriptor 2."""
         environ = {"PATH": os.environ["PATH"], **self.environment}
         argv = [*wrapper, *self.popup, "pop.example.org", *subprogram]
         popups = [
@@ -92,11 +92,11 @@ class Unattended:
         return b"".join(popup.communicate(_LOGIN, timeout=TIMEOUT)[1] for popup in popups)
 
     def settle(self) -> None:
-        """Wait until no pusher is there any more, nor on its way: it has the lock from its popup on."""
+        """Wait until no pusher runs or is being started: its popup already holds the lock."""
         until(lambda: self._is_free() and not self.pushers())
 
     def _is_free(self) -> bool:
-        """Whether nobody holds the pushers' lock; only where no session is about to ask for it."""
+        """Return whether the pusher lock is free; valid only while no session runs that may take it."""
         with (self.spool / "pusher.lock").open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,7 +105,7 @@ class Unattended:
         return True
 
     def kill(self) -> None:
-        """Kill the pusher where it stands, if there is one."""
+        """Kill the pusher, if one runs."""
         for pid in self.pushers():
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGKILL)
@@ -120,7 +120,7 @@ class Unattended:
 
 
 def attempts(gateway: Pushgateway) -> int:
-    """Return the attempts that the gateway shows, of all kinds."""
+    """Return the total attempts on the gateway."""
     return total(gateway.numbers(), "auth_attempts_total")
 
 

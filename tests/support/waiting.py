@@ -1,16 +1,16 @@
-"""Waiting: for what a test wants to see, and never for a time. The one limit that there is stands here."""
+"""Waiting for conditions instead of sleeping. Defines the only timeout of the tests."""
 
 import time
 from collections.abc import Callable
 
 TIMEOUT = 120.0
-"""Seconds after which a test gives up: many times what anything takes, also on a busy machine."""
+"""Seconds after which a test gives up: many times what anything takes, even on a busy machine."""
 
-_PAUSE_SECONDS = 0.01, 0.2  # the first and the longest: a look may cost more than what it waits for
+_PAUSE_SECONDS = 0.01, 0.2  # first and longest: checking may cost more than the awaited work
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
-    """Wait until it has happened, and return whether it has."""
+    """Wait for a condition; return whether it came true in time."""
     deadline = time.monotonic() + TIMEOUT
     pause, longest = _PAUSE_SECONDS
     while not happened():
@@ -22,6 +22,6 @@ def eventually(happened: Callable[[], bool]) -> bool:
 
 
 def until(happened: Callable[[], bool]) -> None:
-    """Wait until it has happened; TimeoutError where it does not."""
+    """Wait for a condition; TimeoutError if it does not come true in time."""
     if not eventually(happened):
         raise TimeoutError(f"it did not happen within {TIMEOUT} seconds")

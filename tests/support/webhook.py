@@ -1,4 +1,4 @@
-"""What an Alertmanager tells: a receiver of its webhooks, which keeps every notice in order of arrival."""
+"""A receiver of Alertmanager's webhooks, which keeps every notification in order of arrival."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from tests.support.background import served
 
 
 class Notice(NamedTuple):
-    """One alert in one message. receiver: the one of the route that it took; status: firing or resolved."""
+    """One alert in one message. receiver: of the matching route; status: firing or resolved."""
 
     receiver: str
     status: str
@@ -24,10 +24,10 @@ class Notice(NamedTuple):
 
 
 class Webhook:
-    """Listens in a thread for as long as the context lasts; any path will do."""
+    """Listens in a thread while the context lasts; accepts any path."""
 
     def __init__(self) -> None:
-        """Listen on a port that the kernel picks."""
+        """Listen on a port chosen by the kernel."""
         self.notices: list[Notice] = []
         notices = self.notices
 
@@ -45,14 +45,14 @@ class Webhook:
         self.url = f"http://127.0.0.1:{server.server_port}/"
 
     def states(self) -> dict[tuple[str, str], list[str]]:
-        """Return what became of each alert, by its name and instance: firing, resolved and so on in turn.
+        """Return the states of each alert, by name and instance: firing, resolved and so on in order.
 
-        The instance is empty where an alert is of no single host.
+        The instance is empty if an alert does not belong to a single host.
         """
         told: dict[tuple[str, str], list[str]] = {}
         for notice in tuple(self.notices):
             states = told.setdefault((notice.name, notice.labels.get("instance", "")), [])
-            if states[-1:] != [notice.status]:  # an unfinished alert is told again with the rest of its group
+            if states[-1:] != [notice.status]:  # a firing alert is sent again with the rest of its group
                 states.append(notice.status)
         return told
 

@@ -1,10 +1,10 @@
-"""Runs one of our programs with a part of it switched off, so that a test can show what that part is for.
+"""Runs one of our programs with a part disabled, so that a test can show what the part is for.
 
     python -m tests.support.without PART[,PART...] MODULE [ARGUMENT...]
 
-Where it can be, a part is taken away at the border of the process (a lock that is always granted, a file that
-forgets), so that it does not matter how the part is written. Popups run this too, with `-S`: what only a
-sidecar needs is imported in its own functions.
+If possible a part is disabled at the border of the process (a lock that is always granted, a file that
+forgets), independently of its implementation. Popups run this, too, with `-S`, so modules that only a sidecar
+needs are imported inside functions.
 """
 
 import errno
@@ -30,13 +30,13 @@ _TABLES_OF_TOTALS = """
 
 
 def command(parts: Sequence[str], module: str, *options: str) -> tuple[str, ...]:
-    """Return what starts a module without these parts. options: the interpreter's."""
+    """Return a command line that runs a module without these parts. options: of the interpreter."""
     wanted = ("-m", module) if not parts else ("-m", "tests.support.without", ",".join(parts), module)
     return (sys.executable, *options, *wanted)
 
 
 def _identities() -> None:
-    """Have the store keep no identity of what was counted."""
+    """Make the store keep no identities."""
     from observability.store import schema
 
     opened = schema.open_file
@@ -50,27 +50,27 @@ def _identities() -> None:
 
 
 def _store_file() -> None:
-    """Have the store in memory, so that it ends with its process."""
+    """Keep the store in memory, so that it is lost with the process."""
     import sqlite3
 
     connect: Any = sqlite3.connect
 
     def in_memory(path: object, *_: object, uri: bool = False, **options: object) -> object:
-        # What was kept is looked at first, read-only.
+        # The existing file is first opened read-only.
         return connect(path, uri=True, **options) if uri else connect(":memory:", **options)
 
     _replace(sqlite3, "connect", in_memory)
 
 
 def _stored_totals() -> None:
-    """Have the store begin with no totals, but with the identities of what was counted before."""
+    """Start the store without totals, but with the identities counted before."""
     import contextlib
     import sqlite3
 
     def clear(database: sqlite3.Connection) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # read-only
             for (table,) in database.execute(_TABLES_OF_TOTALS).fetchall():
-                database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name that SQLite told us
+                database.execute(f"DELETE FROM {table}")  # noqa: S608  a name returned by SQLite
 
     _connecting(clear)
 
@@ -90,7 +90,7 @@ def _commit_before_acknowledgement() -> None:
 
 
 def _commit_before_removal() -> None:
-    """Remove a file that was taken from the spool as soon as it is read."""
+    """Remove a renamed file of the spool as soon as it is read."""
     read = os.read
 
     def hasty(fd: int, size: int) -> bytes:
@@ -103,12 +103,12 @@ def _commit_before_removal() -> None:
 
 
 def _drainer_lock() -> None:
-    """Grant every lock of a file at once."""
+    """Grant every file lock at once."""
     _replace(fcntl, "flock", lambda *_: None)
 
 
 def _acknowledgement() -> None:
-    """Have the popup take an event for acknowledged once it is sent."""
+    """Make the popup consider an event acknowledged once it is sent."""
     sent: set[int] = set()
     read, write, poll = posix.read, posix.write, select.poll
 
@@ -134,7 +134,7 @@ def _acknowledgement() -> None:
 
 
 def _spool() -> None:
-    """Let the popup find no room for a spool."""
+    """Make the spool unavailable to the popup."""
     opened = posix.open
 
     def opening(path: str | bytes, flags: int, *mode: int) -> int:
@@ -146,7 +146,7 @@ def _spool() -> None:
 
 
 def _second_look() -> None:
-    """Hide from the popup that the file that it has opened is the spool no more."""
+    """Hide from the popup that the file it has opened is no longer the spool."""
     opened = posix.open
     seen = posix.lstat
     files: dict[bytes, posix.stat_result] = {}
@@ -161,7 +161,7 @@ def _second_look() -> None:
 
 
 def _one_push_at_a_time() -> None:
-    """Begin a push whatever became of the one before, without asking the gateway first."""
+    """Start a push regardless of the one before, without asking the gateway first."""
     from observability.pushgateway import push
 
     class Careless(push.Pushing):
@@ -171,13 +171,13 @@ def _one_push_at_a_time() -> None:
             super().begin(method)
 
         def go_on(self, _timeout: float) -> push.Result | None:
-            return super().go_on(_SOON_SECONDS)  # or the next one would have to wait
+            return super().go_on(_SOON_SECONDS)  # so that the next one need not wait
 
     _replace(push, "Pushing", Careless)
 
 
 def _hurry_to_end() -> None:
-    """Have a pusher that has drained DIR for the last time wait for DIR/let-go before it lets go of that."""
+    """Make a pusher, after its last drain of DIR, wait for DIR/let-go before it releases the lock."""
     from tests.support.waiting import until
 
     lock = fcntl.flock
@@ -192,7 +192,7 @@ def _hurry_to_end() -> None:
 
 
 def _hurry_to_lock() -> None:
-    """Have a popup wait for DIR/let-go between opening DIR/spool and locking it; no alarm ends it."""
+    """Make a popup wait for DIR/let-go between opening DIR/spool and locking it, without an alarm."""
     lock = fcntl.flock
 
     def locking(fd: int, operation: int) -> None:
@@ -206,14 +206,14 @@ def _hurry_to_lock() -> None:
 
 
 def _last_look() -> None:
-    """Let a pusher see nothing in the spool that it does not drain."""
+    """Hide from a pusher everything in the spool that it does not drain."""
     from observability.arrivals.spool import Spool
 
     _replace(Spool, "waiting_bytes", lambda _spool: 0)
 
 
 def _connecting(work: "Callable[[sqlite3.Connection], None]") -> None:
-    """Do something to each database that is opened."""
+    """Run `work` on each database that is opened."""
     import sqlite3
 
     connect: Callable[..., sqlite3.Connection] = sqlite3.connect
