@@ -1,1 +1,1 @@
-"""Everything fails that can fail, in real processes, and every record counts exactly once."""
+"""Fault injection in real processes: whatever fails, every record counts exactly once."""

@@ -1,4 +1,4 @@
-"""Many clients at once, of all sorts, and what each of them should add to the counts."""
+"""Many concurrent clients of different kinds, and what each should add to the counts."""
 
 import random
 import socket
@@ -11,29 +11,29 @@ from typing import NamedTuple
 from tests.support.popup import shell
 from tests.support.server import tcpserver
 
-# Every connection is counted, so nobody else may come: tests beside this one have clients that look for
-# servers which are gone, on 127.0.0.1, and a port that was somebody's is given out again.
+# Every connection is counted, so no other client may connect: tests running in parallel have clients that
+# look for servers on 127.0.0.1 that have ended, and the kernel reuses their ports.
 HOST = "127.1.1.1"
 AT_ONCE = 16
 _PATIENCE_SECONDS = 60.0
-# Before a client says something. Many sessions are to be open when something happens; how many there are in
-# all tells nothing, and takes all the time that the machine has.
+# Before a client sends anything. Many sessions should be open during a fault; their total number matters
+# little, and without pauses they would use all of the machine's time.
 _PAUSES_SECONDS = 0, 0.3, 1.5, 4
 
-# One process: dash leaves the NULs out, and the name comes first.
+# A single process: dash's read drops the NULs, and the name comes first.
 SUBPROGRAM = shell(
     "read -r login <&3; case $login in a*) exit 0;; t*) exit 111;; c*) kill -9 $$;; *) exit 1;; esac"
 )
 
 
 class Sort(NamedTuple):
-    """One sort of client: which server it goes to, what it says, how its session ends."""
+    """One kind of client: its server, what it sends, how its session ends."""
 
     server: str
     says: bytes
     ended: str
     stays: bool = True
-    """It waits for the server to hang up."""
+    """Whether it waits for the server to close."""
 
 
 def _login(name: str) -> bytes:
@@ -53,7 +53,7 @@ SORTS = (
     Sort("secure", b"", "disconnected", stays=False),
 )
 
-# What each server tells its popups: `strict` wants TLS and cannot have it, `secure` has it from the start.
+# Environment of each server's popups: `strict` requires TLS but cannot start it, `secure` has it already.
 SERVERS = {
     "plain": {"POP3AUTH": "apop"},
     "secure": {"POP3AUTH": "apop", "SSL_PROTOCOL": "TLSv1.3"},
@@ -62,23 +62,23 @@ SERVERS = {
 
 
 def server_for(*program: str) -> list[str]:
-    """Return the command line of a server that they go to, which starts the program for each of them."""
+    """Return the command line of a server that runs the program for each client."""
     return tcpserver(*program, at_once=2 * AT_ONCE, host=HOST)
 
 
 class Crowd:
-    """Clients that come until they are told that it is enough.
+    """Clients that connect repeatedly.
 
-    sessions: by (ended, protocol), each that a server accepted
+    sessions: number of accepted connections, by (ended, protocol)
     """
 
     def __init__(self, ports: dict[str, int], seed: int) -> None:
-        """Go to the servers at ports."""
+        """ports: by server."""
         self._ports, self._random, self._lock = ports, random.Random(seed), Lock()  # noqa: S311
         self.sessions: Counter[tuple[str, ...]] = Counter()
 
     def visit(self) -> None:
-        """Be one client, from its connection to its end; AT_ONCE threads do that at a time."""
+        """Run one client to its end; AT_ONCE threads do so concurrently."""
         with self._lock:
             sort, pause = self._random.choice(SORTS), self._random.choice(_PAUSES_SECONDS)
         with socket.create_connection((HOST, self._ports[sort.server]), timeout=_PATIENCE_SECONDS) as client:

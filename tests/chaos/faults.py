@@ -1,4 +1,4 @@
-"""What happens to a sidecar while events come in: each fault leaves one running, at the socket's path."""
+"""Faults of a sidecar while events arrive; each leaves a sidecar running at the socket's path."""
 
 import random
 import time
@@ -11,34 +11,34 @@ Fault = Callable[[Keeper, Pause], None]
 
 
 def killed(keeper: Keeper, pause: Pause) -> None:
-    """Kill it, and leave it missing for a while."""
+    """Kill the sidecar, and restart it after a while."""
     keeper.kill()
     pause(0, 0.8)
     keeper.start()
 
 
 def killed_at_once(keeper: Keeper, _pause: Pause) -> None:
-    """Kill it, and have it again as fast as can be."""
+    """Kill the sidecar, and restart it at once."""
     keeper.kill()
     keeper.start()
 
 
 def held(keeper: Keeper, pause: Pause) -> None:
-    """Stop it, and continue it when popups have given up on it."""
+    """Suspend the sidecar, and resume it after popups have given up on it."""
     keeper.hold()
     pause(0.1, 1)
     keeper.go_on()
 
 
 def killed_while_held(keeper: Keeper, pause: Pause) -> None:
-    """Stop it, and kill it with what has been sent to it unread."""
+    """Suspend the sidecar, and kill it with unread events."""
     keeper.hold()
     pause(0.1, 0.6)
     killed(keeper, pause)
 
 
 def ended_while_held(keeper: Keeper, pause: Pause) -> None:
-    """Tell it to end, with events parked in front of it."""
+    """Stop the sidecar while events wait in its backlog."""
     keeper.hold()
     pause(0.1, 0.4)
     keeper.stop()
@@ -47,7 +47,7 @@ def ended_while_held(keeper: Keeper, pause: Pause) -> None:
 
 
 def unreachable(keeper: Keeper, pause: Pause) -> None:
-    """Remove its socket, with events parked in front of it."""
+    """Remove the socket while events wait in its backlog."""
     keeper.hold()
     pause(0, 0.3)
     keeper.socket.unlink()
@@ -56,13 +56,13 @@ def unreachable(keeper: Keeper, pause: Pause) -> None:
 
 
 def locked(keeper: Keeper, pause: Pause) -> None:
-    """Lock its store from outside, for longer than popups wait."""
+    """Lock the store from another process, for longer than popups wait."""
     with keeper.locked():
         pause(0.3, 1)
 
 
 def killed_while_locked(keeper: Keeper, pause: Pause) -> None:
-    """Lock its store from outside, and kill it with what it could not commit."""
+    """Lock the store from another process, and kill the sidecar with uncommitted events."""
     with keeper.locked():
         pause(0.3, 1)
         keeper.kill()
@@ -82,7 +82,7 @@ FAULTS: tuple[Fault, ...] = (
 
 
 def plan(keeper: Keeper, seed: int, rounds: int) -> None:
-    """Let everything happen, `rounds` times each, in an order and for times that seed decides."""
+    """Inject each fault `rounds` times, with order and durations determined by seed."""
     chance = random.Random(seed)  # noqa: S311
 
     def pause(least: float, most: float) -> None:

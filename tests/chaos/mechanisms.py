@@ -1,4 +1,4 @@
-"""What makes every record count exactly once: each mechanism, and the scenario that shows what it is for."""
+"""The mechanisms that make every record count exactly once, each with a scenario that needs it."""
 
 from collections.abc import Callable
 from operator import gt, lt
@@ -9,10 +9,10 @@ from tests.chaos.stand import Stand
 
 
 class Mechanism(NamedTuple):
-    """One of them.
+    """A mechanism.
 
-    part: its name in `tests.support.without`; shown_by: the scenario that goes wrong without it
-    goes: how the counts compare then with what happened
+    part: its name in `tests.support.without`; shown_by: the scenario that fails without it
+    goes: how the counts then compare with the expected ones
     """
 
     part: str
@@ -21,7 +21,7 @@ class Mechanism(NamedTuple):
 
 
 MECHANISMS = (
-    Mechanism("identities", scenarios.held, goes=gt),  # an event that comes both ways
+    Mechanism("identities", scenarios.held, goes=gt),  # an event by both socket and spool
     Mechanism("identities", scenarios.killed_before_removing, goes=gt),  # a file drained twice
     Mechanism("identities", scenarios.killed_before_acknowledging, goes=gt),  # an event sent twice
     Mechanism("acknowledgement", scenarios.killed_while_held),

@@ -1,7 +1,7 @@
-"""What can go wrong between a record and its count, one thing at a time, in real processes.
+"""Single faults between a record and its count, in real processes.
 
-Each scenario does it to a stand, and leaves a sidecar running there. Whatever it was, what happened is then
-what is counted; the same scenario shows what is lost or counted twice where a mechanism is switched off.
+Each scenario injects a fault into a stand, and leaves a sidecar running there. Afterwards the counts must
+equal what happened; with a mechanism disabled, the same scenario loses or duplicates counts.
 """
 
 import fcntl
@@ -18,18 +18,18 @@ from tests.support.programs import need
 from tests.support.sidecar import fields, spooled
 from tests.support.waiting import until
 
-_TICKS_SECONDS = 1.5  # two of the sidecar's
+_TICKS_SECONDS = 1.5  # two ticks of the sidecar
 
 
 def absent(stand: Stand) -> None:
-    """Have no sidecar; one is started later."""
+    """Run a session without a sidecar, and start one later."""
     stand.keeper.make_spool()
     stand.whole_session()
     stand.keeper.start()
 
 
 def held(stand: Stand) -> None:
-    """Stop it when the event comes; later it reads what the popup has left in the spool as well."""
+    """Suspend the sidecar before the event; resumed, it gets the event from both socket and spool."""
     stand.keeper.start()
     with stand.session() as popup:
         stand.keeper.hold()
@@ -38,7 +38,7 @@ def held(stand: Stand) -> None:
 
 
 def killed_while_held(stand: Stand) -> None:
-    """Stop it when the event comes, and kill it before it reads it."""
+    """Suspend the sidecar before the event, and kill it before it reads the event."""
     stand.keeper.start()
     with stand.session() as popup:
         stand.keeper.hold()
@@ -48,7 +48,7 @@ def killed_while_held(stand: Stand) -> None:
 
 
 def killed_after_counting(stand: Stand) -> None:
-    """Kill it once it has acknowledged."""
+    """Kill the sidecar after its acknowledgement."""
     stand.keeper.start()
     stand.whole_session()
     stand.keeper.kill()
@@ -56,7 +56,7 @@ def killed_after_counting(stand: Stand) -> None:
 
 
 def killed_before_committing(stand: Stand) -> None:
-    """Lock the store from outside while the event comes in, and kill the sidecar before it is free."""
+    """Lock the store from another process while the event arrives, and kill the sidecar meanwhile."""
     stand.keeper.start()
     with stand.keeper.locked():
         stand.whole_session()
@@ -65,7 +65,7 @@ def killed_before_committing(stand: Stand) -> None:
 
 
 def killed_while_draining(stand: Stand) -> None:
-    """Lock the store from outside while the spool is read, and kill the sidecar before it is free."""
+    """Lock the store from another process while the spool is read, and kill the sidecar meanwhile."""
     stand.keeper.start()
     with stand.keeper.locked():
         stand.whole_session(spool_only=True)
@@ -76,7 +76,7 @@ def killed_while_draining(stand: Stand) -> None:
 
 
 def killed_before_removing(stand: Stand) -> None:
-    """Kill it between the commit of what it drained and the removal of the file."""
+    """Kill the sidecar between the commit of drained events and the removal of the file."""
     stand.keeper.make_spool()
     stand.whole_session()
     left = (stand.keeper.spool / "spool").rename(stand.keeper.spool / "taken.before")
@@ -87,7 +87,7 @@ def killed_before_removing(stand: Stand) -> None:
 
 
 def killed_before_acknowledging(stand: Stand) -> None:
-    """Kill it between the commit of an event and its acknowledgement."""
+    """Kill the sidecar between the commit of an event and its acknowledgement."""
     _start_to_be_killed(stand, "sendto")
     stand.whole_session()
     until(stand.keeper.ended)
@@ -95,7 +95,7 @@ def killed_before_acknowledging(stand: Stand) -> None:
 
 
 def _start_to_be_killed(stand: Stand, call: str, *options: str) -> None:
-    """Start a sidecar that is killed when it makes this system call for the first time, before it is made."""
+    """Start a sidecar that is killed at its first call of this system call, before that is executed."""
     (strace,) = need("strace")
     usual = stand.keeper.command
     how = (
@@ -111,7 +111,7 @@ def _start_to_be_killed(stand: Stand, call: str, *options: str) -> None:
 
 
 def held_before_locking(stand: Stand) -> None:
-    """Hold a popup up between opening the spool and locking it; meanwhile the file is drained."""
+    """Delay a popup between opening the spool and locking it, while the file is drained."""
     stand.keeper.start().hold()
     stand.whole_session(spool_only=True)
     file = stand.keeper.spool / "spool"
@@ -124,7 +124,7 @@ def held_before_locking(stand: Stand) -> None:
 
 
 def held_before_writing(stand: Stand) -> None:
-    """Be a popup that has locked the spool and is in no hurry to write; meanwhile the file is taken away."""
+    """Act as a popup that has locked the spool but not yet written, while the file is renamed."""
     stand.keeper.start().hold()
     stand.whole_session(spool_only=True)
     with (stand.keeper.spool / "spool").open("ab", buffering=0) as writer:
@@ -137,7 +137,7 @@ def held_before_writing(stand: Stand) -> None:
 
 
 def _has_open(pid: int, file: Path) -> bool:
-    """Tell whether a process has the file open."""
+    """Return whether a process has the file open."""
     links = Path(f"/proc/{pid}/fd").iterdir()
     with suppress(FileNotFoundError):
         return any(os.readlink(link) == str(file) for link in links)

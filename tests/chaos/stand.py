@@ -1,6 +1,6 @@
-"""Where one scenario plays: a sidecar on paths of its own, popups started by hand.
+"""The environment of one scenario: a sidecar with its own paths, and popups started directly.
 
-It keeps the books: what went to descriptor 5, and how many sessions there were.
+It also counts what should be counted: records on descriptor 5, and sessions.
 """
 
 import os
@@ -15,13 +15,13 @@ from tests.support.popup import LOGIN, REFUSES, Popup
 from tests.support.scraper import counts
 from tests.support.without import command
 
-# Nothing of site-packages is the popup's business, and without it starts in half the time.
+# The popup needs nothing from site-packages, and starts in half the time without them.
 _BARE = "-S"
 POPUP = command((), "qmail_popup", _BARE)
 
 
 class Tally(NamedTuple):
-    """What is counted, or should be."""
+    """Actual or expected counts."""
 
     attempts: int
     sessions: int
@@ -31,31 +31,31 @@ class Stand:
     """One scenario's sidecar and popups. Leaving the context ends the sidecar."""
 
     def __init__(self, directory: Path, *without: str) -> None:
-        """Play with files in `directory`; without: parts that are missing, see `tests.support.without`."""
+        """directory: for all files; without: disabled parts, see `tests.support.without`."""
         self.keeper = Keeper(directory, command(without, "observability"))
         self._without = without
         self._records = self._sessions = 0
 
     @property
     def happened(self) -> Tally:
-        """What should be counted."""
+        """The expected counts."""
         return Tally(self._records, self._sessions)
 
     def counted(self) -> Tally:
-        """Return what is counted once the spool is empty."""
+        """Wait until the spool is empty, and return the actual counts."""
         numbers = self.keeper.drained()
         return Tally(*(counts(numbers, f"{name}_total").total() for name in ("auth_attempts", "sessions")))
 
     def note(self, records: int, sessions: int) -> None:
-        """Take into the books what the test did itself."""
+        """Add records and sessions of the test itself to the expected counts."""
         self._records += records
         self._sessions += sessions
 
     @contextmanager
     def session(self, *without: str, spool_only: bool = False) -> Iterator[Popup]:
-        """Begin a session; in the context it has to log in (and is refused), at its end the popup is gone.
+        """Start a session; log in (and be refused) within the context, which then awaits the popup's end.
 
-        without: parts that this popup has not, beside those that all have not.
+        without: parts disabled in this popup, in addition to those disabled in all
         """
         told: Mapping[str, str] = self.keeper.environment
         if spool_only:
@@ -68,7 +68,7 @@ class Stand:
             self.note(len(popup.records()), 1)
 
     def whole_session(self, *, spool_only: bool = False) -> None:
-        """Have a session from its begin to its end."""
+        """Run a session from beginning to end."""
         with self.session(spool_only=spool_only) as popup:
             popup.talk(LOGIN)
 

@@ -1,4 +1,4 @@
-"""The storm: real servers, many clients, popups, and a sidecar to which everything happens meanwhile."""
+"""The storm: real servers, popups and many clients, while faults are injected into the sidecar."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 MIN_SESSIONS = 100
 
-# From the left, as behaviour has it; the names of this crowd hold nothing odd.
+# Parsed from the left, as specified; this crowd uses only simple names.
 _RECORD = re.compile(
     r"(Accept|Reject)::(?:AUTH|STLS)::(User|Apop|Any) P:(POP3S?) S:127\.0\.0\.1:unknown \?~ "
 )
@@ -29,7 +29,7 @@ _RESULTS = {"Accept": "accepted", "Reject": "rejected"}
 
 
 class Outcome(NamedTuple):
-    """What happened and what was counted, by labels."""
+    """Expected and actual counts, by labels."""
 
     records: Counter[tuple[str, ...]]
     attempts: Counter[tuple[str, ...]]
@@ -38,16 +38,16 @@ class Outcome(NamedTuple):
     sources: Counter[tuple[str, ...]]
     dropped: Counter[tuple[str, ...]]
     struck: int
-    """How many popups were sent a signal."""
+    """Number of popups that were sent a signal."""
     killed: int
-    """To how many of them it was SIGKILL: SIGTERM ends none between its record and its event."""
+    """Of these, the number sent SIGKILL: SIGTERM ends no popup between its record and its event."""
     looks: int
-    """How often the watcher saw numbers."""
+    """Number of successful scrapes by the watcher."""
     complaints: list[str]
 
 
 class Storm(NamedTuple):
-    """What to let loose. seed: decides all that is left to chance; wrap: before the server's command line."""
+    """A storm's parameters. seed: of everything random; wrap: prefix of the server's command line."""
 
     popup: Sequence[str]
     cwd: Path
@@ -58,7 +58,7 @@ class Storm(NamedTuple):
 
 
 def weather(storm: Storm, keeper: Keeper) -> Outcome:
-    """Let it loose on the keeper's sidecar; at the end that is started again, and the spool drained."""
+    """Run the storm on the keeper's sidecar; finally restart that, and drain the spool."""
     keeper.start()
     with ExitStack() as stack:
         servers = [stack.enter_context(_server(storm, keeper, env)) for env in clients.SERVERS.values()]
@@ -106,7 +106,7 @@ def _server(storm: Storm, keeper: Keeper, env: dict[str, str]) -> Iterator[Serve
 
 
 def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
-    """Count the lines of descriptor 5 by the labels that belong to them."""
+    """Count the records on descriptor 5 by labels."""
     found: Counter[tuple[str, ...]] = Counter()
     for server in servers:
         for result, method, protocol in _RECORD.findall(server.log.read_text()):
@@ -116,7 +116,7 @@ def _records(servers: Sequence[Server]) -> Counter[tuple[str, ...]]:
 
 @contextmanager
 def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[Signals]]:
-    """Strike popups by chance, for as long as the context lasts; yields the signals, as they are sent."""
+    """Send signals to random popups while the context lasts; yield the list of signals sent."""
     struck: list[Signals] = []
     chance = random.Random(storm.seed)  # noqa: S311
     with Repeated(lambda: _strike(servers, chance, struck), threads=int(storm.strikes)):
@@ -126,7 +126,7 @@ def _striking(servers: Sequence[Server], storm: Storm) -> Iterator[list[Signals]
 def _strike(servers: Sequence[Server], chance: random.Random, struck: list[Signals]) -> None:
     popups = [pid for server in servers for pid in _popups(server.pid)]
     if popups:
-        # The older ones: most of the others have not got to their first line.
+        # Choose among the older ones: most of the others have not reached their first line.
         victim = chance.choice(popups[: len(popups) // 2 + 1])
         number = chance.choice((SIGKILL, SIGTERM))
         with suppress(ProcessLookupError):
@@ -136,7 +136,7 @@ def _strike(servers: Sequence[Server], chance: random.Random, struck: list[Signa
 
 
 def _popups(server: int) -> list[int]:
-    """Return the children of a server that are popups by now, and not still the server's own image."""
+    """Return the children of a server that have already executed the popup."""
     with suppress(OSError):
         children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
         return [int(pid) for pid in children if _runs_python(pid)]

@@ -1,4 +1,4 @@
-"""One fault at a time; and the same faults with the mechanism that answers them switched off."""
+"""Single faults, and the same faults with the mechanism against them disabled."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ def _name(mechanism: Mechanism) -> str:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_what_happened_is_what_is_counted(tmp_path: Path, scenario: Callable[[Stand], None]) -> None:
-    """Whatever goes wrong, each record and each session counts once."""
+    """After any single fault, each record and each session counts once."""
     with Stand(tmp_path) as stand:
         scenario(stand)
         assert stand.happened == stand.counted()
@@ -24,7 +24,7 @@ def test_what_happened_is_what_is_counted(tmp_path: Path, scenario: Callable[[St
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=_name)
 def test_without_the_mechanism_the_count_is_wrong(tmp_path: Path, mechanism: Mechanism) -> None:
-    """Switched off, the mechanism is missed: so the scenario can fail, and the mechanism is needed."""
+    """Without the mechanism the counts are wrong: the scenario can fail, and the mechanism is needed."""
     with Stand(tmp_path, mechanism.part) as stand:
         mechanism.shown_by(stand)
         happened, counted = stand.happened, stand.counted()

@@ -1,4 +1,4 @@
-"""Events that wait in front of the sidecar, more of them than it takes in one go."""
+"""Events that wait in the sidecar's backlog, more than it reads at once."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ def _listener(path: Path) -> socket.socket:
 
 @pytest.mark.parametrize("move", [False, True], ids=["stops listening", "listens elsewhere"])
 def test_only_what_was_handed_out_is_acknowledged(tmp_path: Path, *, move: bool) -> None:
-    """An event that is accepted in passing waits for its commit like any other."""
+    """An event accepted while the socket is moved or closed waits for its commit like any other."""
     wake, other = os.pipe()
     listener = _listener(tmp_path / "one")
     with (
@@ -69,11 +69,11 @@ def _is_acknowledged(peer: socket.socket) -> bool:
 
 @pytest.mark.parametrize("happens", [_end, _hide], ids=["told to end", "socket removed"])
 def test_what_is_acknowledged_is_counted(tmp_path: Path, happens: Callable[[Keeper], None]) -> None:
-    """A sidecar that is told to end, or has to listen again, acknowledges nothing that it then forgets."""
+    """A sidecar that is stopped, or must recreate its socket, acknowledges no event that it then loses."""
     with Keeper(tmp_path) as keeper, ExitStack() as stack:
         keeper.start().hold()
         popups = [stack.enter_context(connect(keeper.socket, build(fields()))) for _ in range(_PARKED)]
-        time.sleep(_TICK_SECONDS)  # so that it has more to do than to read, when it goes on
+        time.sleep(_TICK_SECONDS)  # so that a tick is also due when it resumes
         happens(keeper)
         for popup in popups:
             popup.settimeout(TIMEOUT)

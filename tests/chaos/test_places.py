@@ -1,4 +1,4 @@
-"""Places that cannot be used, or are not what they were: the store, the spool, the clock."""
+"""Unusable or changed resources: the store, the spool, the clock."""
 
 import resource
 import sqlite3
@@ -24,7 +24,7 @@ _DAYS = 2 * 86400
 
 
 def _corrupt(state: Path) -> None:
-    """Overwrite the middle, so that the head still says what it is."""
+    """Overwrite the middle, leaving the header valid."""
     with state.open("r+b") as file:
         file.seek(1024)
         file.write(b"\xa5" * (state.stat().st_size - 1024))
@@ -38,7 +38,7 @@ def _make_newer(state: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [_corrupt, _make_newer])
 def test_a_store_that_cannot_be_used_is_left_alone(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
-    """One line and status 1; popups use the spool, and once it is moved aside all of that counts again."""
+    """One line and status 1; popups use the spool, and everything counts once the store is moved aside."""
     with Stand(tmp_path) as stand:
         keeper = stand.keeper.start()
         with stand.session() as popup:
@@ -57,7 +57,7 @@ def test_a_store_that_cannot_be_used_is_left_alone(tmp_path: Path, spoil: Callab
 
 
 def test_a_disk_that_is_full_for_the_store_loses_nothing(tmp_path: Path) -> None:
-    """Nothing is acknowledged, so popups use the spool; /metrics is served; later all counts once."""
+    """Nothing is acknowledged, so popups use the spool; /metrics is served; later everything counts once."""
     with Stand(tmp_path) as stand:
         stand.keeper.start()
         stand.whole_session()
@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_for_the_store_loses_nothing(tmp_path: Path) -> None
 
 
 def test_a_second_sidecar_on_one_state_refuses(tmp_path: Path) -> None:
-    """Also while the first is stopped: it holds the store, and counts on when it continues."""
+    """It also refuses while the first is suspended, which holds the store and later continues counting."""
     with Stand(tmp_path) as stand:
         stand.keeper.start()
         with stand.session() as popup:
@@ -86,7 +86,7 @@ def test_a_second_sidecar_on_one_state_refuses(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back_changes_no_count(tmp_path: Path) -> None:
-    """The time of day is shown, and decides nothing: what came before counts once, what is new counts."""
+    """The time of day is only displayed: earlier events count once, and new ones count."""
     days = count(100, -1)
     clocks = Clocks(lambda: next(days) * 86400.0, lambda: 1000.0, "boot")
     old, new = (Arrival(SOCKET, parse(build(fields()).removesuffix(b"\0\0"))) for _ in range(2))
@@ -100,7 +100,7 @@ def test_a_clock_that_is_set_back_changes_no_count(tmp_path: Path) -> None:
 def test_a_monotonic_clock_that_jumps_over_a_restart_changes_no_count(
     tmp_path: Path, first: int, then: int
 ) -> None:
-    """As between two containers on one machine: the event that comes again was counted before the jump."""
+    """As between two containers on one machine: an event counted before the jump is a duplicate after it."""
     need_root()
     (unshare,) = need("unshare")
     with Stand(tmp_path) as stand:

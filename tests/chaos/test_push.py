@@ -1,6 +1,6 @@
-"""What a Prometheus sees of a host that pushes, while pushers are killed and the gateway is stopped.
+"""What Prometheus sees of a pushing host while pushers are killed and the gateway is suspended.
 
-CHAOS=n makes each run n times as long, with a seed of its own.
+CHAOS=n makes each run n times as long, with a new seed.
 """
 
 import os
@@ -40,14 +40,14 @@ _RESULTS = {"Accept": "accepted", "Reject": "rejected"}
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Pushgateway]:
-    """Give a gateway that serves."""
+    """Yield a running gateway."""
     with Pushgateway(tmp_path) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def prometheus(tmp_path: Path, gateway: Pushgateway) -> Iterator[Prometheus]:
-    """Give a Prometheus that scrapes the gateway."""
+    """Yield a Prometheus that scrapes the gateway."""
     with Prometheus(tmp_path, gateway) as prometheus:
         until(prometheus.is_scraping)
         yield prometheus
@@ -60,7 +60,7 @@ def _chance(usual: int) -> random.Random:
 
 
 def _steps_back(prometheus: Prometheus) -> list[str]:
-    """Return the counters that were ever scraped with less than before."""
+    """Return the counters that ever went back."""
     found = prometheus.samples(f"{_COUNTERS}[1h]")
     assert found
     return [series for series, values in found.items() if values != sorted(values)]
@@ -69,7 +69,7 @@ def _steps_back(prometheus: Prometheus) -> list[str]:
 def test_no_counter_steps_back_where_the_gateway_is_stopped(
     tmp_path: Path, gateway: Pushgateway, prometheus: Prometheus
 ) -> None:
-    """Stopped and continued under load, it never shows less than before; at the end it shows everything."""
+    """Suspended and resumed under load, it never shows less than before; at the end it shows everything."""
     with Keeper(tmp_path) as keeper:
         sent = _stopped_under_load(keeper, gateway, _STOPS * _TIMES, lambda: False)
         until(lambda: attempts(gateway) == sent)
@@ -80,7 +80,7 @@ def test_no_counter_steps_back_where_the_gateway_is_stopped(
 def test_without_the_rules_a_counter_steps_back(
     tmp_path: Path, gateway: Pushgateway, prometheus: Prometheus
 ) -> None:
-    """Where a push goes out while an older one may still come, a Prometheus sees a counter step back."""
+    """If a push is sent while an older one may still arrive, Prometheus sees a counter go back."""
     with Keeper(tmp_path, command(["one-push-at-a-time"], "observability")) as keeper:
         _stopped_under_load(keeper, gateway, _STOPS_MOST, lambda: bool(_steps_back(prometheus)))
     assert [] != _steps_back(prometheus)
@@ -89,7 +89,7 @@ def test_without_the_rules_a_counter_steps_back(
 def _stopped_under_load(
     keeper: Keeper, gateway: Pushgateway, stops: int, is_enough: Callable[[], bool]
 ) -> int:
-    """Stop and continue the gateway of a sidecar, so often or until it is enough; return the events."""
+    """Suspend and resume a sidecar's gateway repeatedly, until a condition holds; return the events."""
     chance, sent = _chance(5), Counter[str]()
     keeper.start(f"--push={gateway.url}", f"--instance={INSTANCE}", "--push-interval=0.05")
     until(lambda: bool(gateway.families(INSTANCE)))
@@ -113,7 +113,7 @@ def _stopped_under_load(
 def test_a_pusher_that_is_killed_in_the_middle_of_a_push_removes_no_family(
     tmp_path: Path, installed: Path, gateway: Pushgateway, moment: str
 ) -> None:
-    """Killed when it is about to send, has sent, or is answered: what was on the gateway stays there."""
+    """Killed before sending, after sending, or on the answer: the gateway keeps its families."""
     (strace,) = need("strace")
     with Unattended(tmp_path, installed, gateway.url, interval=_OFTEN) as host:
         host.sessions(1)
@@ -133,12 +133,12 @@ def test_a_pusher_that_is_killed_in_the_middle_of_a_push_removes_no_family(
 def test_what_prometheus_sees_is_what_stands_on_descriptor_5(
     tmp_path: Path, installed: Path, gateway: Pushgateway, prometheus: Prometheus
 ) -> None:
-    """Pushers come and go and are killed, a sidecar takes over and goes again: each record counts once."""
+    """Pushers start, exit and are killed, and a sidecar takes over for a while: each record counts once."""
     with Unattended(tmp_path, installed, gateway.url, interval=_OFTEN) as host, Keeper(tmp_path) as keeper:
-        host.sessions(1)  # by hand, so that all series are there before the storm
+        host.sessions(1)  # so that all series exist before the storm
         until(lambda: sum(prometheus.values(_ATTEMPTS).values()) == 1)
         records = _storm(host, keeper, gateway)
-        host.sessions(1)  # which brings the last push
+        host.sessions(1)  # which triggers the last push
         records["rejected", "User", "POP3"] += 2
         until(lambda: _attempts_by_labels(gateway) == records)
     until(lambda: sum(prometheus.values(_ATTEMPTS).values()) == records.total())
@@ -147,7 +147,7 @@ def test_what_prometheus_sees_is_what_stands_on_descriptor_5(
 
 
 def _storm(host: Unattended, keeper: Keeper, gateway: Pushgateway) -> Counter[tuple[str, ...]]:
-    """Have a crowd of clients, while pushers are killed and a sidecar comes and goes; return the records."""
+    """Run a crowd of clients, while pushers are killed and a sidecar starts and ends; return the records."""
     chance = _chance(6)
     with ExitStack() as stack:
         servers = {name: stack.enter_context(_server(host, env)) for name, env in SERVERS.items()}
@@ -166,7 +166,7 @@ def _strike_pushers(host: Unattended, chance: random.Random) -> None:
 
 
 def _have_sidecar(keeper: Keeper, gateway: Pushgateway, chance: random.Random) -> None:
-    """Start a sidecar on the same store, from under a pusher, and kill it after a while."""
+    """Start a sidecar on the store that a pusher holds, and kill it after a while."""
     keeper.start(f"--push={gateway.url}", f"--instance={INSTANCE}", f"--push-interval={_OFTEN}")
     time.sleep(chance.uniform(0.5, 2))
     keeper.kill()
@@ -181,7 +181,7 @@ def _server(host: Unattended, env: dict[str, str]) -> Iterator[Server]:
 
 
 def _records(servers: Iterable[Server]) -> Counter[tuple[str, ...]]:
-    """Count the lines of descriptor 5 by the labels that belong to them, once all sessions are over."""
+    """Count the records on descriptor 5 by labels, after all sessions have ended."""
     found: Counter[tuple[str, ...]] = Counter()
     for server in servers:
         for line in server.settled_records():
@@ -197,11 +197,11 @@ def _attempts_by_labels(gateway: Pushgateway) -> Counter[tuple[str, ...]]:
 
 
 def _is_right(prometheus: Prometheus, expected: int) -> None:
-    """Check what Prometheus makes of it: nothing stepped back, and the increase over the run is what came."""
+    """Check that no counter went back in Prometheus, and that the increase over the run is as expected."""
     assert [] == _steps_back(prometheus)
     assert {0.0} == set(prometheus.values(f"resets({_ATTEMPTS}[1h])").values())
     ranges = prometheus.samples(f"{_ATTEMPTS}[1h]").values()
     first = sum(values[0] for values in ranges)
     increase = sum(prometheus.values(f"increase({_ATTEMPTS}[1h])").values())
-    # It extrapolates by half a scrape interval at both ends.
+    # increase() extrapolates by half a scrape interval at both ends.
     assert pytest.approx(expected - first, rel=0.02) == increase

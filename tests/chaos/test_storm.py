@@ -1,6 +1,6 @@
-"""Hundreds of sessions of all sorts, while the sidecar is killed, stopped, cut off and locked out.
+"""Hundreds of sessions of all kinds, while the sidecar is killed, suspended, cut off and locked out.
 
-CHAOS=n makes each storm n times as long, with a new seed; the output of a test that fails shows it.
+CHAOS=n makes each storm n times as long, with a new seed, which a failing test prints.
 """
 
 import os
@@ -31,29 +31,29 @@ def _popup(prefix: Path) -> list[str]:
 
 
 def _exact(outcome: Outcome) -> None:
-    """Check a storm in which no popup was killed: label by label, all that happened was counted once."""
+    """Check a storm in which no popup was killed: for all labels, everything was counted once."""
     assert [] == outcome.complaints
     assert outcome.looks
     assert outcome.connections.total() >= MIN_SESSIONS
     assert outcome.records == outcome.attempts
     assert outcome.connections == outcome.sessions
-    # Both ways were gone, and what did not count had come both ways.
+    # Events came by both socket and spool, and only duplicates did not count.
     assert {("socket",), ("spool",)} == set(outcome.sources)
     assert {("duplicate",)} >= set(outcome.dropped)
 
 
 def test_every_record_counts_once(tmp_path: Path, installed: Path) -> None:
-    """The attempts are the lines of descriptor 5, the sessions the connections; no number ever goes back."""
+    """Attempts equal the records on descriptor 5, sessions the connections; no counter ever goes back."""
     with Keeper(tmp_path) as keeper:
         _exact(weather(Storm(_popup(installed), CHECKOUT, _seed(1), _ROUNDS), keeper))
 
 
 def test_every_record_counts_once_where_sidecar_and_popup_are_two_users(installed: Path) -> None:
-    """The popup is root, the sidecar is not, and the umask of both says that nobody shares anything."""
+    """The popup is root, the sidecar is not, and both have a umask that denies all access to others."""
     need_root()
     with tempfile.TemporaryDirectory(prefix="shared-") as scratch:
         shared = Path(scratch)
-        shared.chmod(0o755)  # pytest's own directories are nobody else's
+        shared.chmod(0o755)  # pytest's directories are private to its user
         shutil.copytree(installed, shared / "prefix", symlinks=True)
         (shared / "files").mkdir(mode=0o755)
         programs = shared / "prefix/bin"
@@ -64,7 +64,7 @@ def test_every_record_counts_once_where_sidecar_and_popup_are_two_users(installe
 
 
 def test_killed_popups_are_all_that_is_missing(tmp_path: Path, installed: Path) -> None:
-    """Where popups are killed as well, no more is missing than they took along, and nothing counts twice."""
+    """If popups are killed as well, at most their events are missing, and nothing counts twice."""
     with Keeper(tmp_path) as keeper:
         outcome = weather(Storm(_popup(installed), CHECKOUT, _seed(3), _ROUNDS, strikes=True), keeper)
     assert [] == outcome.complaints
@@ -74,5 +74,5 @@ def test_killed_popups_are_all_that_is_missing(tmp_path: Path, installed: Path) 
     assert 0 <= outcome.connections.total() - outcome.sessions.total() <= outcome.struck
     killed = sum(count for (ended, _), count in outcome.sessions.items() if ended == "killed")
     assert 0 < killed <= outcome.struck
-    # SIGKILL may end a write between two pages, and so tear an event.
+    # SIGKILL may interrupt a write between two pages, and so tear an event.
     assert {("duplicate",), ("malformed",)} >= set(outcome.dropped)

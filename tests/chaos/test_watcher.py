@@ -1,4 +1,4 @@
-"""The watcher of the storms: it has to see what it is there for."""
+"""The storms' watcher: it must detect what it watches for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _ATTEMPTS = "# TYPE qmail_popup_auth_attempts counter\nqmail_popup_auth_attempts
 
 @contextmanager
 def _showing(numbers: list[int]) -> Iterator[str]:
-    """Serve the numbers one after the other, and the last one again and again."""
+    """Serve the numbers in order, then the last one repeatedly."""
     shown = iter(numbers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -25,7 +25,7 @@ def _showing(numbers: list[int]) -> Iterator[str]:
             self.wfile.write((_ATTEMPTS % next(shown, numbers[-1])).encode())
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     with served(server):
@@ -38,7 +38,7 @@ def _showing(numbers: list[int]) -> Iterator[str]:
     ids=["only up", "back once", "back twice", "more than there are"],
 )
 def test_it_sees_what_should_not_be(numbers: list[int], records: int, complaints: int) -> None:
-    """A number that goes back, and attempts without a record."""
+    """It detects a counter that goes back, and attempts without a record."""
     with _showing(numbers) as url, Watcher(lambda: url, lambda: records) as watcher:
         until(lambda: watcher.looks > len(numbers))
     assert complaints == len(set(watcher.complaints))

@@ -13,7 +13,7 @@ from tests.support.background import Repeated
 _PATIENCE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.15
 _GROWING = ("_total", "_bucket", "_sum", "_count")
-# Not in the store: of the process, or shown while the store cannot be written. They may restart with the process.
+# May go back when the process restarts: its own metrics, and failures while the store cannot be written.
 _OF_PROCESS = ("process_", "qmail_popup_telemetry_commits_failed_")
 
 Labels = tuple[tuple[str, str], ...]

@@ -2,14 +2,14 @@
 
     CERTFILE=… KEYFILE=… [UCSPITLS=…] python -m tests.support.ucspi_tls 127.0.0.1 PORT PROGRAM [ARGUMENT...]
 
-It prints its port, then starts PROGRAM for each connection. If UCSPITLS is set, PROGRAM has the bare socket on
-descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: after it writes `Y` to the
-first, the socket carries TLS and the other two plaintext. If UCSPITLS is not set, TLS starts with the first
-byte; the three variables are set anyway, and the last two descriptors are closed. LOCALPORT, if set, overrides
-the local port reported (995 needs root).
+It prints its port, then starts PROGRAM for each connection. If UCSPITLS is set, PROGRAM has the bare socket
+on descriptors 0 and 1, and three more, named by SSLCTLFD, SSLREADFD and SSLWRITEFD: after it writes `Y` to
+the first, the socket carries TLS and the other two plaintext. If UCSPITLS is not set, TLS starts with the
+first byte; the three variables are set anyway, and the last two descriptors are closed. LOCALPORT, if set,
+overrides the local port reported (995 needs root).
 
-It treats PROGRAM as sslserver 0.92 does, according to its source and traces of it. It never waits for PROGRAM,
-but only polls whether it has ended; it sends SIGTERM to PROGRAM, and exits, as soon as
+It treats PROGRAM as sslserver 0.92 does, according to its source and traces of it. It never waits for
+PROGRAM, but only polls whether it has ended; it sends SIGTERM to PROGRAM, and exits, as soon as
 - the last copy of SSLCTLFD is closed and TLS was not requested,
 - the handshake has failed,
 - the client's connection fails by a reset or another error: PROGRAM's pipe, with the bytes read, is closed,
