@@ -1,4 +1,4 @@
-"""qmail-popup-listener: a resident server that keeps code reading from the network apart from root.
+"""qmail-popup-listener: a resident server; code that reads from the network does not run as root.
 
 `supervisor` owns the listening sockets and starts and restarts the other processes. `worker` speaks POP3 up
 to the login and has no privileges. `spawner` starts subprograms, writes the record and sends the event. With

@@ -14,7 +14,7 @@ from tests.support.descriptors import CHECKOUT
 from tests.support.programs import find, need
 
 PYTHON = ("/usr/bin/python3", "-IS")
-"""Debian's, which another user may run, too."""
+"""Debian's Python, which other users can run."""
 
 _CVM = ("cvm-checkpassword", "cvm-pwfile")
 _MAILFRONT = "pop3front-maildir"

@@ -1,4 +1,4 @@
-"""Threads beside a test: what the harness promises of them."""
+"""Background threads of tests."""
 
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +14,7 @@ from tests.support.waiting import TIMEOUT, until
 
 
 def test_each_work_runs_beside_the_test_and_ends_with_the_context() -> None:
-    """All of them at once, and none is left."""
+    """All run concurrently, and none is left."""
     before = active_count()
     met = Barrier(3)
     with Background(met.wait, met.wait):
@@ -23,7 +23,7 @@ def test_each_work_runs_beside_the_test_and_ends_with_the_context() -> None:
 
 
 def test_a_work_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails the test, which goes on."""
+    """A hung thread fails the test, and the run continues."""
     monkeypatch.setattr(background, "TIMEOUT", 0)
     before, deaf = active_count(), Event()
     with pytest.raises(AssertionError, match="did not end"), Background(deaf.wait):
@@ -33,7 +33,7 @@ def test_a_work_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_work_is_done_again_and_again() -> None:
-    """By each of its threads, until it is over."""
+    """Each thread repeats it until the end of the context."""
     before, turns = active_count(), list[int]()
     with Repeated(lambda: turns.append(get_ident()), pause=0.001, threads=2):
         until(lambda: [True, True] == [count >= 10 for count in Counter(turns[:]).values()])
@@ -41,7 +41,7 @@ def test_a_work_is_done_again_and_again() -> None:
 
 
 def test_a_server_is_closed_at_the_end() -> None:
-    """It answers in the context, and nobody listens behind it."""
+    """It answers within the context, and its socket is closed afterwards."""
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     with served(server), pytest.raises(HTTPError):
         urlopen(f"http://127.0.0.1:{server.server_port}")

@@ -1,9 +1,9 @@
 """Reloading: on SIGHUP the process executes itself, as if it were started now.
 
 A trial comes first, so a configuration that cannot start changes nothing and is logged in one line. The next
-generation starts with what `handover` passes on. It closes the control sockets of the previous generation,
-which ends that, once all of its own children are ready. A SIGHUP during a trial starts another one, because
-files may have changed after they were checked.
+generation starts with what `handover` passes on. Once its children are ready, it shuts down the control
+sockets of the previous generation, which then ends. A SIGHUP during a trial starts another one, because files
+may have changed after they were checked.
 """
 
 import sys
