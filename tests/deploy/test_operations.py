@@ -147,14 +147,24 @@ def test_an_upgrade_loses_no_event(installed: Path, tmp_path: Path) -> None:
     with host.keeper, serving(argv, host.keeper.environment) as server:
         host.keeper.start()
         with again_and_again(lambda: _refused_login(server.port), pause=0.2) as told:
-            host.follow(block, {"-d": host.keeper.stop, "-u": host.keeper.start})
-            upgraded = len(told)
-            until(lambda: len(told) > upgraded + 1)
+            host.follow(block, {"-d": lambda: _stop(host, told), "-u": host.keeper.start})
+            _wait_for_more(told)
         assert old != (prefix / "bin/qmail-popup").stat().st_ino
         assert {b"+OK\r\n+OK \r\n-ERR authorization failed\r\n"} == set(told)
         assert len(told) == len(server.settled_records()) == host.attempts()
         sources = counts(host.keeper.numbers(), "telemetry_events_total", "source")
     assert {("socket",), ("spool",)} == set(sources)
+
+
+def _stop(host: Host, logins: list[bytes]) -> None:
+    """Stop the sidecar for so long that some events go to the spool."""
+    host.keeper.stop()
+    _wait_for_more(logins)
+
+
+def _wait_for_more(logins: list[bytes]) -> None:
+    before = len(logins)
+    until(lambda: len(logins) > before + 1)
 
 
 def _refused_login(port: int) -> bytes:
