@@ -51,6 +51,8 @@ class Mirror:
         self._barred = {*_LOW, *settings.tls_descriptors}
         self._connection: int | None = None
         self._tries = 2  # the session's connection, and one more
+        self._end = 0.0  # when the popup has to exit, by the monotonic clock; 0 before finish()
+        self._is_armed = False
         trace, span = posix.urandom(16).hex().encode(), posix.urandom(8).hex().encode()
         self._identity: dict[bytes, Fact] = {event.TRACE: trace, event.SPAN: span}
         self.traceparent = b"00-%s-%s-01" % (trace, span)
@@ -71,12 +73,8 @@ class Mirror:
         It first sends what it can without waiting, then calls `hang_up` to disconnect everyone who waits for
         the session, and only then waits.
         """
-        block, is_sent = b"", False
-        end = time.monotonic() + MAX_SECONDS
+        block, is_sent, self._end = b"", False, time.monotonic() + MAX_SECONDS
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # undo any change made by the caller
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
-            _set_alarm(MAX_SECONDS)
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
         except Exception:  # noqa: BLE001, S110  the boundary, as above
@@ -85,7 +83,7 @@ class Mirror:
         self._barred.clear()
         try:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
-                _set_alarm(max(end - time.monotonic(), SPOOL_SECONDS))
+                self._set_alarm()
                 from observability import spoolfile  # not needed if the sidecar answered
 
                 spoolfile.leave(self._settings.spool, block)
@@ -129,13 +127,12 @@ class Mirror:
         """Wait for the one-byte answer, retrying once if the sidecar hung up; whether it came in time."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while is_sent or self._is_sent(block):
-            signal.setitimer(signal.ITIMER_REAL, 0)  # poll ends by itself, late on a busy host
+            if self._is_armed:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # poll ends by itself, late on a busy host
             if self._connection is not None and _is_answered(self._connection, deadline):
                 return True
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() >= deadline:
                 break
-            _set_alarm(left + SPOOL_SECONDS)  # the next attempt looks up a path
             self._hang_up()
             is_sent = False
         return False
@@ -143,9 +140,22 @@ class Mirror:
     def _send(self, block: bytes) -> None:
         """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
         if self._connection is None:
+            if self._end:
+                self._set_alarm()  # the socket's path may be on a file system that hangs
             self._connection = _connect(self._settings.sidecar, self._barred)
         if posix.write(self._connection, block) < len(block):
             raise BlockingIOError
+
+    def _set_alarm(self) -> None:
+        """Have the kernel kill this process at the end, because a file system may hang forever.
+
+        A starved process gets more time, as far as it has been slower so far, or its event would be lost.
+        """
+        if not self._is_armed:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # undo any change made by the caller
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+            self._is_armed = True
+        signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), SPOOL_SECONDS) * _slower())
 
     def _hang_up(self) -> None:
         """Close the connection, if there is one, and count the attempt."""
@@ -161,16 +171,12 @@ def _known(settings: "Settings", session: "Session") -> "dict[bytes, Fact]":
         event.PID: session.pid,
         event.PROTOCOL: session.protocol_name,
         event.T_START: session.started,
-        event.CLIENT_IP: _named(settings.client_ip),
-        event.CLIENT_HOST: _named(settings.client_host),
+        event.CLIENT_IP: settings.client_ip if settings.client_ip != _UNNAMED else None,
+        event.CLIENT_HOST: settings.client_host if settings.client_host != _UNNAMED else None,
         event.CLIENT_PORT: settings.client_port,
         event.LOCAL_IP: settings.local_ip,
         event.LOCAL_PORT: settings.local_port,
     }
-
-
-def _named(value: bytes) -> bytes | None:
-    return None if value == _UNNAMED else value
 
 
 def _story(session: "Session") -> "dict[bytes, Fact]":
@@ -193,21 +199,15 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
     }
 
 
-def _set_alarm(seconds: float) -> None:
-    """Have the kernel kill this process after `seconds`: a file system may hang forever.
-
-    A starved process gets more, or a busy host would lose its event: as many times more as it has been slower
-    so far than it would have been alone on a processor.
-    """
-    slower = 1.0
+def _slower() -> float:
+    """Return how much slower this process has been than on a processor of its own; 1 if it was not."""
     try:
         fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
         ran, waited, _slices = posix.read(fd, 100).split()  # nanoseconds
         posix.close(fd)
-        slower += min(int(waited) / int(ran), MAX_SLOWER)
+        return 1 + min(int(waited) / int(ran), MAX_SLOWER)
     except (OSError, ValueError, ZeroDivisionError):  # a kernel without it
-        pass
-    signal.setitimer(signal.ITIMER_REAL, seconds * slower)
+        return 1
 
 
 def _is_answered(connection: int, deadline: float) -> bool:
