@@ -60,7 +60,7 @@ def test_a_login_as_the_file_tells_is_served_and_counted(name: str, installed: P
         assert [False, False] == [_is_healthy(name, kind.port, 1), _is_healthy("sidecar", 9110, 1)]
         until(lambda: "Accept::AUTH::User P:POP3" in log.read_text())
         until(lambda: 1 == counts(keeper.numbers(), "auth_attempts_total").total())
-        assert 40 == counts(keeper.numbers(), "sessions_limit").total()
+        assert 180 == counts(keeper.numbers(), "sessions_limit").total()
 
 
 def _is_healthy(name: str, number: int, port: int) -> bool:
