@@ -21,6 +21,7 @@ from qmail_popup.listener.worker.entrance import Entrance
 from qmail_popup.listener.worker.room import Room
 from tests.qmail_popup.listener.test_counted import environment, sessions
 from tests.support.listener import Listener as SidecarSocket
+from tests.support.programs import need_root
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line, refused
 from tests.support.sidecar import RunningSidecar
 from tests.support.stand_in import client
@@ -148,6 +149,7 @@ def test_one_line_of_headers_that_do_not_come(tmp_path: Path) -> None:
 
 def test_a_balancer_that_only_connects(tmp_path: Path) -> None:
     """A check of TCP alone is a session like any other to --verbose, and no reason for a line of its own."""
+    need_root()  # the log has one line more without
     with Listener(tmp_path, *_OPTIONS, "--verbose") as listener:
         with listener.connect(_BALANCER):
             pass

@@ -10,6 +10,7 @@ import pytest
 
 from qmail_popup.listener.addresses import Address, read
 from qmail_popup.listener.ipc.frames import BEGIN, END, Frame, head
+from tests.support.programs import need_root
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
 
@@ -111,6 +112,7 @@ def _is_ended(stand_in: StandIn) -> None:
 
 def test_a_megabyte(stand_in: StandIn) -> None:
     """What is longer than a frame can be is none."""
+    need_root()  # a socket takes that much only from root
     stand_in.channel.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 4 << 20)
     stand_in.channel.send(head(login()) + bytes(1 << 20))
     _is_ended(stand_in)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+from tests.support.programs import need_root
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line
 from tests.support.waiting import until
 
@@ -134,6 +135,7 @@ def test_the_idle_timeout(tmp_path: Path) -> None:
 
 def test_verbose(tmp_path: Path) -> None:
     """The lines are tcpserver's, with the session's number, and the status that its popup would have had."""
+    need_root()  # the log has one line more without
     with Listener(tmp_path, "--verbose", "--sessions", "7", subprogram=["/bin/false"]) as listener:
         with listener.connect() as peer:
             port = peer.getsockname()[1]
@@ -167,6 +169,7 @@ def test_verbose_without_a_login(tmp_path: Path) -> None:
 
 def test_many_in_turn(tmp_path: Path) -> None:
     """Thousands of connections leave neither descriptors nor memory behind, whatever became of them."""
+    need_root()  # only root may look into a worker
     with Listener(tmp_path, "--workers", "1", env={"POP3AUTH": "apop"}) as listener:
         pids = [listener.spawner(), *listener.workers()]
         _visit(listener, 300)

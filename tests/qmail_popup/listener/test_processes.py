@@ -54,6 +54,7 @@ def test_what_a_worker_may_do(tmp_path: Path) -> None:
 
 def test_what_a_worker_has_open(tmp_path: Path) -> None:
     """Neither the log nor any file, and descriptor 2 leads nowhere."""
+    need_root()  # only root may look into a worker
     with Listener(tmp_path, "--workers", "1") as listener:
         (worker,) = listener.workers()
         opened = {name: os.readlink(f"/proc/{worker}/fd/{name}") for name in os.listdir(f"/proc/{worker}/fd")}

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import descriptors, secure
 from tests.support.listener import Listener as SidecarSocket
+from tests.support.programs import need_root
 from tests.support.resident import LOGIN, Listener, read_all, read_line
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import TIMEOUT, until
@@ -59,6 +60,7 @@ def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
 
 def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certified) -> None:
     """Where a worker can make no socket pair its client is told so, and one that comes later logs in."""
+    need_root()  # only root may look into a worker
     limit, trusted = 50, certified.issuer.trusted()
 
     def prepare() -> None:

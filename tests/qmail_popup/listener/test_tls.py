@@ -12,7 +12,7 @@ import pytest
 from tests.qmail_popup.listener.conftest import Certified
 from tests.qmail_popup.listener.test_login import python
 from tests.support import secure
-from tests.support.programs import need
+from tests.support.programs import need, need_root
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line
 from tests.support.secure import Client, Connect, talk
 from tests.support.waiting import TIMEOUT, until
@@ -168,6 +168,7 @@ def test_quit(talkative: Listener, certified: Certified) -> None:
 
 def test_tls_is_loaded_only_for_a_certificate(tmp_path: Path, certified: Certified) -> None:
     """Who has none pays nothing for it, in no process."""
+    need_root()  # only root may look into a worker
     for number, options in enumerate(([], certified.options)):
         directory = tmp_path / str(number)
         directory.mkdir()
@@ -251,6 +252,7 @@ def test_the_chain_comes_with_the_certificate(talkative: Listener, certified: Ce
 
 def test_all_are_gone_in_the_end(talkative: Listener, certified: Certified) -> None:
     """Neither descriptors nor memory of TLS stay behind in a worker."""
+    need_root()  # only root may look into a worker
     trusted = certified.issuer.trusted()
     for _ in range(20):
         talk(secure.pop3s(talkative, trusted), LOGIN)

@@ -176,6 +176,7 @@ def sockets(pid: int) -> set[str]:
 
 def test_they_take_no_newcomers(tmp_path: Path) -> None:
     """Every new connection is the next generation's, and none is left to who does not look any more."""
+    need_root()  # only root may look into a worker
     with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener, listener.connect() as idle:
         read_line(idle)
         (before,) = listener.workers()
@@ -224,6 +225,8 @@ def test_a_new_version(program: Program, tmp_path: Path) -> None:
 )
 def test_what_cannot_start(program: Program, tmp_path: Path, change: str, why: str) -> None:
     """It is one line, nobody notices, and a good one is taken after that."""
+    if "--user" in change:
+        need_root()  # nobody else has a use for the option
     with Listener(tmp_path, "--workers", "1", command=program.command, subprogram=_HANGING) as listener:
         family = listener.children()
         with listener.connect() as logged_in:

@@ -17,6 +17,7 @@ import pytest
 from tests.qmail_popup.listener.conftest import Certified
 from tests.qmail_popup.listener.test_login import python
 from tests.support import processes, secure
+from tests.support.programs import need_root
 from tests.support.resident import LOGIN, Listener, read_all, read_line
 from tests.support.secure import Client, talk
 from tests.support.waiting import until
@@ -207,6 +208,7 @@ def _client_hello() -> bytes:
 @pytest.mark.parametrize("way", ["close", "half-close", "reset"])
 def test_clients_that_leave_in_a_handshake(tmp_path: Path, certified: Certified, way: str) -> None:
     """At whatever byte they do: nothing stays behind, and the next one is served."""
+    need_root()  # only root may look into a worker
     with Listener(tmp_path, *certified.options, "--workers", "1") as listener:
         talk(secure.pop3s(listener, certified.issuer.trusted()), LOGIN)
         (worker,) = listener.workers()
