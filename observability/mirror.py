@@ -77,13 +77,15 @@ class Mirror:
         try:
             block = self._block({**_known(self._settings, session), **_story(session)})
             is_sent = self._is_sent(block)
+            if not self._is_armed:  # what is closed now may hang too; what is sent counts even then
+                self._set_alarm(1 if is_sent else _slower())
         except Exception:  # noqa: BLE001, S110  the boundary, as above
             pass
         hang_up()
         self._barred.clear()
         try:
             if block and not self._is_acknowledged(block, is_sent=is_sent):
-                self._set_alarm()
+                self._set_alarm(_slower())
                 from observability import spoolfile  # not needed if the sidecar answered
 
                 spoolfile.leave(self._settings.spool, block)
@@ -141,21 +143,18 @@ class Mirror:
         """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
         if self._connection is None:
             if self._end:
-                self._set_alarm()  # the socket's path may be on a file system that hangs
+                self._set_alarm(_slower())  # the socket's path may be on a file system that hangs
             self._connection = _connect(self._settings.sidecar, self._barred)
         if posix.write(self._connection, block) < len(block):
             raise BlockingIOError
 
-    def _set_alarm(self) -> None:
-        """Have the kernel kill this process at the end, because a file system may hang forever.
-
-        A starved process gets more time, as far as it has been slower so far, or its event would be lost.
-        """
+    def _set_alarm(self, slower: float) -> None:
+        """Have the kernel kill this process at the end, because a file system may hang forever."""
         if not self._is_armed:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # undo any change made by the caller
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
             self._is_armed = True
-        signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), SPOOL_SECONDS) * _slower())
+        signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), SPOOL_SECONDS) * slower)
 
     def _hang_up(self) -> None:
         """Close the connection, if there is one, and count the attempt."""
@@ -200,7 +199,7 @@ def _story(session: "Session") -> "dict[bytes, Fact]":
 
 
 def _slower() -> float:
-    """Return how much slower this process has been than on a processor of its own; 1 if it was not."""
+    """Return how much slower than alone this process has been: a starved one gets so much more time."""
     try:
         fd = posix.open("/proc/self/schedstat", posix.O_RDONLY | posix.O_CLOEXEC)
         ran, waited, _slices = posix.read(fd, 100).split()  # nanoseconds

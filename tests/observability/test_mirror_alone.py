@@ -258,3 +258,21 @@ def test_a_starved_popup_gets_more_time(spool: Path, monkeypatch: pytest.MonkeyP
     opened = posix.open
     assert run(task) > 2 * MAX_SECONDS
     assert 1 == len(left_in(spool))
+
+
+def test_a_close_that_hangs_ends_the_popup(tmp_path: Path, spool: Path) -> None:
+    """Also where the sidecar has the event already: it counts, and the popup is not left behind."""
+    never, writer = os.pipe()
+
+    def hang() -> None:
+        os.read(never, 1)
+
+    def task() -> None:
+        popup = mirror(spool, tmp_path / "socket")
+        popup.hello(over())
+        popup.finish(over(), hang)
+
+    with Listener(tmp_path / "socket"), Child(task, {never: never, writer: writer}) as child:
+        assert -signal.SIGALRM == child.status()
+    os.close(never)
+    os.close(writer)
