@@ -35,6 +35,7 @@ def held(stand: Stand) -> None:
         stand.keeper.hold()
         popup.talk(LOGIN)
     stand.keeper.go_on()
+    assert stand.keeper.reaches(1, "telemetry_events_total", source="socket")
 
 
 def killed_while_held(stand: Stand) -> None:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
-    from pathlib import Path
+
+    from observability.arrivals.parsing import Event
 
 _SOON_SECONDS = 0.01
 _TABLES_OF_TOTALS = """
@@ -36,17 +37,16 @@ def command(parts: Sequence[str], module: str, *options: str) -> tuple[str, ...]
 
 
 def _identities() -> None:
-    """Make the store keep no identities."""
-    from observability.store import schema
+    """Make the store forget every identity before the next event, even one in the same batch."""
+    from observability.store.identities import Batch
 
-    opened = schema.open_file
+    take = Batch._take  # noqa: SLF001  the only place where both kinds of identities meet
 
-    def opening(path: "Path", timeout: float) -> "sqlite3.Connection":
-        database = opened(path, timeout)
-        database.execute("CREATE TEMP TRIGGER forget AFTER INSERT ON recent BEGIN DELETE FROM recent; END")
-        return database
+    def taking(batch: Batch, source: str, event: "Event") -> None:
+        batch._known.clear()  # noqa: SLF001
+        take(batch, source, event)
 
-    _replace(schema, "open_file", opening)
+    _replace(Batch, "_take", taking)
 
 
 def _store_file() -> None:
