@@ -1,26 +1,24 @@
 """The sidecar's program: argv and environment in, exit status out.
 
-Decides what this process does: serve, inspect, push, or change one thing. assembly.py builds the sidecar.
+Decides what this process does: serve, inspect, push, or change one thing. assembly.py builds the sidecar. The
+command line comes first, and each of these imports only what it needs: a mistake is answered at once, and a
+pusher does not load a server.
 """
 
+import gc
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 
-from observability.arrivals import listener as listening
-from observability.assembly import LAST_WORDS_SECONDS, sidecar
-from observability.check.command import run as check
 from observability.errors import UnusableError
 from observability.log.messages import Messages, Stream, fill_standard_descriptors
-from observability.pushgateway import group, push, pusher
 from observability.pushgateway.failure import noted_from
 from observability.settings import PROGRAM, Settings, parse
-from observability.status.command import run as status
-from observability.store.clocks import clocks
-from observability.store.reset import reset
 from qmail_popup import VERSION
+
+_LAST_WORDS_SECONDS = 2.0  # for a slow reader of descriptor 2
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -28,45 +26,88 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         with noted_from(argv):
             settings = parse(argv, environ, VERSION)
+        gc.disable()  # during imports, of which it would take a fifth, and find nothing
+        return _run(settings, environ)
     except UnusableError as error:
         _log_plainly("error", str(error))
         return 1
+
+
+def _run(settings: Settings, environ: Mapping[str, str]) -> int:
+    if settings.inspection.check_config:
+        return _check(settings, environ)
+    if settings.inspection.status:
+        return _status(settings)
+    if settings.once:
+        return _push(settings)
+    if settings.reset_state or settings.delete_group:
+        return _remove(settings)
+    return _serve(settings, environ)
+
+
+def _prepare() -> None:
+    """Prepare the process for its work, after the imports: others may read what these cache."""
+    gc.freeze()
+    gc.enable()
     fill_standard_descriptors()
     os.umask(0o077)
-    if settings.once or settings.delete_group or settings.reset_state or any(settings.inspection):
-        return _without_serving(settings, environ)
-    with closing(Stream(2, LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
+
+
+def _check(settings: Settings, environ: Mapping[str, str]) -> int:
+    from observability.check.command import run
+
+    _prepare()
+    return run(settings, environ, sys.stdout)
+
+
+def _status(settings: Settings) -> int:
+    from observability.status.command import run
+
+    _prepare()
+    return run(settings, sys.stdout)
+
+
+def _push(settings: Settings) -> int:
+    """Count and push what is in the spool, in this thread and without opening a port."""
+    from observability.pushgateway import pusher
+    from observability.store.clocks import clocks
+
+    _prepare()
+    pusher.drop_privileges(settings.spool)
+    pusher.run(settings, clocks(), _log_plainly)
+    return 0
+
+
+def _remove(settings: Settings) -> int:
+    """Move the state aside, or delete the group from the gateway."""
+    from observability.pushgateway import group, push
+    from observability.store.reset import reset
+
+    _prepare()
+    if settings.reset_state:
+        _log_plainly("info", reset(settings.state))
+    else:
+        push.remove(group.of_host(settings), time.monotonic)
+    return 0
+
+
+def _serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    from observability.arrivals import listener
+    from observability.assembly import sidecar
+
+    _prepare()
+    with closing(Stream(2, _LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
         log = Messages(stderr, time.time, as_json=settings.json_log)
         try:
             intake, loop = sidecar(settings, environ, log, stack)
-            listening.notify(environ, "READY=1")
+            listener.notify(environ, "READY=1")
             loop.run()
         except UnusableError as error:
             log("error", str(error))
             return 1
-        listening.notify(environ, "STOPPING=1")
+        listener.notify(environ, "STOPPING=1")
         intake.stop_listening()
         return 0 if loop.finish() else 1
-
-
-def _without_serving(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Inspect, push once, delete the group, or move the state: in this thread, without opening a port."""
-    if settings.inspection.check_config:
-        return check(settings, environ, sys.stdout)
-    if settings.inspection.status:
-        return status(settings, sys.stdout)
-    try:
-        if settings.once:
-            pusher.drop_privileges(settings.spool)
-            pusher.run(settings, clocks(), _log_plainly)
-        elif settings.reset_state:
-            _log_plainly("info", reset(settings.state))
-        else:
-            push.remove(group.of_host(settings), time.monotonic)
-    except UnusableError as error:
-        _log_plainly("error", str(error))
-        return 1
-    return 0
 
 
 def _log_plainly(_level: str, message: str) -> None:

@@ -7,9 +7,8 @@ kind's series are built once and cached.
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from observability.arrivals.log_sessions import Session
 from observability.arrivals.parsing import KILLED, Event
 from observability.store.families import (
     ATTEMPTS,
@@ -33,6 +32,9 @@ from observability.store.families import (
     Series,
 )
 from qmail_popup import reasons
+
+if TYPE_CHECKING:  # the others of its module parse logs, which few sidecars read
+    from observability.arrivals.log_sessions import Session
 
 _REMEMBERED = 1024  # kinds: real hosts send about fifty, but a hostile sender may send more
 _BOUNDS = {family.name: [float(bound) for bound in family.buckets] for family in HISTOGRAMS}
@@ -116,7 +118,7 @@ def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[
         yield FAILURES.name, reason, method, protocol
 
 
-def of_logged_session(session: Session) -> Iterator[tuple[Series, float]]:
+def of_logged_session(session: "Session") -> Iterator[tuple[Series, float]]:
     """Count a session from a log, with its duration if known."""
     labels = session.result or OTHER, session.protocol
     yield (SESSIONS.name, *labels), 1
