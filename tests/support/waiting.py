@@ -1,10 +1,14 @@
 """Waiting for conditions instead of sleeping. Defines the only timeout of the tests."""
 
+import os
 import time
 from collections.abc import Callable
 
-TIMEOUT = 120.0
-"""Seconds after which a test gives up: many times what anything takes, even on a busy machine."""
+TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "120"))
+"""Seconds after which a test gives up: many times what anything takes, even on a busy machine.
+
+tests/mutants wants less: what a mutant never does is waited for again and again.
+"""
 
 _PAUSE_SECONDS = 0.01, 0.2  # first and longest: checking may cost more than the awaited work
 
