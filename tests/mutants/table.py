@@ -94,7 +94,7 @@ _HELD = (
         "test_looker test_rules_file ../test_rules_served ../test_hostile_rules",
     ),
     ("qmail_popup/listener/ipc", "control rights", "test_control ../test_processes ../test_hostile_worker"),
-    ("qmail_popup/listener/tls", "engine", "../test_tls ../test_counted_tls"),
+    ("qmail_popup/listener/tls", "engine", "test_engine ../test_tls ../test_counted_tls"),
     ("qmail_popup/listener/tls", "x509", "test_certificates"),
     ("qmail_popup/listener/process", "loop", "test_loop"),
     ("qmail_popup/listener/process", "privileges processes sockets", "../test_processes ../test_handed_in"),

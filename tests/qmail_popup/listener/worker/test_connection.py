@@ -2,8 +2,6 @@
 
 import itertools
 import socket
-import ssl
-from contextlib import suppress
 
 from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
@@ -15,6 +13,7 @@ from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.settings import Settings
 from tests.qmail_popup.listener.conftest import Certified
+from tests.support.memory_tls import MemoryClient
 from tests.support.resident import read_all
 from tests.support.waiting import TIMEOUT
 
@@ -26,41 +25,6 @@ class _Nobody:
 
     def serve(self, _connection: Connection) -> None:
         raise AssertionError("nobody asked for that")
-
-
-class _Client:
-    """TLS of a client, in memory."""
-
-    def __init__(self, certified: Certified) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context = certified.issuer.trusted()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
-
-    def greet(self, connection: Connection, buffer: Buffer) -> None:
-        """Do a handshake, without a socket."""
-        secure = connection.secure
-        assert secure
-        while not secure.is_on:
-            with suppress(ssl.SSLWantReadError):
-                self._tls.do_handshake()
-            secure.receive(self._outgoing.read(), buffer.view)
-            self._incoming.write(secure.pending())
-
-    def farewell(self, said: bytes) -> bytes:
-        """Return records that say this, and that there is no more."""
-        self._tls.write(said)
-        with suppress(ssl.SSLWantReadError):
-            self._tls.unwrap()
-        return self._outgoing.read()
-
-    def read(self, records: bytes) -> bytes:
-        """Return what they say."""
-        self._incoming.write(records)
-        said = b""
-        with suppress(ssl.SSLWantReadError):
-            while True:
-                said += self._tls.read(65536)
-        return said
 
 
 def _connection(peer: socket.socket, server: Server) -> Connection:
@@ -88,8 +52,8 @@ def test_a_farewell_while_a_reply_waits(certified: Certified) -> None:
         with near, far:
             far.settimeout(TIMEOUT)
             near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-            client, connection = _Client(certified), _connection(near, server)
-            client.greet(connection, buffer)
+            client, connection = MemoryClient(certified.issuer.trusted()), _connection(near, server)
+            client.greet(connection.secure or server.open(), buffer.view)
             far.sendall(client.farewell(b"CAPA\r\n" * asked))
             came = connection.read(buffer)
             if not connection.unsent:  # one command more
