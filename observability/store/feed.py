@@ -37,7 +37,8 @@ class Feed:
         self.active: int | None = 0
         self._pending: Reading | None = None
         thread.wait(_FIRST_SECONDS)
-        self.take()
+        # What was logged while nobody read.
+        self._first = {name: events for name, events in self._commit().items() if events}
 
     @property
     def wake(self) -> int:
@@ -47,7 +48,7 @@ class Feed:
     @property
     def is_ready(self) -> bool:
         """Whether a piece is available."""
-        return self._pending is not None or self._thread.is_ready
+        return bool(self._first) or self._pending is not None or self._thread.is_ready
 
     def look(self) -> None:
         """Raise the error that keeps the log from being read now, as a periodic task reports it."""
@@ -61,6 +62,10 @@ class Feed:
 
     def take(self) -> Mapping[str, Sequence[Event]]:
         """Commit the next piece; return the events for each sink, by its name."""
+        first, self._first = self._first, {}
+        return first or self._commit()
+
+    def _commit(self) -> Mapping[str, Sequence[Event]]:
         reading = self._pending = self._pending or self._thread.take()
         if not reading:
             return {}
