@@ -1,17 +1,19 @@
 """What happens to three mail hosts: people log in, one host is attacked, the checker breaks on another.
 
-Each fault lasts until what must be told of it has been told: a slow machine takes longer and sees the same.
+Each fault lasts until what must be told of it has been told. How many log in in which second is as it stands
+here: their sessions take place before, and the sidecars are told of them at the story's pace.
 """
 
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from tests.fleet.alerts_hosts import Events, Sending, StoryHost
 from tests.fleet.alerts_watch import Watch, watching
-from tests.fleet.hosts_mail import MailHost
-from tests.fleet.hosts_users import Pace, users
+from tests.fleet.hosts_users import guessed
 from tests.support import authority
 from tests.support.authority import Authority
 from tests.support.gateway import Pushgateway
@@ -21,22 +23,28 @@ from tests.support.waiting import until
 ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
 BROKEN = ("QmailPopupAuthAllFailing", "QmailPopupSubprogramFailing")
 
-# Ten minutes are ten seconds here: 8 to 25 logins on each host in that time, of which one or two go wrong.
-# Where fewer than ten are usual, nobody can tell that they fail.
-_EVERYBODY = (Pace(0.8, 0.1), Pace(2.5, 0.2), Pace(0.8, 0.1))
-_OVER_TLS, _GUESSES = Pace(0.5, 0.1), Pace(0, 2.5)
-_GUESSERS = 3
+# Ten minutes are ten seconds here. Where fewer than ten logins are usual in that time, nobody can tell that
+# they fail: so many come only to the host where they will.
+_BUSY, _CALM, _MISTYPED, _GUESSED = 1.5, 0.4, 0.1, 5.0  # a second
+# The rules want 57 seconds of history; each fault takes about a quarter of a minute until it is told.
+_LASTS, _FAULT_LASTS = 130, 30
 _PUSHES = ("--push-interval=0.5", "--instance=mail3")
 _HAS_HISTORY = 'count(instance_outcome:qmail_popup_auth:increase10m_usual{outcome="failed"})'
 
 
-class Fleet(NamedTuple):
-    """Three hosts. The first two are scraped; the third one pushes, and speaks TLS too."""
+@dataclass
+class Fleet:
+    """Three hosts. The first two are scraped; the third one pushes, and speaks TLS too.
 
-    attacked: MailHost
-    broken: MailHost
-    pushing: MailHost
+    users: who log in on the one that will break; worst: when all had been told, in seconds since 1970
+    """
+
+    attacked: StoryHost
+    broken: StoryHost
+    pushing: StoryHost
+    users: Events
     watch: Watch
+    worst: float = 0.0
 
 
 @contextmanager
@@ -48,18 +56,25 @@ def fleet(directory: Path, installed: Path) -> Iterator[Fleet]:
         gateway.address = f"{nodes[2].gateway}:0"
         stack.enter_context(gateway)
         attacked, broken, pushing = (
-            stack.enter_context(MailHost(directory / node.name, node, installed)) for node in nodes
+            stack.enter_context(StoryHost(directory / node.name, node, installed)) for node in nodes
         )
         certificates = authority.make(directory)
         attacked.start()
         broken.start()
         pushing.start(certificates, [f"--push={gateway.url}", *_PUSHES])
+        users = broken.events(broken.account, int(_BUSY * _LASTS))
+        tls = _trusting(certificates)
+        people = [
+            _people(attacked, _CALM),
+            _people(pushing, _CALM),
+            _people(pushing, _CALM, tls),
+            *(_people(host, _MISTYPED, mistyping=True) for host in (attacked, broken, pushing)),
+        ]
+        for sending in people:
+            stack.enter_context(sending)
         targets = {"qmail-popup": [attacked.target, broken.target], "qmail-popup-gateway": [gateway.address]}
         watch = stack.enter_context(watching(directory, targets))
-        for host, pace in zip((attacked, broken, pushing), _EVERYBODY, strict=True):
-            stack.enter_context(users(host, pace))
-        stack.enter_context(users(pushing, _OVER_TLS, _trusting(certificates)))
-        yield Fleet(attacked, broken, pushing, watch)
+        yield Fleet(attacked, broken, pushing, users, watch)
 
 
 def play(fleet: Fleet) -> None:
@@ -67,16 +82,27 @@ def play(fleet: Fleet) -> None:
 
     An alert that is not told in time holds nothing up forever: to complain of it is the test's business.
     """
-    fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
-    with ExitStack() as attack:
-        for _ in range(_GUESSERS):
-            attack.enter_context(users(fleet.attacked, _GUESSES))
-        _await_firing(fleet, fleet.attacked, ATTACKED)
-    fleet.broken.break_checker()
-    _await_firing(fleet, fleet.broken, BROKEN)
-    fleet.broken.mend_checker()
-    with suppress(TimeoutError):
+    with Sending(fleet.broken, fleet.users, _BUSY):
+        guesses = fleet.attacked.events(guessed(fleet.attacked.account), int(_GUESSED * _FAULT_LASTS))
+        fleet.broken.break_checker()
+        failures = fleet.broken.events(fleet.broken.account, int(_BUSY * _FAULT_LASTS))
+        fleet.broken.mend_checker()
+        fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
+        with Sending(fleet.attacked, guesses, _GUESSED):
+            _await_firing(fleet, fleet.attacked, ATTACKED)
+    with Sending(fleet.broken, failures, _BUSY):
+        _await_firing(fleet, fleet.broken, BROKEN)
+    fleet.worst = time.time()
+    with Sending(fleet.broken, fleet.users, _BUSY), suppress(TimeoutError):
         until(lambda: _last_told(fleet) == {"resolved"})
+
+
+def _people(
+    host: StoryHost, rate: float, tls: ssl.SSLContext | None = None, *, mistyping: bool = False
+) -> Sending:
+    """Return those who come in all of the time, with their sessions already over."""
+    account = guessed(host.account) if mistyping else host.account
+    return Sending(host, host.events(account, int(rate * _LASTS), tls), rate)
 
 
 def _trusting(certificates: Authority) -> ssl.SSLContext:
@@ -86,7 +112,7 @@ def _trusting(certificates: Authority) -> ssl.SSLContext:
     return context
 
 
-def _await_firing(fleet: Fleet, host: MailHost, names: tuple[str, ...]) -> None:
+def _await_firing(fleet: Fleet, host: StoryHost, names: tuple[str, ...]) -> None:
     """Wait until the alerts have been told of the host."""
     wanted = {(name, host.target) for name in names}
     with suppress(TimeoutError):

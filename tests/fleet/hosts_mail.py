@@ -53,6 +53,11 @@ class MailHost:
         return self
 
     @property
+    def mirror(self) -> Mapping[str, str]:
+        """What the popups are told of the sidecar."""
+        return self._keeper.environment
+
+    @property
     def pop3(self) -> int:
         """The port of POP3."""
         return self._servers[0].port
@@ -80,7 +85,7 @@ class MailHost:
         popup = [str(self._installed / "bin/qmail-popup"), "pop.example.org"]
         checker = ["/bin/sh", "-c", _CHECKER, "sh", str(self._broken), *check]
         program = [*self.node.enter, *server, *popup, *checker, *subprogram.pop3_server()]
-        running = serving(program, {**env, **told, **self._keeper.environment})
+        running = serving(program, {**env, **told, **self.mirror})
         self._servers.append(self._running.enter_context(running))
 
     def __enter__(self) -> Self:

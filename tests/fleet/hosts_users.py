@@ -2,14 +2,14 @@
 
 import poplib
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from tests.fleet.hosts_mail import MailHost
+from tests.support.background import Background
 from tests.support.maildir import Account
 from tests.support.waiting import TIMEOUT
 
@@ -21,48 +21,40 @@ class Pace(NamedTuple):
     wrong: float
 
 
-_Door = Callable[[], poplib.POP3]
+class Users(Background):
+    """They come for as long as the context lasts."""
+
+    def __init__(self, host: MailHost, pace: Pace) -> None:
+        right, wrong = host.account, guessed(host.account)
+        super().__init__(
+            partial(self._come, host, right, pace.right), partial(self._come, host, wrong, pace.wrong)
+        )
+
+    def _come(self, host: MailHost, account: Account, rate: float) -> None:
+        """Come `rate` times a second; of what a slow machine has held up, a second's worth is made up for."""
+        due = time.monotonic()
+        while not self.over.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1 / rate, time.monotonic() - 1)
+            with suppress(OSError):  # cut off: who still wants mail comes again
+                visit(host, account)
 
 
-@contextmanager
-def users(host: MailHost, pace: Pace, tls: ssl.SSLContext | None = None) -> Iterator[None]:
-    """Have them come for as long as the context lasts, over POP3S where there is tls."""
-    over, door = threading.Event(), _door(host, tls)
-    wrong = replace(host.account, password="guessed")
-    threads = [
-        threading.Thread(target=_come, args=(door, account, rate, over), daemon=True)
-        for account, rate in ((host.account, pace.right), (wrong, pace.wrong))
-        if rate
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(TIMEOUT)
+def guessed(account: Account) -> Account:
+    """Return the account as somebody has it who does not know the password."""
+    return replace(account, password="guessed")
 
 
-def _door(host: MailHost, tls: ssl.SSLContext | None) -> _Door:
-    if tls:
-        return lambda: poplib.POP3_SSL(host.node.address, host.pop3s, timeout=TIMEOUT, context=tls)
-    return lambda: poplib.POP3(host.node.address, host.pop3, timeout=TIMEOUT)
-
-
-def _come(door: _Door, account: Account, rate: float, over: threading.Event) -> None:
-    """Come `rate` times a second; of what a slow machine has held up, a second's worth is made up for."""
-    due = time.monotonic()
-    while not over.wait(max(0.0, due - time.monotonic())):
-        due = max(due + 1 / rate, time.monotonic() - 1)
-        with suppress(OSError):  # cut off: who still wants mail comes again
-            _session(door, account)
-
-
-def _session(door: _Door, account: Account) -> None:
-    with closing(door()) as client:
+def visit(host: MailHost, account: Account, tls: ssl.SSLContext | None = None) -> None:
+    """Have a session, over POP3S where there is tls."""
+    with closing(_connected(host, tls)) as client:
         client.user(account.name)
         with suppress(poplib.error_proto):  # refused
             client.pass_(account.password)
             client.stat()
             client.quit()
+
+
+def _connected(host: MailHost, tls: ssl.SSLContext | None) -> poplib.POP3:
+    if tls:
+        return poplib.POP3_SSL(host.node.address, host.pop3s, timeout=TIMEOUT, context=tls)
+    return poplib.POP3(host.node.address, host.pop3, timeout=TIMEOUT)

@@ -21,7 +21,7 @@ from tests.fleet.fleet_alarms import Alarms
 from tests.fleet.fleet_crowd import Crowd
 from tests.fleet.fleet_engine import Engine, Paces, Program, ask
 from tests.fleet.hosts_mail import MailHost
-from tests.fleet.hosts_users import Pace, users
+from tests.fleet.hosts_users import Pace, Users
 from tests.support import scaled_rules
 from tests.support.descriptors import CHECKOUT
 from tests.support.networks import network
@@ -103,7 +103,7 @@ def fleet(tmp_path: Path, installed: Path) -> Iterator[Fleet]:
         for store in engine.stores:
             _await_all_fresh(fleet, store)
         for host in mail:
-            fleet.people.enter_context(users(host, CALM))
+            fleet.people.enter_context(Users(host, CALM))
         time.sleep(CALM_SECONDS)
         yield fleet
 
