@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -152,6 +153,12 @@ class Engine:
         rules = [rule for group in groups for rule in group["rules"]]
         assert rules
         return [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule["lastError"]]
+
+    def evaluated(self, number: int) -> float:
+        """Return when the rules over a store were last evaluated, all of them, in seconds since 1970."""
+        groups = fetch(f"{self.rules[number].url}/api/v1/rules")["data"]["groups"]
+        times = [rule["lastEvaluation"] for group in groups for rule in group["rules"]]
+        return min(datetime.fromisoformat(time).timestamp() for time in times)
 
     def failed_evaluations(self, number: int) -> int:
         """Return how often rules over a store could not be evaluated since they were started."""

@@ -12,32 +12,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 import pytest
 
 from tests.fleet.fleet_alarms import Alarms
 from tests.fleet.fleet_crowd import Crowd
 from tests.fleet.fleet_engine import Engine, Paces, Program, ask
+from tests.fleet.fleet_past import remember_quiet, remember_yesterday
 from tests.fleet.hosts_mail import MailHost
 from tests.fleet.hosts_users import Pace, Users
 from tests.support import scaled_rules
 from tests.support.descriptors import CHECKOUT
 from tests.support.networks import network
-from tests.support.waiting import TIMEOUT, until
+from tests.support.waiting import until
 
 # To the rules, what is away for 45 seconds is away for more than seven minutes: what is missed has its alert
 # after five. They do not count on a host that they have not known for twelve minutes, so the stores are given
-# more of its past than that. After three quarters of an hour, which are 270 seconds, they would take the
-# attack for usual.
+# more of its past than that. And they are given the attacked one's yesterday: on a first day an attack would
+# be taken for usual after three quarters of an hour, which a busy machine may need here.
 FASTER = 10
-PAST_SECONDS, PAST_STEP = 120, 5
+PAST_SECONDS, YESTERDAY_SECONDS = 120, 3600
+YESTERDAY = {("POP3S", "accepted"): 40, ("POP3", "accepted"): 14, ("POP3", "failed"): 3}
 AWAY_SECONDS = 45.0  # and more than FRESH
-CALM_SECONDS = 15.0
-CROWD, LOGIN_EVERY = 12, 5.0
-# Rules without history wait for 300 failed logins in ten minutes, which are one here.
-CALM, GUESSES = Pace(0.2, 0.05), 10.0
+CROWD, LOGIN_EVERY = 6, 1.0
+CALM, GUESSES = Pace(0.1, 0.05), 4.0  # a second
 
 # A store keeps one sample of a scrape interval, and two scrapers take turns to have it: where an answer takes
 # nearly as long as that, an older number may come after a newer one.
@@ -45,6 +43,7 @@ PACES = Paces(scrape="6s", evaluation="4s", latency="1s", lookback="30s", behind
 FRESH = "30s"  # five scrapes, of which a busy machine may miss some
 
 ATTACKED = ("QmailPopupAuthRejectSpike", "QmailPopupInstanceRejectOutlier")
+_LOGINS = 'instance_outcome:qmail_popup_auth:increase10m{outcome="accepted"} > 0'
 _RECEIVER = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
 Counts = Mapping[tuple[str, str], int]
@@ -98,25 +97,15 @@ def fleet(tmp_path: Path, installed: Path) -> Iterator[Fleet]:
         fleet = Fleet(stack.enter_context(engine), crowd, mail, stack.enter_context(ExitStack()))
         for store in engine.stores:
             for host in mail:
-                _remember(store, host.target, host.target)
-            _remember(store, crowd.names[0], mail[0].target)
-        for store in engine.stores:
-            _await_all_fresh(fleet, store)
+                remember_quiet(store, host.target, host.target, PAST_SECONDS)
+            remember_quiet(store, crowd.names[0], mail[0].target, PAST_SECONDS)
+            remember_yesterday(store, crowd.names[0], YESTERDAY, FASTER, YESTERDAY_SECONDS)
         for host in mail:
             fleet.people.enter_context(Users(host, CALM))
-        time.sleep(CALM_SECONDS)
+        for store in engine.stores:
+            _await_all_fresh(fleet, store)
+            _await_logins(store, [crowd.names[0], *(host.target for host in mail)])
         yield fleet
-
-
-def _remember(store: Program, target: str, quiet: str) -> None:
-    """Have a store know a host of old: by the page of a quiet one, on which nothing has happened yet."""
-    with urlopen(f"http://{quiet}/metrics", timeout=TIMEOUT) as answer:
-        page = answer.read()
-    labels = [("extra_label", f"instance={target}"), ("extra_label", "job=qmail-popup")]
-    for ago in range(PAST_STEP, PAST_SECONDS, PAST_STEP):
-        words = urlencode([*labels, ("timestamp", int((time.time() - ago) * 1000))])
-        with urlopen(f"{store.url}/api/v1/import/prometheus?{words}", page, TIMEOUT):  # noqa: S310
-            pass
 
 
 def _rules_and_receiver(directory: Path) -> tuple[Path, Path]:
@@ -134,21 +123,20 @@ def test_a_fleet_loses_a_scraper_and_a_store_and_no_count(fleet: Fleet) -> None:
     wanted = {(name, fleet.crowd.names[0]) for name in ATTACKED}
     with Alarms(engine.alertmanager.url) as alarms:
         fleet.crowd.attack_first(GUESSES)
-        with _away(engine.scrapers[0]):
+        with _away(engine, engine.scrapers[0], (0, 1)):
             for store in engine.stores:
                 _await_all_fresh(fleet, store)
         alarms.await_active(wanted)
-        with _away(engine.stores[0]):
+        with _away(engine, engine.stores[0], (1,)):
             _await_all_fresh(fleet, engine.stores[1])
         until(engine.rules[0].has_ended)  # with its store; a supervisor starts it again
         engine.rules[0].start().await_ready()
         # A store that was away has no thresholds until rules were evaluated on it again.
         until(lambda: [[], []] == [engine.rule_errors(number) for number in (0, 1)])
-        assert [] == alarms.gone
-        records = fleet.records()
-        for store in engine.stores:
-            until(lambda store=store: records == _totals(store))  # type: ignore[misc]
-    assert wanted == alarms.seen
+    assert (wanted, []) == (alarms.seen, alarms.gone)
+    records = fleet.records()
+    for store in engine.stores:
+        until(lambda store=store: records == _totals(store))  # type: ignore[misc]
     assert [records] * 2 == [_increases(store) for store in engine.stores]
     # At no time, so also where the store that was away had no thresholds yet. The other's never was.
     assert [[], []] == [engine.rule_errors(number) for number in (0, 1)]
@@ -156,10 +144,12 @@ def test_a_fleet_loses_a_scraper_and_a_store_and_no_count(fleet: Fleet) -> None:
 
 
 @contextmanager
-def _away(program: Program) -> Iterator[None]:
-    """Kill it; the block comes once it has been away for long, and then it is started again."""
+def _away(engine: Engine, program: Program, rules: tuple[int, ...]) -> Iterator[None]:
+    """Kill it; the block comes once these rules have seen it away for long, and then it is started again."""
     program.kill()
-    time.sleep(AWAY_SECONDS)
+    seen = time.time() + AWAY_SECONDS
+    for number in rules:
+        until(lambda number=number: engine.evaluated(number) > seen)  # type: ignore[misc]
     yield
     program.start().await_ready()
 
@@ -172,6 +162,11 @@ def _fresh(store: Program) -> set[str]:
 def _await_all_fresh(fleet: Fleet, store: Program) -> None:
     """Wait until a store has new samples of every host; at no time has it any of another."""
     until(lambda: fleet.names == _fresh(store))
+
+
+def _await_logins(store: Program, names: Sequence[str]) -> None:
+    """Wait until the rules over a store know of logins on each of these hosts."""
+    until(lambda: set(names) <= {dict(labels)["instance"] for labels in ask(store.url, _LOGINS)})
 
 
 def _totals(store: Program) -> Counts:
