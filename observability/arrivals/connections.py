@@ -6,18 +6,17 @@ session: it sends a hello and at its end the event; one that closes in between w
 own descriptors, and must not know how arrivals are counted.
 """
 
-import contextlib
 import select
 import socket
 from collections.abc import Callable
 from typing import Literal
 
-from observability.arrivals.connection import Connection, accepted
+from observability.arrivals.connection import Connection, accepted, acknowledge, received
+from observability.arrivals.hello import hello_trace, whole_session
 from observability.arrivals.listener import BACKLOG
-from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, Read, hello_trace, parse
+from observability.arrivals.parsing import KILLED, SOCKET, Arrival, Event, Malformed, Read, parse
 from observability.event import LIMIT, SEPARATOR
 
-ACKNOWLEDGEMENT = b"\n"
 STRANGER_SECONDS = 10.0  # a popup sends its hello right after connecting
 MAX_CONNECTIONS = 16384
 
@@ -103,10 +102,7 @@ class Intake:
     def acknowledge(self) -> None:
         """Acknowledge the last arrivals and close their connections."""
         for peer in self._owed:
-            # A popup that stopped waiting has spooled its event, which will be a duplicate.
-            with contextlib.suppress(OSError):
-                peer.send(ACKNOWLEDGEMENT, socket.MSG_DONTWAIT)
-            peer.close()
+            acknowledge(peer)
         self._owed = []
 
     def close(self) -> None:
@@ -147,15 +143,25 @@ class Intake:
                 self._pause()
                 return
             try:
-                connection = Connection(accepted(self._listener))
+                peer = accepted(self._listener)
             except BlockingIOError:
                 return
             except OSError:  # out of descriptors or memory
                 self._pause()
                 return
-            # Often everything has been sent already, so it need not be polled at all.
-            if not self._is_over(connection):
-                self._keep(connection, deadline)
+            self._begin(peer, deadline)
+
+    def _begin(self, peer: socket.SocketType, deadline: float) -> None:
+        """Read from a new connection; often everything has been sent already, so it need not be polled."""
+        data = received(peer)
+        what = self._read_block(session) if data and (session := whole_session(data)) else None
+        if isinstance(what, Event) and not what.is_hello:
+            self._found.append(Arrival(SOCKET, what))
+            self._heard.append(peer)
+            return
+        connection = Connection(peer)
+        if not self._is_over(connection, data):
+            self._keep(connection, deadline)
 
     def _keep(self, connection: Connection, deadline: float) -> None:
         """Poll a connection for more."""
@@ -166,17 +172,13 @@ class Intake:
 
     def _read(self, connection: Connection) -> None:
         """Read from a polled connection."""
-        if not self._is_over(connection) and connection.trace:
+        if not self._is_over(connection, received(connection.peer)) and connection.trace:
             self._strangers.pop(connection.fd, None)
 
-    def _is_over(self, connection: Connection) -> bool:
-        """Read once; return True if the connection is done."""
-        try:
-            data = connection.peer.recv(2 * LIMIT, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+    def _is_over(self, connection: Connection, data: bytes | None) -> bool:
+        """Take what was read; return True if the connection is done."""
+        if data is None:
             return False
-        except OSError:
-            data = b""
         if data:
             return self._take(connection, data)
         self._end(connection)

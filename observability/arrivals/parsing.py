@@ -6,11 +6,12 @@ a newer popup can send more.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from observability import event
-from observability.arrivals.records import BYTE_BY_BYTE, FORM, GROUPS, Record, parse_record, record_of
+from observability.arrivals.patterns import AS_BUILT, PLACES, REQUIRED, Number, Text, Word
+from observability.arrivals.records import BYTE_BY_BYTE, GROUPS, Record, record_groups, record_of
 from qmail_popup import reasons
 
 SOCKET = "socket"
@@ -26,42 +27,80 @@ class Malformed(NamedTuple):
     reason: str
 
 
-class Event(NamedTuple):
-    """A valid block: a hello, or the event at a session's end.
+class Words(NamedTuple):
+    """The words of an Event that decide how it is counted, as they were received."""
 
-    The fields are event.FIELDS, in that order, and the block itself. Times are nanoseconds since 1970, None
-    if not reached or unknown.
-    """
-
-    trace: str
-    span: str | None
     protocol: str
-    pid: int | None
-    client_ip: str | None
-    client_host: str | None
-    client_port: int | None
-    local_ip: str | None
-    local_port: int | None
-    start: int | None
-    greeted: int | None
-    credentials: int | None
-    spawned: int | None
-    exited: int | None
-    ended_at: int | None
-    record: Record | None
+    verdict: str | None  # Accept, Reject; this and the next two are of the record, None without one
+    method: str
+    record_protocol: str
     ended: str | None
     error: str | None
     reason: str | None
-    status: int | None
-    signal: int | None
+    status: str | None
+    signal: str | None
     tls: str | None
-    cipher: str | None
-    block: bytes = b""  # as received, for forwarding
+
+
+class Event(tuple[Any, ...]):
+    """A valid block: a hello, or the event at a session's end.
+
+    Holds the groups of patterns.AS_BUILT as they are, and then the block itself. Of thousands a second most
+    are only counted, so a value is converted when it is asked for. Times are nanoseconds since 1970, None if
+    not reached or unknown.
+    """
+
+    __slots__ = ()
+
+    trace = Word(event.TRACE)
+    span = Text(event.SPAN)
+    protocol = Word(event.PROTOCOL)
+    pid = Number(event.PID)
+    client_ip = Text(event.CLIENT_IP)
+    client_host = Text(event.CLIENT_HOST)
+    client_port = Number(event.CLIENT_PORT)
+    local_ip = Text(event.LOCAL_IP)
+    local_port = Number(event.LOCAL_PORT)
+    start = Number(event.T_START)
+    greeted = Number(event.T_GREETED)
+    credentials = Number(event.T_CREDENTIALS)
+    spawned = Number(event.T_SPAWNED)
+    exited = Number(event.T_EXITED)
+    ended_at = Number(event.T_ENDED)
+    ended = Text(event.ENDED)
+    error = Text(event.ERROR)
+    reason = Text(event.REASON)
+    status = Number(event.STATUS)
+    signal = Number(event.SIGNAL)
+    tls = Text(event.TLS)
+    cipher = Text(event.CIPHER)
+
+    @property
+    def block(self) -> bytes:
+        """The block as received, for forwarding."""
+        received: bytes = self[-1]
+        return received
+
+    @property
+    def record(self) -> Record | None:
+        """The record, if the session has one."""
+        return record_of(self[_RECORD + 1 : _RECORD + 1 + GROUPS]) if self[_RECORD] else None
+
+    @property
+    def has_record(self) -> bool:
+        """Whether the session has a record, which is faster to ask than to parse it."""
+        return self[_RECORD] is not None
+
+    @property
+    def outcome(self) -> tuple[tuple[str | None, ...], float | None, float | None]:
+        """What is counted: the fields of Words, the duration, and that of a refused login."""
+        words = self[_PROTOCOL], *self[_RESULT : _RESULT + 3], *self[_ENDED:_CIPHER]
+        return words, self.duration, self.auth_duration if self[_RESULT] == _REJECT else None
 
     @property
     def identity(self) -> bytes:
         """Sixteen bytes that identify this session uniquely."""
-        return bytes.fromhex(self.trace)
+        return bytes.fromhex(self[_TRACE])
 
     @property
     def session_span(self) -> str:
@@ -71,7 +110,7 @@ class Event(NamedTuple):
     @property
     def is_hello(self) -> bool:
         """Whether this was sent before the session's end."""
-        return self.ended is None
+        return self[_ENDED] is None
 
     @property
     def tls_version(self) -> str | None:
@@ -81,12 +120,14 @@ class Event(NamedTuple):
     @property
     def duration(self) -> float | None:
         """Seconds from the session's start to its end."""
-        return _seconds(self.start, self.ended_at)
+        start, end = self[_START], self[_ENDED_AT]
+        return (int(end) - int(start)) / 1e9 if start and end else None
 
     @property
     def auth_duration(self) -> float | None:
         """Seconds from the credentials to the exit of the subprogram, or else to the session's end."""
-        return _seconds(self.credentials, self.ended_at if self.exited is None else self.exited)
+        start, end = self[_CREDENTIALS], self[_EXITED] or self[_ENDED_AT]
+        return (int(end) - int(start)) / 1e9 if start and end else None
 
 
 Read = Callable[[bytes], Event | Malformed]
@@ -107,16 +148,21 @@ def parse(block: bytes, refusal_seconds: float = REFUSAL_SECONDS) -> Event | Mal
     """
     if len(block) > event.LIMIT - len(event.SEPARATOR):
         return Malformed("too long")
-    # Takes a fifth of the time of parsing field by field, which is the fallback and finds the error.
-    found = _AS_BUILT(block.decode(BYTE_BY_BYTE))
-    what = _quickly(found.groups(), block) if found else _read(block)
-    return what if isinstance(what, Malformed) else _with_reason(what, refusal_seconds)
+    what = _as_built(block) or _read(block)
+    if isinstance(what, Malformed) or what[_REASON] or what[_RESULT] != _REJECT:
+        return what
+    return _with_reason(what, refusal_seconds)
 
 
-def hello_trace(block: bytes) -> str:
-    """Return the trace ID of a hello exactly as popups build it; empty for any other block."""
-    found = _HELLO(block) if len(block) < event.LIMIT else None
-    return found[1].decode() if found else ""
+def _as_built(block: bytes) -> Event | None:
+    """Parse a block at once; None if it has to be read entry by entry, which also finds what is wrong."""
+    found = AS_BUILT(block.decode(BYTE_BY_BYTE))
+    if not found:
+        return None
+    what = Event((*found.groups(), block))
+    times = [time for time in what[_TIMES] if time]
+    is_odd = what[_ERROR] or (what[_STATUS] and what[_SIGNAL])
+    return None if is_odd or times != sorted(times) else what
 
 
 def _read(block: bytes) -> Event | Malformed:
@@ -124,12 +170,12 @@ def _read(block: bytes) -> Event | Malformed:
     fields = _fields(block)
     if isinstance(fields, Malformed):
         return fields
-    if not fields.keys() >= _REQUIRED:
+    if not fields.keys() >= REQUIRED:
         return Malformed("a missing identity or protocol")
     for name, fits in _FITS.items():
         if name in fields and not fits(fields[name]):
             return Malformed(name.decode())
-    return _checked([fields.get(name) for name in event.FIELDS], block)
+    return _checked(fields, block)
 
 
 def _fields(block: bytes) -> dict[bytes, bytes] | Malformed:
@@ -147,25 +193,23 @@ def _fields(block: bytes) -> dict[bytes, bytes] | Malformed:
     return fields
 
 
-def _checked(values: list[bytes | None], block: bytes) -> Event | Malformed:
-    """Convert values of valid format to an event."""
-    held: list[Any] = [
-        None if value is None else read(value) for read, value in zip(_READERS, values, strict=True)
-    ]
-    what = Event._make([*held, block])
-    if what.record is None and values[_RECORD_AT] is not None:
-        return Malformed(event.RECORD.decode())
-    return _agreeing(what)
+def _checked(fields: dict[bytes, bytes], block: bytes) -> Event | Malformed:
+    """Make an event of values of valid format, unless they contradict each other."""
+    values: list[str | None] = []
+    for name in event.FIELDS:
+        values.append(_text(name, fields[name]) if name in fields else None)
+        if name == event.RECORD:
+            groups = record_groups(fields[name]) if name in fields else _NO_RECORD
+            if groups is None:
+                return Malformed(name.decode())
+            values += groups
+    return _agreeing(Event((*values, block)))
 
 
-def _quickly(found: Sequence[Any], block: bytes) -> Event | Malformed:
-    """Make an event from the groups of _AS_BUILT: their formats are valid, only numbers need converting."""
-    record, rest = found[_RECORD_AT : _RECORD_AT + GROUPS + 1], found[_RECORD_AT + GROUPS + 1 :]
-    values: list[Any] = [*found[:_RECORD_AT], record_of(record[1:]) if record[0] else None, *rest, block]
-    for at in _NUMBERS_AT:
-        if values[at]:
-            values[at] = int(values[at])
-    return _agreeing(Event._make(values))
+def _text(name: bytes, value: bytes) -> str | None:
+    """Return a value as an event holds it: numbers as digits."""
+    held = event.FIELDS[name][1](value)
+    return held if isinstance(held, str) or held is None else value.decode(BYTE_BY_BYTE)
 
 
 def _agreeing(what: Event) -> Event | Malformed:
@@ -174,58 +218,28 @@ def _agreeing(what: Event) -> Event | Malformed:
         return Malformed("both a status and a signal")
     if what.error and what.ended != "error":
         return Malformed("ERROR without ENDED=error")
-    return Malformed("times that run backwards") if _runs_backwards(what) else what
-
-
-def _runs_backwards(what: Event) -> bool:
-    latest = 0
-    for time in (what.start, what.greeted, what.credentials, what.spawned, what.exited, what.ended_at):
-        if time is not None:
-            if time < latest:
-                return True
-            latest = time
-    return False
-
-
-def _as_built(names: Iterable[bytes]) -> str:
-    """Return a pattern for blocks as event.build() writes them: each field at most once, in order."""
-    # A field that matched need not be tried without: possessive ?+ is faster than ?.
-    fields = "".join(
-        rf"(?:{name.decode()}=({_form(name)})\0){'' if name in _REQUIRED else '?+'}" for name in names
-    )
-    return rf"{event.FIRST.decode()}\0{fields}{event.LAST.decode()}"
-
-
-def _form(name: bytes) -> str:
-    """Return a pattern for values that need no checks beyond it."""
-    form, read = event.FIELDS[name]
-    if form:
-        return form
-    return _ASCII if read is event.text else _PORT if read is event.port else FORM
+    times = [int(time) for time in what[_TIMES] if time]
+    return what if times == sorted(times) else Malformed("times that run backwards")
 
 
 def _with_reason(what: Event, refusal_seconds: float) -> Event:
-    """Add the reason of a refused login if missing, as a popup of this version would send it."""
-    if what.reason or not what.record or what.record.result != "rejected":
-        return what
-    if what.record.method == "Any":
-        return what._replace(reason=event.TLS_REQUIRED)
+    """Add the reason of a refused login, as a popup of this version would send it."""
     late = (what.auth_duration or 0) > refusal_seconds
-    if what.status is None and what.signal is None and not late:
-        return what._replace(reason=reasons.CREDENTIALS)
-    return what._replace(reason=reasons.reason(what.status, what.signal, late=late))
+    if what[_METHOD] == "Any":
+        reason = event.TLS_REQUIRED
+    elif what.status is None and what.signal is None and not late:
+        reason = reasons.CREDENTIALS
+    else:
+        reason = reasons.reason(what.status, what.signal, late=late)
+    return Event((*what[:_REASON], reason, *what[_REASON + 1 :]))
 
 
-def _seconds(begin: int | None, end: int | None) -> float | None:
-    return None if begin is None or end is None else (end - begin) / 1e9
-
-
-_ASCII, _PORT = r"[\x01-\x7f]+", r"[0-9]{1,5}"
-_FIELDS_OF_HELLO = list(event.FIELDS)[: list(event.FIELDS).index(event.T_START) + 1]
-_REQUIRED = {event.TRACE, event.PROTOCOL}
+_TRACE, _PROTOCOL, _RECORD = PLACES[event.TRACE], PLACES[event.PROTOCOL], PLACES[event.RECORD]
+_RESULT, _METHOD = _RECORD + 1, _RECORD + 2
+_START, _CREDENTIALS, _EXITED = PLACES[event.T_START], PLACES[event.T_CREDENTIALS], PLACES[event.T_EXITED]
+_ENDED_AT, _TIMES = PLACES[event.T_ENDED], slice(PLACES[event.T_START], PLACES[event.T_ENDED] + 1)
+_ENDED, _ERROR, _REASON = PLACES[event.ENDED], PLACES[event.ERROR], PLACES[event.REASON]
+_STATUS, _SIGNAL, _CIPHER = PLACES[event.STATUS], PLACES[event.SIGNAL], PLACES[event.CIPHER]
+_REJECT = "Reject"
+_NO_RECORD = (None,) * GROUPS
 _FITS = {name: re.compile(form.encode()).fullmatch for name, (form, _) in event.FIELDS.items() if form}
-_READERS = [parse_record if name == event.RECORD else read for name, (_, read) in event.FIELDS.items()]
-_RECORD_AT = list(event.FIELDS).index(event.RECORD)
-_NUMBERS_AT = [at for at, (_, read) in enumerate(event.FIELDS.values()) if read in (int, event.port)]
-_AS_BUILT = re.compile(_as_built(event.FIELDS)).fullmatch
-_HELLO = re.compile(_as_built(_FIELDS_OF_HELLO).encode()).fullmatch

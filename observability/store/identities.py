@@ -76,18 +76,18 @@ class Batch:
 
     def add(self, arrivals: Iterable[Arrival]) -> None:
         """Add arrivals in order."""
-        for arrival in arrivals:
-            if isinstance(arrival.what, Malformed):
+        for source, what in arrivals:
+            if isinstance(what, Malformed):
                 self._drop("malformed")
             else:
-                self._take(arrival.source, arrival.what)
+                self._take(source, what)
 
     def _take(self, source: str, event: Event) -> None:
         identity = event.identity
         known = self._known.get(identity, 0)
-        new = _FACTS[source](event) & ~known
+        new = _facts(source, event) & ~known
         if source != KILLED:
-            self._arrived[families.EVENTS.name, source] += 1
+            self._arrived[_EVENTS[source]] += 1
         if not new:
             if source != KILLED:
                 self._drop("duplicate")
@@ -108,19 +108,12 @@ def _increments(source: str, new: int, kind: Kind) -> Iterator[Increment]:
             yield from of(kind)
 
 
-def _facts_of_event(event: Event) -> int:
-    return SESSION_COUNTED | RECORD_COUNTED if event.record else SESSION_COUNTED
+def _facts(source: str, event: Event) -> int:
+    """Return what an arrival says: that its session has ended, and perhaps a record."""
+    return SESSION_COUNTED | RECORD_COUNTED if event.has_record and source != KILLED else SESSION_COUNTED
 
 
-def _facts_of_killed(_hello: Event) -> int:
-    return SESSION_COUNTED
-
-
-_FACTS: dict[str, Callable[[Event], int]] = {
-    SOCKET: _facts_of_event,
-    SPOOL: _facts_of_event,
-    KILLED: _facts_of_killed,
-}
+_EVENTS: Mapping[str, Series] = {source: (families.EVENTS.name, source) for source in (SOCKET, SPOOL)}
 _OF_EVENT = {SESSION_COUNTED: increments.of_session, RECORD_COUNTED: increments.of_record}
 _INCREMENTS: Mapping[str, Mapping[int, Callable[[Kind], Iterable[Increment]]]] = {
     SOCKET: _OF_EVENT,

@@ -7,16 +7,16 @@ kind's series are built once and cached.
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from observability.arrivals.parsing import KILLED, Event
+from observability.arrivals.parsing import KILLED, Event, Words
+from observability.arrivals.records import RESULT_OF
 from observability.store.families import (
     ATTEMPTS,
     DURATION,
     EVENTS,
     EXITS,
     FAILURES,
-    HISTOGRAMS,
     LOG,
     OTHER,
     OVER,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the others of its module parse logs, which few sidecars rea
     from observability.arrivals.log_sessions import Session
 
 _REMEMBERED = 1024  # kinds: real hosts send about fifty, but a hostile sender may send more
-_BOUNDS = {family.name: [float(bound) for bound in family.buckets] for family in HISTOGRAMS}
+_LASTED, _REFUSED_AFTER = ([float(bound) for bound in family.buckets] for family in (DURATION, REJECTED))
 
 ONE, SECONDS, AUTH_SECONDS = range(3)
 Measures = tuple[int, float, float]
@@ -47,67 +47,55 @@ Increment = tuple[Series, int, int | None]
 """A series, the index of the measure added, and that of the exemplar's value, if it has one."""
 
 
-class Kind(NamedTuple):
-    """Everything that determines which series a session adds to."""
+Kind = tuple[tuple[str | None, ...], int | None, int | None]
+"""Everything that determines which series a session adds to: its words, and the indices of two buckets.
 
-    ended: str
-    protocol: str
-    lasted: str | None  # bucket of its duration
-    tls: str | None
-    result: str | None  # this, method and record_protocol come from its record
-    method: str
-    record_protocol: str
-    reason: str | None
-    refused_after: str | None  # bucket of the time until the refusal
-    exit: str | None
+The first is that of its duration, the second that of the time until its refusal.
+"""
 
 
 def kind(event: Event) -> tuple[Kind, Measures]:
     """Return the kind and the measures of a session, or of a hello as far as known."""
-    record, lasted, took = event.record, event.duration, event.auth_duration
-    found = Kind(
-        event.ended or OTHER,
-        event.protocol,
-        None if lasted is None else _bucket(DURATION, lasted),
-        event.tls if event.tls in _KNOWN_TLS else OTHER,
-        record and record.result,
-        record.method if record else "",
-        record.protocol if record else "",
-        event.reason,
-        None if took is None else _bucket(REJECTED, took),
-        _exit(event),
+    words, lasted, took = event.outcome
+    kind = (
+        words,
+        None if lasted is None else bisect_left(_LASTED, lasted),
+        None if took is None else bisect_left(_REFUSED_AFTER, took),
     )
-    return found, (1, lasted or 0.0, took or 0.0)
+    return kind, (1, lasted or 0.0, took or 0.0)
 
 
 @lru_cache(_REMEMBERED)
 def of_killed(kind: Kind) -> tuple[Increment, ...]:
     """Count a session that was killed."""
-    return (((SESSIONS.name, KILLED, kind.protocol), ONE, None),)
+    return (((SESSIONS.name, KILLED, Words._make(kind[0]).protocol), ONE, None),)
 
 
 @lru_cache(_REMEMBERED)
 def of_session(kind: Kind) -> tuple[Increment, ...]:
     """Count a session without its record."""
-    found: list[Increment] = [((SESSIONS.name, kind.ended, kind.protocol), ONE, None)]
-    if kind.ended != REFUSED:
-        found += _observed(DURATION, (kind.ended, kind.protocol), kind.lasted, SECONDS)
-    if kind.tls:
-        found.append(((TLS.name, kind.tls), ONE, None))
-    return (*found, *(() if kind.result else _exits(kind)))
+    words, lasted = Words._make(kind[0]), kind[1]
+    labels = words.ended or OTHER, words.protocol
+    found: list[Increment] = [((SESSIONS.name, *labels), ONE, None)]
+    if words.ended != REFUSED:
+        found += _observed(DURATION, labels, lasted, SECONDS)
+    if words.tls:
+        found.append(((TLS.name, words.tls if words.tls in TLS_VERSIONS else OTHER), ONE, None))
+    return (*found, *(() if words.verdict else _exits(words)))
 
 
 @lru_cache(_REMEMBERED)
 def of_record(kind: Kind) -> tuple[Increment, ...]:
     """Count a session's record and its subprogram's exit."""
-    if not kind.result:
+    words, refused_after = Words._make(kind[0]), kind[2]
+    if not words.verdict:
         return ()
-    login = kind.method, kind.record_protocol
-    found: list[Increment] = [((ATTEMPTS.name, kind.result, *login), ONE, ONE)]
-    if kind.result == "rejected":
-        found.append(((FAILURES.name, kind.reason or reasons.CREDENTIALS, *login), ONE, None))
-        found += _observed(REJECTED, (kind.record_protocol,), kind.refused_after, AUTH_SECONDS)
-    return (*found, *_exits(kind))
+    result, login = RESULT_OF[words.verdict], (words.method, words.record_protocol)
+    found: list[Increment] = [((ATTEMPTS.name, result, *login), ONE, ONE)]
+    if result == "rejected":
+        found.append(((FAILURES.name, words.reason or reasons.CREDENTIALS, *login), ONE, None))
+        found += _observed(REJECTED, (words.record_protocol,), refused_after, AUTH_SECONDS)
+    return (*found, *_exits(words))
 
 
 def of_logged(result: str, method: str, protocol: str, reason: str) -> Iterator[Series]:
@@ -123,33 +111,22 @@ def of_logged_session(session: "Session") -> Iterator[tuple[Series, float]]:
     labels = session.result or OTHER, session.protocol
     yield (SESSIONS.name, *labels), 1
     if session.seconds is not None:
-        bucket = _bucket(DURATION, session.seconds)
-        for series, what, _ in _observed(DURATION, labels, bucket, SECONDS):
+        at = bisect_left(_LASTED, session.seconds)
+        for series, what, _ in _observed(DURATION, labels, at, SECONDS):
             yield series, session.seconds if what == SECONDS else 1
 
 
-def _observed(family: Family, labels: Labels, bucket: str | None, what: int) -> list[Increment]:
-    """Return the increments of an observation in a histogram. what: index of the measure."""
-    if bucket is None:
+def _observed(family: Family, labels: Labels, at: int | None, what: int) -> list[Increment]:
+    """Return the increments of an observation in a histogram. at, what: indices of bucket and measure."""
+    if at is None:
         return []
+    bucket = (*family.buckets, OVER)[at]
     return [((family.name, *labels, bucket), ONE, what), ((family.name, *labels, SUM), what, None)]
 
 
-def _bucket(family: Family, seconds: float) -> str:
-    bounds = _BOUNDS[family.name]
-    at = bisect_left(bounds, seconds)
-    return family.buckets[at] if at < len(bounds) else OVER
-
-
-def _exits(kind: Kind) -> list[Increment]:
-    return [((EXITS.name, kind.exit), ONE, None)] if kind.exit else []
-
-
-def _exit(event: Event) -> str | None:
-    if event.signal is not None:
-        return "signal"
-    return None if event.status is None else _STATUSES.get(event.status, OTHER)
-
-
-_KNOWN_TLS = (*TLS_VERSIONS, "", None)
-_STATUSES = {int(status): status for status in STATUSES}
+def _exits(words: Words) -> list[Increment]:
+    if words.signal:
+        return [((EXITS.name, "signal"), ONE, None)]
+    if not words.status:
+        return []
+    return [((EXITS.name, words.status if words.status in STATUSES else OTHER), ONE, None)]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.arrivals.connections import ACKNOWLEDGEMENT, Intake
+from observability.arrivals.connection import ACKNOWLEDGEMENT
+from observability.arrivals.connections import Intake
 from observability.event import build
 from tests.support.keeper import Keeper
 from tests.support.scraper import counts

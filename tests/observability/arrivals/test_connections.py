@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from observability.arrivals.connections import ACKNOWLEDGEMENT, Intake
+from observability.arrivals.connection import ACKNOWLEDGEMENT
+from observability.arrivals.connections import Intake
 from observability.arrivals.parsing import KILLED, SOCKET
 from observability.event import LIMIT, build
 from tests.support.arrivals import Clock, identities, reasons

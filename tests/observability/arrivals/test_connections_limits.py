@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from observability.arrivals.connections import ACKNOWLEDGEMENT, STRANGER_SECONDS, Intake
+from observability.arrivals.connection import ACKNOWLEDGEMENT
+from observability.arrivals.connections import STRANGER_SECONDS, Intake
 from observability.arrivals.listener import BACKLOG
 from observability.arrivals.parsing import KILLED, SOCKET, Arrival
 from observability.event import LIMIT, build

@@ -43,7 +43,7 @@ def test_any_order_is_read_alike(told: dict[bytes, bytes], chance: random.Random
     chance.shuffle(other)
     first, second = parse(_block(told, ours)), parse(_block(told, other))
     if isinstance(first, Event) and isinstance(second, Event):
-        assert first._replace(block=b"") == second._replace(block=b"")
+        assert first[:-1] == second[:-1]  # all but the block itself
     else:
         assert isinstance(first, Malformed) is isinstance(second, Malformed) is True
 
