@@ -52,7 +52,7 @@ _TRACE = b"f" * 32
 def _templates() -> list[bytes]:
     """Return what sessions send, hello and event: three accepted for each that is refused."""
     accepted = fields({"TRACE": _TRACE})
-    rejected = fields({"TRACE": _TRACE, **REJECTED})
+    rejected = fields({"TRACE": _TRACE, **REJECTED, "REASON": b"credentials"})
     return [hello_of(told) + build(told) for told in (accepted, accepted, accepted, rejected)]
 
 

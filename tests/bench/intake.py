@@ -19,7 +19,8 @@ from typing import NamedTuple
 from tests.support.descriptors import CHECKOUT
 from tests.support.sidecar import RunningSidecar
 
-WINDOW, WINDOWS = 10_000, 12
+WINDOW, WINDOWS = 5_000, 30
+METHOD = f"median of {WINDOWS} windows of {WINDOW} events each, in turn"
 _CPUCLOCK_SCHED = 2
 
 
