@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from observability.arrivals.connections import ACKNOWLEDGEMENT
+from observability.arrivals.connection import ACKNOWLEDGEMENT
 from observability.event import SEPARATOR
 from tests.fleet.hosts_mail import MailHost
 from tests.fleet.hosts_users import visit
