@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, ModuleType
 
-later: "dict[str, bytes]" = {}
 root = ""
+bundle = memoryview(b"")
+offsets: "dict[str, int]" = {}
 
 
-def run(lib: str, now: "Sequence[tuple[str, CodeType]]", on_demand: "dict[str, bytes]") -> "ModuleType":
-    """Execute the modules in `now` and register those `on_demand`, below `lib`; return the last of `now`."""
-    global root  # noqa: PLW0603  the module is the only instance
-    root = lib
-    later.update(on_demand)
+def run(
+    lib: str, data: bytes, now: "Sequence[tuple[str, CodeType]]", later: "dict[str, int]"
+) -> "ModuleType":
+    """Execute the modules in `now` and return the last of them.
+
+    lib: where the modules' files are; data: the bundle; later: see deploy/bundle.py
+    """
+    global root, bundle, offsets
+    root, bundle, offsets = lib, memoryview(data), later
     sys.meta_path.insert(0, sys.modules[__name__])  # a module with find_spec is enough
     for name, code in now:
         _execute(type(sys)(name), code)
@@ -33,7 +38,7 @@ def run(lib: str, now: "Sequence[tuple[str, CodeType]]", on_demand: "dict[str, b
 
 def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
     """Find a module of the bundle."""
-    return ModuleSpec(name, sys.modules[__name__]) if name in later else None  # type: ignore[arg-type]
+    return ModuleSpec(name, sys.modules[__name__]) if name in offsets else None  # type: ignore[arg-type]
 
 
 def create_module(_spec: ModuleSpec) -> None:
@@ -42,7 +47,7 @@ def create_module(_spec: ModuleSpec) -> None:
 
 def exec_module(module: "ModuleType") -> None:
     """Execute a module of the bundle, and the rest of its group."""
-    for name, code in marshal.loads(later[module.__name__]):  # noqa: S302  as safe as the program itself
+    for name, code in marshal.loads(bundle[offsets[module.__name__] :]):  # noqa: S302  as safe as the program itself
         if name == module.__name__:
             _execute(module, code)
         elif name not in sys.modules:
@@ -52,6 +57,9 @@ def exec_module(module: "ModuleType") -> None:
 def _execute(module: "ModuleType", code: "CodeType") -> None:
     name = module.__name__
     sys.modules[name] = module
-    if "." not in name:
+    package, _, own_name = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], own_name, module)
+    else:
         module.__path__ = [f"{root}/{name}"]  # makes it a package
     exec(code, module.__dict__)  # noqa: S102  what importlib does

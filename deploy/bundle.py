@@ -34,11 +34,19 @@ LATER = (
 
 
 def bundle(root: Path) -> bytes:
-    """Return the bundle of modules below `root`: boot's code, NOW's names and code, LATER marshalled."""
+    """Return the bundle of modules below `root`.
+
+    It starts with boot's code, NOW's names and code, and for each module in LATER the offset of its group
+    from the bundle's end, marshalled together. The groups follow, marshalled each by itself, so that what a
+    session does not import is never copied.
+    """
     boot = _compiled(Path(__file__).with_name("boot.py"), "deploy/boot.py")
-    groups = [(group, marshal.dumps(_codes(root, group))) for group in LATER]
-    later = {name: data for group, data in groups for name in group}  # marshal writes shared data only once
-    return marshal.dumps((boot, _codes(root, NOW), later))
+    offsets: dict[str, int] = {}
+    groups = b""
+    for group in reversed(LATER):
+        groups = marshal.dumps(_codes(root, group)) + groups
+        offsets.update(dict.fromkeys(group, -len(groups)))
+    return marshal.dumps((boot, _codes(root, NOW), offsets)) + groups
 
 
 def _codes(root: Path, names: Sequence[str]) -> list[tuple[str, CodeType]]:
@@ -57,13 +65,13 @@ def _code(root: Path, file: str) -> CodeType:
 def _compiled(path: Path, name: str) -> CodeType:
     lean = _Lean().visit(ast.parse(path.read_text(encoding="utf-8"), name))
     code: CodeType = compile(lean, name, "exec", dont_inherit=True, optimize=2)
-    return _without_lines(code)
+    return _without_traces(code)
 
 
-def _without_lines(code: CodeType) -> CodeType:
-    """Remove the line table, a quarter of the code's size: a popup never shows a traceback."""
-    constants = (_without_lines(one) if isinstance(one, CodeType) else one for one in code.co_consts)
-    return code.replace(co_linetable=b"", co_consts=tuple(constants))
+def _without_traces(code: CodeType) -> CodeType:
+    """Remove what only a traceback shows, a third of the code's size: a popup never shows one."""
+    constants = (_without_traces(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_linetable=b"", co_qualname=code.co_name, co_consts=tuple(constants))
 
 
 class _Lean(ast.NodeTransformer):

@@ -20,11 +20,12 @@ except OSError:  # started through a link or by another Python: works, but slowe
     sys.path.insert(0, realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup")
     from qmail_popup.__main__ import main
 else:
-    code, now, later = marshal.loads(posix.read(fd, 1 << 20))
+    data = posix.read(fd, 1 << 20)
     posix.close(fd)
+    code, now, later = marshal.loads(data)
     boot = sys.modules["boot"] = type(sys)("boot")
     exec(code, boot.__dict__)
-    main = boot.run(lib, now, later).main
+    main = boot.run(lib, data, now, later).main
 posix._exit(main())
 """
 

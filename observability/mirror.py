@@ -35,10 +35,6 @@ _SPARE = 5  # descriptors that a session may still need: three to start TLS, a p
 _UNNAMED = b"unknown"  # the value in settings if the server names no client
 
 
-class _NoRoomError(Exception):
-    """The session may still need the remaining descriptors."""
-
-
 class Mirror:
     """Delivers one session's event.
 
@@ -116,13 +112,9 @@ class Mirror:
         """Send without waiting, on the session's connection or a new one; return whether all was sent."""
         while self._settings.sidecar and self._tries:
             try:
-                self._send(block)
-            except _NoRoomError:
-                return False
+                return self._send(block)
             except OSError:
                 self._hang_up()
-            else:
-                return True
         return False
 
     def _is_acknowledged(self, block: bytes, *, is_sent: bool) -> bool:
@@ -139,14 +131,20 @@ class Mirror:
             is_sent = False
         return False
 
-    def _send(self, block: bytes) -> None:
-        """Send all of it or raise OSError: a receiver that takes only a part has stopped reading."""
+    def _send(self, block: bytes) -> bool:
+        """Send all of it; return whether there was a descriptor for the connection.
+
+        Raises OSError: also if the receiver takes only a part, because it has stopped reading.
+        """
         if self._connection is None:
             if self._end:
                 self._set_alarm(_slower())  # the socket's path may be on a file system that hangs
             self._connection = _connect(self._settings.sidecar, self._barred)
+        if self._connection is None:
+            return False
         if posix.write(self._connection, block) < len(block):
             raise BlockingIOError
+        return True
 
     def _set_alarm(self, slower: float) -> None:
         """Have the kernel kill this process at the end, because a file system may hang forever."""
@@ -220,8 +218,8 @@ def _is_answered(connection: int, deadline: float) -> bool:
         return False
 
 
-def _connect(path: bytes, barred: "Collection[int]") -> int:
-    """Return a non-blocking, close-on-exec connection; OSError if there is none."""
+def _connect(path: bytes, barred: "Collection[int]") -> int | None:
+    """Return a non-blocking, close-on-exec connection, or None as in _placed; OSError if there is none."""
     import _socket as socket  # 0.25 ms, only with a sidecar; socket itself imports enum and selectors: 7
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -232,15 +230,15 @@ def _connect(path: bytes, barred: "Collection[int]") -> int:
         connection.close()
 
 
-def _placed(fd: int, barred: "Collection[int]") -> int:
+def _placed(fd: int, barred: "Collection[int]") -> int | None:
     """Move a descriptor above 9 or, if a limit forbids that, to any number not barred; OSError closes it.
 
-    Raises _NoRoomError, and closes it, if too few would be left for the session: finish() retries after the
-    rest is closed.
+    Returns None, and closes it, if too few would be left for the session: finish() retries after the rest is
+    closed.
     """
     try:
         if posix.sysconf("SC_OPEN_MAX") - fd <= _SPARE:  # all numbers below this one are taken
-            raise _NoRoomError
+            return None
         try:
             return posix.dup2(fd, first_free(_ABOVE, barred), inheritable=False)
         except OSError:
