@@ -160,9 +160,10 @@ def _package(module: str) -> str:
 
 
 def _changed(diff: str) -> str:
-    """Return what the changed line became, without its indentation."""
-    lines = [line[1:] for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")]
-    return " ".join(" ".join(lines).split())
+    """Return what the changed line became, without its indentation; a removed one with a minus before it."""
+    lines = [line for line in diff.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
+    added = [line[1:] for line in lines if line.startswith("+")]
+    return " ".join(" ".join(added or lines).split())
 
 
 def _counts(mutants: Sequence[Mutant]) -> str:

@@ -74,7 +74,11 @@ _HELD = (
         "children handover notify trial",
         "../test_processes test_reload ../test_handed_in",
     ),
-    ("qmail_popup/listener/worker", "handshakes", "../test_tls ../test_counted_tls ../test_limits"),
+    (
+        "qmail_popup/listener/worker",
+        "handshakes",
+        "test_handshakes ../test_tls ../test_counted_tls ../test_limits",
+    ),
     ("qmail_popup/listener/worker", "entrance room buffer", "../test_balancers* ../test_limits"),
     (
         "qmail_popup/listener/worker",

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from qmail_popup.listener.options import Pair
+from qmail_popup.listener.tls import certificates
+from qmail_popup.listener.tls.engine import Server
 from tests.support.issuer import ECDSA, RSA, Issuer
 
 
@@ -22,3 +25,11 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     issuer = Issuer(tmp_path_factory.mktemp("issuer"))
     pairs = [*issuer.issue("rsa", RSA, "localhost"), *issuer.issue("ecdsa", ECDSA, "localhost")]
     return Certified(issuer, ["--pop3s", "127.0.0.1:0", *pairs])
+
+
+@pytest.fixture(scope="session")
+def tls_server(certified: Certified) -> Server:
+    """Return what starts TLS with clients, without a listener around it; it has the first certificate."""
+    told = certified.options
+    pair = Pair(told[told.index("--tls-certificate") + 1], told[told.index("--tls-key") + 1])
+    return Server(certificates.load([pair], "TLSv1.2")[0])
