@@ -161,7 +161,8 @@ def _package(module: str) -> str:
 
 def _changed(diff: str) -> str:
     """Return what the changed line became, without its indentation; a removed one with a minus before it."""
-    lines = [line for line in diff.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
+    lines = [line for line in diff.splitlines() if line[:3] not in ("+++", "---") and line[1:].strip()]
+    lines = [line for line in lines if line[0] in "+-"]
     added = [line[1:] for line in lines if line.startswith("+")]
     return " ".join(" ".join(added or lines).split())
 

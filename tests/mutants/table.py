@@ -59,7 +59,8 @@ TESTS = {
 AT_LAST = {
     "qmail_popup": "tests/test_layout.py tests/conformance",
     "qmail_popup/listener": "tests/qmail_popup/listener/test_conformance.py"
-    " tests/qmail_popup/listener/test_counted.py",
+    " tests/qmail_popup/listener/test_counted.py tests/qmail_popup/listener/test_tls.py"
+    " tests/qmail_popup/listener/test_rules_served.py",
     "observability": "tests/test_layout.py tests/observability/store tests/observability/prometheus"
     " tests/observability/test_sidecar.py",
 }
@@ -79,11 +80,15 @@ _HELD = (
         "handshakes",
         "test_handshakes ../test_tls ../test_counted_tls ../test_limits",
     ),
-    ("qmail_popup/listener/worker", "entrance room buffer", "../test_balancers* ../test_limits"),
+    (
+        "qmail_popup/listener/worker",
+        "entrance room buffer",
+        "../test_balancers* ../test_limits ../test_rules_served",
+    ),
     (
         "qmail_popup/listener/worker",
         "connection doors farewells reports",
-        "test_connection ../test_login ../test_limits ../test_scarce",
+        "test_connection ../test_login ../test_limits ../test_scarce ../test_tls",
     ),
     (
         "qmail_popup/listener/spawner",

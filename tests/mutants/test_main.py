@@ -14,7 +14,7 @@ _HEAD = "--- mutation diff ---\n--- a/m.py\n+++ b/m.py\n@@ -1,3 +1,3 @@\n"
     [
         (" a\n-    b = 1\n+    b = 2\n c", "b = 2"),
         (" a\n-    if b and (\n-        c):\n+    if not b and (\n+        c):\n", "if not b and ( c):"),
-        (" a\n-    @property\n     def b(self):\n", "- @property"),
+        (" a\n-\n-    @property\n     def b(self):\n", "- @property"),
     ],
 )
 def test_the_line_of_a_change(diff: str, changed: str) -> None:

@@ -84,6 +84,14 @@ def test_names_that_nobody_knows_are_no_trouble(unknown: dict[bytes, bytes]) -> 
     assert len(first) > 1
 
 
+@pytest.mark.parametrize(("said", "number"), [(b"0", 0), (b"65535", 65535), (b"100000", None), (b"-1", None)])
+def test_a_port_has_five_digits_at_most(said: bytes, number: int | None) -> None:
+    """Whatever else a server calls one is none."""
+    event = read(changed("CLIENT_PORT", said))
+    assert isinstance(event, Event)
+    assert number == event.client_port
+
+
 def test_a_block_of_just_the_limit_keeps_everything() -> None:
     """4,096 bytes with all NULs counted are not too long, one more is."""
     short = len(build({**fields(), b"CLIENT_HOST": b"h"})) - 1

@@ -15,6 +15,15 @@ from tests.support.waiting import TIMEOUT
 _ANSWER = b"+OK capability list follows\r\nTOP\r\nUSER\r\nUIDL\r\n.\r\n"
 
 
+def test_a_client_that_is_gone_before_the_greeting() -> None:
+    """It has disconnected, and was not greeted."""
+    near, far = socket.socketpair()
+    far.close()
+    with near:
+        connection = unserved(near)
+        assert (DISCONNECTED, 0) == (connection.greet(), connection.greeted)
+
+
 def test_a_farewell_while_a_reply_waits(certified: Certified, tls_server: Server) -> None:
     """Who takes his last reply late has all of it, and then the connection is over: no more will come."""
     buffer = Buffer()
