@@ -172,6 +172,16 @@ def test_a_connection_that_ends_acknowledges_nothing(tmp_path: Path, spool: Path
     assert [] == left_in(spool)
 
 
+def test_two_connections_are_enough(tmp_path: Path, spool: Path) -> None:
+    """Where the one after the session's ends, too, the spool gets the event."""
+    with Listener(tmp_path / "socket") as sidecar, Child(lambda: _session(tmp_path)) as session:
+        for _ in range(2):
+            sidecar.accept().close()
+        session.result()
+        assert not sidecar.has_caller()
+    assert 1 == len(left_in(spool))
+
+
 def _descriptors(tmp_path: Path) -> dict[int, bool]:
     """Say hello; what is open then, and whether a subprogram would inherit it."""
     before = set(os.listdir("/proc/self/fd"))
