@@ -82,9 +82,10 @@ _HELD = (
     ),
     (
         "qmail_popup/listener/worker",
-        "entrance room buffer",
-        "../test_balancers* ../test_limits ../test_rules_served",
+        "entrance",
+        "test_entrance ../test_balancers* ../test_limits ../test_rules_served",
     ),
+    ("qmail_popup/listener/worker", "room buffer", "../test_balancers* ../test_limits"),
     (
         "qmail_popup/listener/worker",
         "connection doors farewells reports",

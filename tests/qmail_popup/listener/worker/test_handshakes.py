@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from qmail_popup.listener.ipc.frames import DISCONNECTED, TIMEOUT, TLS_FAILED
-from qmail_popup.listener.process.loop import Loop
+from qmail_popup.listener.process.loop import IN, OUT, Loop
 from qmail_popup.listener.tls.engine import Server
 from qmail_popup.listener.tls.suites import SUITES, UNKNOWN, VERSIONS
 from qmail_popup.listener.worker.buffer import Buffer
@@ -23,6 +23,18 @@ from tests.support.stand_in import client
 from tests.support.unserved import unserved
 
 
+class _Loop(Loop):
+    """A loop that knows what it has been asked to wait for instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[int] = []
+
+    def change(self, fd: int, events: int) -> None:
+        self.changes.append(events)
+        super().change(fd, events)
+
+
 class Place:
     """One client's handshake, in a loop of its own.
 
@@ -30,7 +42,7 @@ class Place:
     """
 
     def __init__(self, server: Server, near: socket.socket, far: socket.socket) -> None:
-        self.loop, self.buffer = Loop(), Buffer()
+        self.loop, self.buffer = _Loop(), Buffer()
         self.done: list[Connection] = []
         self.ended: list[str] = []
         self.handshakes = Handshakes(
@@ -89,6 +101,7 @@ def test_a_handshake(place: Place, certified: Certified) -> None:
     agreed = VERSIONS[connection.tls], SUITES[connection.suite].name
     assert (b"TLSv1.3", b"TLS_AES_256_GCM_SHA384") == agreed
     assert not any(place.buffer.bytes)
+    assert [] == place.loop.changes
     place.loop.watch(connection.peer.fileno(), _Unasked())
     place.expire(time.monotonic() + 3600)
     assert [] == place.ended
@@ -166,6 +179,7 @@ def test_a_client_that_reads_late(place: Place, certified: Certified) -> None:
     memory.take(place.near.recv(65536))
     place.near.sendall(memory.hello())
     place.turn()
+    assert [OUT, IN] == place.loop.changes
     assert ([place.connection], []) == (place.done, place.ended)
 
 
