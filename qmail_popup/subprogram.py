@@ -8,6 +8,7 @@ forking the interpreter. Descriptors are set up only in the child, because 3 and
 
 import errno
 import posix
+from select import PIPE_BUF
 
 from qmail_popup.settings import OWN_PREFIX, TLS_DESCRIPTORS
 from qmail_popup.wire import IN, OUT
@@ -109,32 +110,41 @@ def start(  # noqa: PLR0913  what a process is started with
     outcome.spawned = clock()
     # 3 before 2: if 2 was closed at the start, the pipe may be 2.
     actions = [(posix.POSIX_SPAWN_DUP2, read_end, FD)]
-    actions += [] if network is None else [(posix.POSIX_SPAWN_DUP2, network, fd) for fd in (IN, OUT)]
-    actions += [] if keep_stderr else [(posix.POSIX_SPAWN_DUP2, OUT, STDERR)]
+    if network is not None:
+        actions += (posix.POSIX_SPAWN_DUP2, network, IN), (posix.POSIX_SPAWN_DUP2, network, OUT)
+    if not keep_stderr:
+        actions.append((posix.POSIX_SPAWN_DUP2, OUT, STDERR))
     pid = _spawn(argv, environ, actions, sigmask, outcome)
     posix.close(read_end)  # so that a write without a reader fails instead of blocking
-    if network is not None:
-        posix.set_blocking(write_end, False)
-    return Subprogram(pid, write_end, outcome, clock)
+    return Subprogram(pid, write_end, outcome, clock, may_wait=network is None)
 
 
 class Subprogram:
     """A subprogram that was started, or could not be."""
 
-    __slots__ = ("_clock", "_write_end", "outcome", "pid")
+    __slots__ = ("_clock", "_may_wait", "_write_end", "outcome", "pid")
 
-    def __init__(self, pid: int, write_end: int, outcome: Outcome, clock: "Callable[[], int]") -> None:
-        """pid: 0 if there is no process; write_end: of the pipe to its descriptor 3, -1 if none."""
+    def __init__(
+        self, pid: int, write_end: int, outcome: Outcome, clock: "Callable[[], int]", *, may_wait: bool = True
+    ) -> None:
+        """pid: 0 if there is no process; write_end: of the pipe to its descriptor 3, -1 if none.
+
+        may_wait: whether hand_over() may wait for the subprogram to read
+        """
         self.pid, self._write_end, self.outcome, self._clock = pid, write_end, outcome, clock
+        self._may_wait = may_wait
 
     def hand_over(self, name: bytes, secret: "Buffer", timestamp: bytes) -> None:
         """Write the credentials to descriptor 3 in one write, without copying `secret`."""
         if self._write_end < 0:
             return
         parts: list[Buffer] = [name + b"\0", secret, b"\0" + timestamp + b"\0"]
+        size = sum(map(len, parts))
+        if size > PIPE_BUF and not self._may_wait:  # an empty pipe always has room for PIPE_BUF, pipe(7)
+            posix.set_blocking(self._write_end, False)
         try:
-            while parts:
-                parts = _left(parts, posix.writev(self._write_end, parts))
+            while (written := posix.writev(self._write_end, parts)) < size:
+                parts, size = _left(parts, written), size - written
         except OSError:  # a subprogram need not read it
             pass
         posix.close(self._write_end)

@@ -55,6 +55,7 @@ LISTENER = [
     "spawner/logins",
     "spawner/ruled",
     "spawner/session",
+    "spawner/blocks",
     "spawner/delivery",
     "spawner/spooler",
     "rules/reader",

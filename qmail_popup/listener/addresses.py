@@ -52,6 +52,10 @@ def read(name: Name) -> Address:
     return Address(_MAPPED + socket.inet_aton(host), port)
 
 
+read_local = lru_cache(maxsize=1024)(read)
+"""As `read`, for getsockname(2): there are few local addresses."""
+
+
 def is_ipv4(ip: bytes) -> bool:
     """Return whether an address is a mapped IPv4 address."""
     return ip.startswith(_MAPPED)

@@ -49,7 +49,7 @@ def before_login(variables: Variables) -> Variables:
     return {name: value for name, value in variables.items() if name in _BEFORE_LOGIN}
 
 
-def for_subprogram(variables: Variables) -> Variables:
+def for_subprogram(variables: Variables) -> dict[bytes, bytes]:
     """Return the variables of a rule that are passed to the subprogram."""
     return {
         name: value

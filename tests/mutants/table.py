@@ -29,6 +29,7 @@ TESTS = {
     "qmail_popup/listener/tls/certificates.py": "tests/qmail_popup/listener/tls/test_certificates.py",
     "qmail_popup/listener/tls/suites.py": "tests/qmail_popup/listener/tls/test_suites.py",
     "qmail_popup/listener/worker/relays.py": "tests/qmail_popup/listener/worker/test_relays.py",
+    "qmail_popup/listener/spawner/blocks.py": "tests/qmail_popup/listener/spawner/test_blocks.py",
     "qmail_popup/listener/spawner/delivery.py": "tests/qmail_popup/listener/spawner/test_delivery.py",
     "qmail_popup/listener/supervisor/reload.py": "tests/qmail_popup/listener/supervisor/test_reload.py",
     "qmail_popup/listener/worker/worker.py": "tests/qmail_popup/listener/test_limits.py"

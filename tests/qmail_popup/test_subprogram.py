@@ -1,5 +1,6 @@
 """The subprogram: what it is given, how it is started and how it ends, with real programs."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -77,6 +78,16 @@ def test_nothing_stays_open(network: tuple[Path, Path, dict[int, int]]) -> None:
 
 
 # Descriptor 3.
+
+
+def test_a_pipe_with_too_little_room() -> None:
+    """A login of a listener does not wait for a reader: what does not fit is lost."""
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1)  # the least there is: a page
+    one = Subprogram(0, writer, Outcome(), lambda: 0, may_wait=False)
+    one.hand_over(b"n" * size, memoryview(SECRET), b"<1.2@h>")
+    assert b"n" * size == os.read(reader, 2 * size)
+    os.close(reader)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ def room(descriptors: int) -> int:
 
 def received(ancillary: Sequence[Ancillary]) -> list[int]:
     """Return the received descriptors, which the caller must close."""
+    if not ancillary:
+        return []
     numbers = array("i")
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

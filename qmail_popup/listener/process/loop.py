@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
 GONE = select.EPOLLHUP | select.EPOLLERR  # reported whatever events are requested
+ONCE = select.EPOLLONESHOT  # report nothing more, not even GONE, until change()
 ALONE = select.EPOLLEXCLUSIVE  # wake only one of several waiting processes
 _MANY = 16  # queues, before empty ones are removed
 _AT_ONCE = 256  # ready descriptors handled in one turn
@@ -48,12 +49,12 @@ class Deadlines(dict[_Item, float]):
     def __init__(self, seconds: float, expired: Callable[[_Item], None]) -> None:
         """expired: called with each item that is neither set again nor dropped for `seconds`."""
         super().__init__()
-        self._seconds, self._expired = seconds, expired
+        self.seconds, self._expired = seconds, expired
 
     def set(self, item: _Item, since: float | None = None) -> None:
         """Start or restart an item's timeout. since: if it began earlier than now."""
         self.pop(item, None)
-        self[item] = (time.monotonic() if since is None else since) + self._seconds
+        self[item] = (time.monotonic() if since is None else since) + self.seconds
 
     def drop(self, item: _Item) -> None:
         """Cancel an item's timeout."""
@@ -62,7 +63,7 @@ class Deadlines(dict[_Item, float]):
     def longest(self) -> tuple[_Item, float] | None:
         """Return the item set longest ago, and when."""
         for item, due in self.items():
-            return item, due - self._seconds
+            return item, due - self.seconds
         return None
 
     def due(self) -> float | None:
@@ -77,8 +78,11 @@ class Deadlines(dict[_Item, float]):
             self._expired(item)
 
 
-class Timeouts(dict[_Item, float]):
-    """Items with individual timeouts: one queue for each length, of which there are few, usually one."""
+class Timeouts(dict[_Item, Deadlines[_Item]]):
+    """Items with individual timeouts: one queue for each length, of which there are few, usually one.
+
+    Maps each item to its queue.
+    """
 
     def __init__(self, expired: Callable[[_Item], None]) -> None:
         """expired: called with each item that is neither set again nor dropped within its timeout."""
@@ -89,18 +93,17 @@ class Timeouts(dict[_Item, float]):
 
     def set(self, item: _Item, seconds: float, since: float | None = None) -> None:
         """Start an item's timeout, or restart it with a new length. since: if it began earlier than now."""
-        if (before := self.get(item)) != seconds:
-            if before is not None:
-                self.drop(item)
-            self[item] = seconds
-        if seconds not in self._queues:
-            self._open(seconds)
-        self._queues[seconds].set(item, since)
+        queue = self.get(item)
+        if queue is None or queue.seconds != seconds:
+            self.drop(item)
+            queue = self[item] = self._queues[seconds] if seconds in self._queues else self._open(seconds)
+        queue.set(item, since)
 
     def drop(self, item: _Item) -> None:
         """Cancel an item's timeout."""
-        if (seconds := self.pop(item, None)) is not None:
-            self._queues[seconds].drop(item)
+        queue = self.pop(item, None)
+        if queue is not None:
+            queue.pop(item, None)
 
     def longest(self) -> tuple[_Item, float] | None:
         """Return the item set longest ago, and when."""
@@ -120,12 +123,13 @@ class Timeouts(dict[_Item, float]):
         for queue in [*self._queues.values()]:
             queue.expire(now)
 
-    def _open(self, seconds: float) -> None:
+    def _open(self, seconds: float) -> Deadlines[_Item]:
         """Add a queue; if there are many, remove the empty ones."""
         if len(self._queues) >= _MANY:
             self._queues = {time: queue for time, queue in self._queues.items() if queue}
         self._queues[seconds] = queue = Deadlines(seconds, self._expire)
         self._only = queue if len(self._queues) == 1 else None
+        return queue
 
     def _expire(self, item: _Item) -> None:
         self.drop(item)
@@ -165,7 +169,10 @@ class Loop:
             self._epoll.unregister(fd)
 
     def closing(self, fd: int) -> None:
-        """Forget `fd`, about to be closed and with no other copy: the kernel then unregisters it itself."""
+        """Forget `fd`, about to be closed: the kernel then unregisters it itself.
+
+        Only if no other process has a copy, or if nothing is reported any more because of ONCE.
+        """
         self._handlers.pop(fd, None)
 
     def turn(self) -> None:
@@ -173,9 +180,12 @@ class Loop:
         handlers = self._handlers
         due = self._due()
         timeout = -1 if due is None else max(0.0, due - time.monotonic())
-        ready = [(fd, handlers.get(fd), events) for fd, events in self._epoll.poll(timeout, _AT_ONCE)]
-        for fd, handler, events in ready:
-            if handler is not None and handlers.get(fd) is handler:  # an earlier handler may have closed `fd`
+        ready = self._epoll.poll(timeout, _AT_ONCE)
+        # With several, an earlier handler may close a descriptor, whose number then has another handler.
+        called = handlers if len(ready) == 1 else {fd: handlers.get(fd) for fd, _ in ready}
+        for fd, events in ready:
+            handler = handlers.get(fd)
+            if handler is not None and handler is called[fd]:
                 handler.ready(events)
         if due is not None and due <= (now := time.monotonic()):
             for timer in self.timers:

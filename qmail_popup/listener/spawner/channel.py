@@ -23,7 +23,12 @@ from qmail_popup.wire import wipe
 
 _MAX_DESCRIPTORS = 16  # received per message, to be closed; the kernel closes any beyond
 _ROOM = rights.room(_MAX_DESCRIPTORS)
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+# Plain integers, as SocketType has them.
+_INTERNET, _UNIX, _STREAM = (
+    (int(socket.AF_INET), int(socket.AF_INET6)),
+    int(socket.AF_UNIX),
+    int(socket.SOCK_STREAM),
+)
 _NO_NAME = ("", b"")  # names of an unnamed Unix socket
 
 
@@ -33,7 +38,7 @@ class Spawner(Protocol):
     def begin(self, frame: Frame) -> Session:
         """Handle a connection that has been greeted."""
 
-    def login(self, session: Session, peer: socket.socket) -> None:
+    def login(self, session: Session, peer: socket.SocketType) -> None:
         """Handle a login."""
 
     def waiting(self, slot: int) -> int:
@@ -151,14 +156,14 @@ class Channel:
 
 def _peer(
     descriptors: list[int], session: Session, balancers: Collection[addresses.Network]
-) -> socket.socket:
+) -> socket.SocketType:
     """Return the client's socket, removed from `descriptors`, and set the session's addresses from it.
 
     The worker's addresses are used instead behind a balancer, whose header only the worker has read, for a
     client that has reset its connection and so has no address any more, and over TLS.
     """
     try:
-        peer = socket.socket(fileno=descriptors[0])
+        peer = socket.SocketType(fileno=descriptors[0])  # which asks for its family and type
     except OSError as error:
         raise BrokenFrameError("a descriptor that is no socket") from error
     del descriptors[0]
@@ -174,10 +179,10 @@ def _peer(
     return peer
 
 
-def _check(peer: socket.socket, session: Session, balancers: Collection[addresses.Network]) -> None:
-    if not _is(peer, *_FAMILIES):
+def _check(peer: socket.SocketType, session: Session, balancers: Collection[addresses.Network]) -> None:
+    if peer.family not in _INTERNET or peer.type != _STREAM:
         raise BrokenFrameError("a socket that is no client's")
-    local = addresses.read(peer.getsockname())
+    local = addresses.read_local(peer.getsockname())
     try:
         client = addresses.read(peer.getpeername())
     except OSError as error:
@@ -190,12 +195,12 @@ def _check(peer: socket.socket, session: Session, balancers: Collection[addresse
         session.client, session.local = client, local
 
 
-def _check_pair(peer: socket.socket) -> None:
+def _check_pair(peer: socket.SocketType) -> None:
     """Check that the socket comes from socketpair(2): a named one is another program's, or connected to it.
 
     That program would receive the output of a subprogram that may be root, and SO_PASSCRED would confirm it.
     """
-    if not _is(peer, socket.AF_UNIX):
+    if peer.family != _UNIX or peer.type != _STREAM:
         raise BrokenFrameError("a socket that is none of a pair")
     try:
         names = (peer.getsockname(), peer.getpeername())
@@ -203,9 +208,3 @@ def _check_pair(peer: socket.socket) -> None:
         raise BrokenFrameError("a socket that is none of a pair") from error
     if any(name not in _NO_NAME for name in names):
         raise BrokenFrameError("a socket that is none of a pair")
-
-
-def _is(peer: socket.socket, *families: int) -> bool:
-    """Return whether it is a stream socket of one of the families; getsockopt(2) is cheaper than `family`."""
-    family = peer.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
-    return family in families and peer.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM

@@ -10,10 +10,11 @@ import socket
 
 from observability.mirror import ANSWER_SECONDS
 from qmail_popup.listener.options import Options
-from qmail_popup.listener.process.loop import Deadlines, Loop
+from qmail_popup.listener.process.loop import IN, ONCE, Deadlines, Loop
 from qmail_popup.listener.spawner.spooler import Spooler
 
-_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+# Plain integers and SocketType: a socket.socket converts them to enums, in twice the time.
+_UNIX, _STREAM = int(socket.AF_UNIX), int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _SPARE = 100  # descriptors for anything but clients and connections to the sidecar
 
 
@@ -22,7 +23,7 @@ class _Event:
 
     __slots__ = ("_deliveries", "block", "is_last_try", "link")
 
-    def __init__(self, deliveries: "Deliveries", block: bytes, link: socket.socket | None) -> None:
+    def __init__(self, deliveries: "Deliveries", block: bytes, link: socket.SocketType | None) -> None:
         self._deliveries, self.block, self.link = deliveries, block, link
         self.is_last_try = False
 
@@ -42,7 +43,7 @@ class Deliveries:
     def __len__(self) -> int:
         return len(self._pending) + len(self._spooler)
 
-    def hello(self, block: bytes) -> socket.socket | None:
+    def hello(self, block: bytes) -> socket.SocketType | None:
         """Tell the sidecar that a session has begun; return the connection, if any, for the session to keep.
 
         None if descriptors run short: the rest is reserved for logins.
@@ -50,7 +51,7 @@ class Deliveries:
         if not self._sidecar:
             return None
         try:
-            link = socket.socket(socket.AF_UNIX, _STREAM)
+            link = socket.SocketType(_UNIX, _STREAM)
         except OSError:  # out of descriptors
             return None
         try:
@@ -63,7 +64,7 @@ class Deliveries:
         link.close()
         return None
 
-    def event(self, block: bytes, link: socket.socket | None) -> None:
+    def event(self, block: bytes, link: socket.SocketType | None) -> None:
         """Deliver a session's event, on the connection from its hello if there is one."""
         event = _Event(self, block, link)
         if link and self._is_sent(link, block):
@@ -78,18 +79,20 @@ class Deliveries:
         try:
             acknowledged = event.link.recv(1) != b""
         except BlockingIOError:
+            self._loop.change(event.link.fileno(), IN | ONCE)
             return
         except OSError:
             acknowledged = False
-        self._loop.forget(event.link.fileno())
+        self._loop.closing(event.link.fileno())
         if acknowledged:
             self._pending.drop(event)
             event.link.close()
         else:
             self._retry(event)
 
-    def _await(self, event: _Event, link: socket.socket) -> None:
-        self._loop.watch(link.fileno(), event)
+    def _await(self, event: _Event, link: socket.SocketType) -> None:
+        """Wait for an answer. ONCE, because a subprogram has copies of all descriptors until its exec."""
+        self._loop.watch(link.fileno(), event, IN | ONCE)
         if event not in self._pending:
             self._pending.set(event)
 
@@ -111,7 +114,7 @@ class Deliveries:
             event.link.close()
         self._spooler.put(event.block)
 
-    def _is_sent(self, link: socket.socket, block: bytes) -> bool:
+    def _is_sent(self, link: socket.SocketType, block: bytes) -> bool:
         try:
             return link.send(block) == len(block)
         except OSError:

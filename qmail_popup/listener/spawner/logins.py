@@ -26,7 +26,7 @@ class _Login(NamedTuple):
     """A login whose subprogram is running."""
 
     session: Session
-    peer: socket.socket
+    peer: socket.SocketType
     program: subprogram.Subprogram
 
 
@@ -35,7 +35,7 @@ class _Reply:
 
     __slots__ = ("_logins", "left", "peer", "session")
 
-    def __init__(self, logins: "Logins", session: Session, peer: socket.socket, left: bytes) -> None:
+    def __init__(self, logins: "Logins", session: Session, peer: socket.SocketType, left: bytes) -> None:
         self._logins, self.session, self.peer, self.left = logins, session, peer, left
 
     def ready(self, _events: int) -> None:
@@ -62,12 +62,12 @@ class Logins:
 
         status: called with the number of running subprograms; ended: with each finished session
         """
-        self._loop, self._settings_of, self._environ = loop, settings_of, environ
+        self._loop, self._settings_of, self._environ = loop, settings_of, dict(environ)
         self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
         self._log_full = Throttled(log)
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
-        self._waiting: deque[tuple[Session, socket.socket]] = deque()
+        self._waiting: deque[tuple[Session, socket.SocketType]] = deque()
         self.waiting: defaultdict[int, int] = defaultdict(int)  # by worker slot
         self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
         self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as inherited
@@ -76,7 +76,7 @@ class Logins:
     def __len__(self) -> int:
         return len(self._running) + len(self._waiting) + len(self._replies)
 
-    def add(self, session: Session, peer: socket.socket) -> None:
+    def add(self, session: Session, peer: socket.SocketType) -> None:
         """Run the subprogram for a session, now or as soon as the limit allows."""
         if len(self._running) < self._limit:
             self._start(session, peer)
@@ -104,18 +104,19 @@ class Logins:
 
     def send(self, reply: _Reply) -> None:
         """Send what fits of a reply; end the session once all of it is sent."""
-        if self._is_sent(reply):
+        reply.left = _unsent(reply.peer, reply.left)
+        if reply.left:
+            self._await(reply)
+        else:
             self._replies.drop(reply)
             self._hang_up(reply)
-        else:
-            self._await(reply)
 
-    def _start(self, session: Session, peer: socket.socket) -> None:
+    def _start(self, session: Session, peer: socket.SocketType) -> None:
         """Start the subprogram and write the credentials to its descriptor 3."""
         settings = self._settings_of(session.rules)
         program = subprogram.start(
             settings.subprogram,
-            {**self._environ, **for_subprogram(session.rules), **session.variables(settings)},
+            self._environ | for_subprogram(session.rules) | session.variables(settings),
             network=peer.fileno(),
             sigmask=self._sigmask,
             keep_stderr=settings.keep_stderr,
@@ -138,14 +139,15 @@ class Logins:
         with suppress(OSError):  # it has exited already
             resource.prlimit(pid, resource.RLIMIT_NOFILE, self._open_files)
 
-    def _answer(self, session: Session, peer: socket.socket) -> None:
+    def _answer(self, session: Session, peer: socket.SocketType) -> None:
         """Send the client the result of its login, unless it was accepted."""
-        reply = _Reply(self, session, peer, self._verdict(session))
-        if self._is_sent(reply):
-            self._hang_up(reply)
-        else:
+        left = self._verdict(session)
+        if left and (left := _unsent(peer, left)):
+            reply = _Reply(self, session, peer, left)
             self._loop.watch(peer.fileno(), reply, OUT)
             self._await(reply)
+        else:
+            self._end(session, peer)
 
     def _await(self, reply: _Reply) -> None:
         """Wait for a client to read its reply; at most as many wait as subprograms may run."""
@@ -176,19 +178,24 @@ class Logins:
         program = stderr.printable(self._settings_of.default.subprogram[0]).decode()
         self._log(f"cannot {what} {program}: {os.strerror(error)}")
 
-    def _is_sent(self, reply: _Reply) -> bool:
-        """Send without blocking; return whether all is sent or sending has failed."""
-        try:
-            while reply.left:
-                reply.left = reply.left[reply.peer.send(reply.left, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
-
     def _hang_up(self, reply: _Reply) -> None:
-        """Close the connection and end the session."""
+        """Stop waiting for a client, and end the session."""
         self._loop.forget(reply.peer.fileno())
-        reply.peer.close()
-        self._session_ended(reply.session)
+        self._end(reply.session, reply.peer)
+
+    def _end(self, session: Session, peer: socket.SocketType) -> None:
+        """Close the connection and end the session."""
+        peer.close()
+        self._session_ended(session)
+
+
+def _unsent(peer: socket.SocketType, left: bytes) -> bytes:
+    """Send without blocking; return what is left, nothing if sending has failed."""
+    try:
+        while left:
+            left = left[peer.send(left, socket.MSG_DONTWAIT) :]
+    except BlockingIOError:
+        return left
+    except OSError:
+        pass
+    return b""

@@ -13,8 +13,8 @@ from qmail_popup.listener.process.loop import Loop
 from qmail_popup.listener.rules.lookups import AGAIN, Answer, Lookups, Question
 from qmail_popup.listener.spawner.session import Session
 
-_Login = tuple[Session, socket.socket]
-_Next = Callable[[Session, socket.socket], None]
+_Login = tuple[Session, socket.SocketType]
+_Next = Callable[[Session, socket.SocketType], None]
 
 
 class Ruled:
@@ -30,7 +30,7 @@ class Ruled:
     def __len__(self) -> int:
         return len(self._lookups)
 
-    def add(self, session: Session, peer: socket.socket) -> None:
+    def add(self, session: Session, peer: socket.SocketType) -> None:
         """Hold a login until the rules have answered."""
         self.waiting[session.slot] += 1
         question = Question(next(self._numbers), session.client.ip, session.frame.edition)

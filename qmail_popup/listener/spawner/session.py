@@ -11,6 +11,8 @@ from observability import event
 from qmail_popup import protocol, record
 from qmail_popup.listener.addresses import is_ipv4, numeric
 from qmail_popup.listener.ipc.frames import SLOTS, Frame
+from qmail_popup.listener.spawner.blocks import block
+from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.listener.variables import Variables
 from qmail_popup.settings import UNKNOWN, Settings
 from qmail_popup.subprogram import Outcome
@@ -21,7 +23,7 @@ _NOT_RUN = Outcome()
 class Session:
     """One connection, from its first frame to its event.
 
-    link: its connection to the sidecar
+    link: its connection to the sidecar; trace, span: its identity in hexadecimal
     rules: variables that the rules set for it
     ended, failure, outcome, record, finished: as in the popup's session
     """
@@ -39,11 +41,15 @@ class Session:
         "reason",
         "record",
         "rules",
+        "span",
+        "trace",
     )
 
-    def __init__(self, frame: Frame, link: socket.socket | None = None) -> None:
+    def __init__(self, frame: Frame) -> None:
         """Begin with the worker's first frame."""
-        self.frame, self.link = frame, link
+        self.frame = frame
+        self.link: socket.SocketType | None = None
+        self.trace, self.span = frame.trace.hex().encode(), frame.span.hex().encode()
         self.client, self.local = frame.client, frame.local
         self.outcome = _NOT_RUN
         self.ended = self.failure = self.reason = ""
@@ -79,21 +85,22 @@ class Session:
 
         With a spool, also TRACEPARENT.
         """
-        ends = {
-            b"LOCALHOST": settings.hostname,
-            b"LOCALIP": numeric(self.local.ip),
-            b"LOCALPORT": b"%d" % self.local.port,
-            b"REMOTEIP": numeric(self.client.ip),
-            b"REMOTEPORT": b"%d" % self.client.port,
+        variables = {
+            b"PROTO": b"TCP",
+            b"TCPLOCALHOST": settings.hostname,
+            b"TCPLOCALIP": numeric(self.local.ip),
+            b"TCPLOCALPORT": b"%d" % self.local.port,
+            b"TCPREMOTEIP": numeric(self.client.ip),
+            b"TCPREMOTEPORT": b"%d" % self.client.port,
         }
-        variables = {b"TCP" + name: value for name, value in ends.items()}
-        variables |= self._tls_variables()
+        if not is_ipv4(self.client.ip):
+            variables |= {name.replace(b"TCP", b"TCP6"): value for name, value in variables.items()}
+            variables[b"PROTO"] = b"TCP6"
+        if self.frame.tls != CLEAR:
+            variables |= self._tls_variables()
         if settings.spool:
-            frame = self.frame
-            variables[b"TRACEPARENT"] = f"00-{frame.trace.hex()}-{frame.span.hex()}-01".encode()
-        if is_ipv4(self.client.ip):
-            return {b"PROTO": b"TCP", **variables}
-        return {b"PROTO": b"TCP6", **variables, **{b"TCP6" + name: value for name, value in ends.items()}}
+            variables[b"TRACEPARENT"] = b"00-%b-%b-01" % (self.trace, self.span)
+        return variables
 
     def _tls_variables(self) -> dict[bytes, bytes]:
         """Return sslserver's variables, as far as known."""
@@ -115,35 +122,62 @@ class Session:
             name=name,
         )
 
-    def facts(self) -> "event.Facts":
-        """Return the event's facts; before the session's end, those of the hello."""
-        outcome, frame, origin = self.outcome, self.frame, self.frame.origin
-        known: event.Facts = {
-            event.TRACE: frame.trace.hex().encode(),
-            event.SPAN: frame.span.hex().encode(),
-            event.PROTOCOL: frame.protocol,
-            event.PID: self.pid or None,
-            event.CLIENT_IP: numeric(self.client.ip),
-            event.CLIENT_PORT: self.client.port,
-            event.LOCAL_IP: numeric(self.local.ip),
-            event.LOCAL_PORT: self.local.port,
-            event.T_START: origin + frame.start,
+    def hello(self) -> bytes:
+        """Return the hello's block."""
+        return block(self._known())
+
+    def event(self) -> bytes:
+        """Return the event's block."""
+        facts = self._known()
+        self._add_times(facts)
+        self._add_end(facts)
+        if self.frame.tls != CLEAR:
+            self._add_tls(facts)
+        return block(facts)
+
+    def _known(self) -> "dict[bytes, bytes | int]":
+        """Return what is known before the session's end."""
+        facts: dict[bytes, bytes | int] = {
+            event.TRACE: self.trace,
+            event.SPAN: self.span,
+            event.PROTOCOL: self.frame.protocol,
         }
-        if not self.ended:
-            return known
-        return {
-            **known,
-            event.T_GREETED: origin + frame.greeted if frame.greeted else None,
-            event.T_CREDENTIALS: origin + frame.reached if frame.name else None,
-            event.T_SPAWNED: outcome.spawned or None,
-            event.T_EXITED: outcome.exited or None,
-            event.T_ENDED: self.finished,
-            event.RECORD: self.record.removesuffix(b"\n"),
-            event.ENDED: self.ended.encode(),
-            event.ERROR: self.failure.encode(),
-            event.REASON: self.reason.encode(),
-            event.STATUS: outcome.status,
-            event.SIGNAL: outcome.signal,
-            event.TLS: frame.version,
-            event.CIPHER: frame.cipher.name,
-        }
+        if self.pid:
+            facts[event.PID] = self.pid
+        facts[event.CLIENT_IP], facts[event.CLIENT_PORT] = numeric(self.client.ip), self.client.port
+        facts[event.LOCAL_IP], facts[event.LOCAL_PORT] = numeric(self.local.ip), self.local.port
+        facts[event.T_START] = self.frame.origin + self.frame.start
+        return facts
+
+    def _add_times(self, facts: dict[bytes, bytes | int]) -> None:
+        frame, outcome = self.frame, self.outcome
+        if frame.greeted:
+            facts[event.T_GREETED] = frame.origin + frame.greeted
+        if frame.name:
+            facts[event.T_CREDENTIALS] = frame.origin + frame.reached
+        if outcome.spawned:
+            facts[event.T_SPAWNED] = outcome.spawned
+        if outcome.exited:
+            facts[event.T_EXITED] = outcome.exited
+        facts[event.T_ENDED] = self.finished
+
+    def _add_end(self, facts: dict[bytes, bytes | int]) -> None:
+        outcome = self.outcome
+        if self.record:
+            facts[event.RECORD] = self.record[:-1]
+        facts[event.ENDED] = self.ended.encode()
+        if self.failure:
+            facts[event.ERROR] = self.failure.encode()
+        if self.reason:
+            facts[event.REASON] = self.reason.encode()
+        if outcome.status is not None:
+            facts[event.STATUS] = outcome.status
+        if outcome.signal:
+            facts[event.SIGNAL] = outcome.signal
+
+    def _add_tls(self, facts: dict[bytes, bytes | int]) -> None:
+        version, (cipher, _bits) = self.frame.version, self.frame.cipher
+        if version:
+            facts[event.TLS] = version
+        if cipher:
+            facts[event.CIPHER] = cipher

@@ -11,7 +11,6 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from observability.event import build
 from qmail_popup.listener.addresses import numeric
 from qmail_popup.listener.ipc.census import Column
 from qmail_popup.listener.ipc.control import Control
@@ -62,7 +61,7 @@ class _Children:
         return self._woken
 
     def ready(self, _events: int) -> None:
-        os.read(self._woken, 4096)
+        os.read(self._woken, 256)
         self._logins.reap()
 
 
@@ -122,11 +121,11 @@ class Spawner:
         """Handle a connection that has been greeted."""
         session = Session(frame)
         if self._deliveries is not None:
-            session.link = self._deliveries.hello(build(session.facts()))
+            session.link = self._deliveries.hello(session.hello())
         self._log_begin(session, "ok")
         return session
 
-    def login(self, session: Session, peer: socket.socket) -> None:
+    def login(self, session: Session, peer: socket.SocketType) -> None:
         """Handle a login."""
         if self._ruled is None:
             self._logins.add(session, peer)
@@ -173,7 +172,7 @@ class Spawner:
             self._last_wait.set(self._records)
         return not self._records and not self._deliveries
 
-    def _refuse(self, session: Session, peer: socket.socket) -> None:
+    def _refuse(self, session: Session, peer: socket.SocketType) -> None:
         """Close the connection of a client that the rules deny: its worker should have done so."""
         wipe(session.frame.secret)
         peer.close()
@@ -224,7 +223,7 @@ class Spawner:
     def _recorded(self, session: Session) -> None:
         """Deliver the event, after the record is written or dropped."""
         if self._deliveries is not None:
-            self._deliveries.event(build(session.facts()), session.link)
+            self._deliveries.event(session.event(), session.link)
 
     def _status(self, running: int) -> None:
         if self._options.verbose:

@@ -22,6 +22,6 @@ class Buffer:
         wipe(self.view[:size])
 
 
-def receive(peer: socket.socket) -> bytes:
+def receive(peer: socket.SocketType) -> bytes:
     """Read TLS bytes; empty at end of file, BlockingIOError if there are none yet, OSError."""
     return peer.recv(TLS_CHUNK, socket.MSG_DONTWAIT)

@@ -77,7 +77,7 @@ class Connection:
     def __init__(  # noqa: PLR0913  known when a client connects
         self,
         server: Server,
-        peer: socket.socket,
+        peer: socket.SocketType,
         number: int,
         client: Address,
         settings: Settings,

@@ -14,14 +14,20 @@ _PAUSE_SECONDS = 0.1  # when out of descriptors
 class _Door:
     """A listening socket. tls: whether connections begin with TLS."""
 
-    __slots__ = ("_doors", "peer", "tls")
+    __slots__ = ("_doors", "_family", "_type", "peer", "tls")
 
     def __init__(self, doors: "Doors", listening: Listening) -> None:
         self._doors, self.peer = doors, listening.socket
+        self._family, self._type = int(listening.socket.family), int(socket.SOCK_STREAM)
         self.tls = CLEAR if listening.kind == POP3 else UNKNOWN
 
     def ready(self, _events: int) -> None:
         self._doors.accept(self)
+
+    def accept(self) -> tuple[socket.SocketType, addresses.Name]:
+        """Accept a connection; OSError. socket.accept() also converts family and type to enums, and back."""
+        fd, name = self.peer._accept()  # type: ignore[attr-defined]  # noqa: SLF001  in every Python version
+        return socket.SocketType(self._family, self._type, 0, fd), name
 
 
 class Doors:
@@ -31,7 +37,7 @@ class Doors:
         self,
         loop: Loop,
         listening: Sequence[Listening],
-        accepted: Callable[[socket.socket, addresses.Address, int], None],
+        accepted: Callable[[socket.SocketType, addresses.Address, int], None],
     ) -> None:
         """Start listening. accepted: called with each client's socket, address and TLS."""
         self._loop, self._accepted = loop, accepted
@@ -44,7 +50,7 @@ class Doors:
     def accept(self, door: _Door) -> bool:
         """Accept only one connection, to share them with other workers; False if none waits or it fails."""
         try:
-            peer, name = door.peer.accept()
+            peer, name = door.accept()
         except BlockingIOError:
             return False
         except ConnectionError:  # the client is gone already

@@ -21,7 +21,7 @@ class _Farewell:
 
     __slots__ = ("_farewells", "peer")
 
-    def __init__(self, farewells: "Farewells", peer: socket.socket) -> None:
+    def __init__(self, farewells: "Farewells", peer: socket.SocketType) -> None:
         self._farewells, self.peer = farewells, peer
 
     def ready(self, _events: int) -> None:
@@ -50,7 +50,7 @@ class Farewells:
             connection.transmit(secure.close())
         self.take(connection.peer)
 
-    def take(self, peer: socket.socket) -> None:
+    def take(self, peer: socket.SocketType) -> None:
         """Close a connection after the client has received everything; the loop must not be watching it."""
         try:
             peer.shutdown(socket.SHUT_WR)
@@ -77,7 +77,7 @@ class Farewells:
         farewell.peer.close()
 
 
-def _received(peer: socket.socket) -> bytes:
+def _received(peer: socket.SocketType) -> bytes:
     """Read input; empty at end of file or on errors; BlockingIOError if there is none yet."""
     try:
         return peer.recv(_AT_ONCE, socket.MSG_DONTWAIT)

@@ -22,7 +22,7 @@ class Outbox:
         """Start without a spawner."""
         self._loop = loop
         self._channel: socket.socket | None = None
-        self._waiting: deque[tuple[Frame, socket.socket | None]] = deque()
+        self._waiting: deque[tuple[Frame, socket.SocketType | None]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,7 +46,7 @@ class Outbox:
         self._channel = None
         self._waiting = deque(entry for entry in self._waiting if entry[0].kind != BEGIN)
 
-    def put(self, frame: Frame, peer: socket.socket | None = None) -> None:
+    def put(self, frame: Frame, peer: socket.SocketType | None = None) -> None:
         """Send a frame, with its client's socket if any, or queue it.
 
         BEGIN is not queued without a spawner: a new one is told about all open connections anyway.
@@ -75,7 +75,7 @@ class Outbox:
             _let_go(frame, peer)
         self._waiting.clear()
 
-    def _is_sent(self, frame: Frame, peer: socket.socket | None) -> bool:
+    def _is_sent(self, frame: Frame, peer: socket.SocketType | None) -> bool:
         if not self._channel:
             return False
         ancillary = rights.sent([peer.fileno()]) if peer else []
@@ -90,7 +90,7 @@ class Outbox:
         return True
 
 
-def _let_go(frame: Frame, peer: socket.socket | None) -> None:
+def _let_go(frame: Frame, peer: socket.SocketType | None) -> None:
     wipe(frame.secret)
     if peer:
         peer.close()

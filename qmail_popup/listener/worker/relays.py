@@ -75,7 +75,9 @@ class Relay:
         "_to_program",
     )
 
-    def __init__(self, relays: Relays, peer: socket.socket, secure: "Secure", near: socket.socket) -> None:
+    def __init__(
+        self, relays: Relays, peer: socket.SocketType, secure: "Secure", near: socket.socket
+    ) -> None:
         """peer: the client's socket."""
         self._relays, self._peer, self._secure, self._near = relays, peer, secure, near
         self._to_client = self._to_program = b""

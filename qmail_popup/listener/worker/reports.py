@@ -35,7 +35,7 @@ class Reports:
             connection.is_told = True
             self._outbox.put(_frame(connection, BEGIN))
 
-    def log_in(self, connection: Connection, peer: socket.socket) -> None:
+    def log_in(self, connection: Connection, peer: socket.SocketType) -> None:
         """Report a login, and pass on the subprogram's socket."""
         login = connection.state.credentials
         method, now = METHODS.index(login.method), time.monotonic_ns()

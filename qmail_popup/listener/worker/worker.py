@@ -143,7 +143,7 @@ class Worker:
     def _accept_all(self) -> None:
         self._doors.accept_all()
 
-    def _begin(self, peer: socket.socket, client: addresses.Address, tls: int) -> None:
+    def _begin(self, peer: socket.SocketType, client: addresses.Address, tls: int) -> None:
         """Start a new connection and its login timeout."""
         now = time.monotonic_ns()
         self._number += SLOTS
@@ -153,7 +153,7 @@ class Worker:
             self._number,
             client,
             self._settings,
-            local=addresses.read(peer.getsockname()),
+            local=addresses.read_local(peer.getsockname()),
             origin=time.time_ns() - now,
             start=now,
         )
