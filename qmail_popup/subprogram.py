@@ -24,7 +24,7 @@ else:
 
 STDERR, FD = 2, 3
 CANNOT_RUN = 111  # checkpassword: "temporary problem"
-_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
+DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 _NO_PROCESS = (errno.EAGAIN, errno.ENOMEM)
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what PEP 538 sets LC_CTYPE to
 _LC_CTYPE = b"LC_CTYPE"
@@ -93,11 +93,13 @@ def start(  # noqa: PLR0913  what a process is started with
     *,
     network: int | None = None,
     sigmask: "Collection[int]" = (),
+    defaulted: "Collection[int]" = DEFAULTED,
     keep_stderr: bool,
     clock: "Callable[[], int]",
 ) -> "Subprogram":
     """Start it with `sigmask` blocked; if it cannot be started, the outcome says why.
 
+    defaulted: signals to set to their defaults, at least DEFAULTED
     network: the descriptor to use as its 0 and 1, if 0 and 1 are not the network already. The write to
     descriptor 3 then does not block either: a pipe has room for all of it.
     """
@@ -114,7 +116,7 @@ def start(  # noqa: PLR0913  what a process is started with
         actions += (posix.POSIX_SPAWN_DUP2, network, IN), (posix.POSIX_SPAWN_DUP2, network, OUT)
     if not keep_stderr:
         actions.append((posix.POSIX_SPAWN_DUP2, OUT, STDERR))
-    pid = _spawn(argv, environ, actions, sigmask, outcome)
+    pid = _spawn(argv, environ, actions, outcome, sigmask=sigmask, defaulted=defaulted)
     posix.close(read_end)  # so that a write without a reader fails instead of blocking
     return Subprogram(pid, write_end, outcome, clock, may_wait=network is None)
 
@@ -178,17 +180,19 @@ def _left(parts: "list[Buffer]", written: int) -> "list[Buffer]":
     return left
 
 
-def _spawn(
+def _spawn(  # noqa: PLR0913  what posix_spawn(3) takes
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
     actions: list[tuple[int, int, int]],
-    sigmask: "Collection[int]",
     outcome: Outcome,
+    *,
+    sigmask: "Collection[int]",
+    defaulted: "Collection[int]",
 ) -> int:
     """Return its pid; 0 if it could not be started, with the reason in `outcome`."""
     try:
         return posix.posix_spawnp(
-            argv[0], argv, environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=sigmask
+            argv[0], argv, environ, file_actions=actions, setsigdef=defaulted, setsigmask=sigmask
         )
     except OSError as error:
         outcome.error = error.errno

@@ -6,7 +6,7 @@ amount, so that one peer cannot delay the others.
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol, TypeVar
 
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
@@ -177,23 +177,33 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something is ready or due, and handle it."""
-        handlers = self._handlers
-        due = self._due()
-        timeout = -1 if due is None else max(0.0, due - time.monotonic())
-        ready = self._epoll.poll(timeout, _AT_ONCE)
-        # With several, an earlier handler may close a descriptor, whose number then has another handler.
-        called = handlers if len(ready) == 1 else {fd: handlers.get(fd) for fd, _ in ready}
-        for fd, events in ready:
-            handler = handlers.get(fd)
-            if handler is not None and handler is called[fd]:
-                handler.ready(events)
-        if due is not None and due <= (now := time.monotonic()):
-            for timer in self.timers:
-                timer.expire(now)
+        left = self._left()
+        ready = self._epoll.poll(left, _AT_ONCE)
+        if len(ready) > 1:
+            self._call(ready)
+        else:
+            for fd, events in ready:
+                if (handler := self._handlers.get(fd)) is not None:
+                    handler.ready(events)
+        if left is not None and not (left and ready):
+            self._expire()
 
-    def _due(self) -> float | None:
+    def _call(self, ready: Collection[tuple[int, int]]) -> None:
+        """Call several handlers. An earlier one may close a descriptor, whose number another then gets."""
+        handlers = [(fd, self._handlers.get(fd), events) for fd, events in ready]
+        for fd, handler, events in handlers:
+            if handler is not None and self._handlers.get(fd) is handler:
+                handler.ready(events)
+
+    def _left(self) -> float | None:
+        """Return the seconds until the first deadline."""
         first = None
         for timer in self.timers:
             if timer and (due := timer.due()) is not None and (first is None or due < first):
                 first = due
-        return first
+        return None if first is None else max(0.0, first - time.monotonic())
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for timer in self.timers:
+            timer.expire(now)
