@@ -94,6 +94,21 @@ def test_what_the_subprogram_inherits(tmp_path: Path) -> None:
         ]
 
 
+def test_signals(tmp_path: Path) -> None:
+    """The subprogram ignores what the listener was started to ignore, but not what Python ignores."""
+    ignored = (signal.SIGUSR1, signal.SIGRTMAX, signal.SIGCHLD, signal.SIGXFSZ)
+
+    def prepare() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    program = ["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    with Listener(tmp_path, subprogram=program, prepare=prepare) as listener:
+        blocked, still = (int(line.split()[1], 16) for line in listener.talk(LOGIN).splitlines()[-2:])
+    found = {number for number in signal.valid_signals() if still >> number - 1 & 1}
+    assert (0, {*ignored[:2]}) == (blocked, found)
+
+
 def test_ipv6(tmp_path: Path) -> None:
     """The variables are those of ucspi-tcp6, and the record has the address."""
     program = python(
