@@ -43,6 +43,9 @@ class Credentials:
         self.method, self.name, self.secret = method, name, secret
 
 
+_NO_CREDENTIALS = Credentials(b"", b"", memoryview(b""))
+
+
 def timestamp(number: int, started: int, hostname: bytes) -> bytes:
     """Return the greeting's timestamp (RFC 1939 section 7), which is never given twice.
 
@@ -68,7 +71,7 @@ class Authorization:
         self.apop, self.resp_codes = apop, resp_codes
         self.stls, self.tls_required, self.tls = stls, tls_required, tls
         self.user = b""
-        self.credentials = Credentials(b"", b"", memoryview(b""))  # until LOGIN
+        self.credentials = _NO_CREDENTIALS  # until LOGIN
 
     def greeting(self) -> bytes:
         """Return the first reply."""

@@ -155,7 +155,13 @@ class StandIn:
         return ours
 
 
-def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401  of any field
+def login(
+    number: int = FIRST + SLOT,
+    *,
+    client: Address = _NOWHERE,
+    local: Address = _NOWHERE,
+    **changes: Any,  # noqa: ANN401  of any field
+) -> Frame:
     """Return a login that is valid except for `changes`."""
     now = time.monotonic_ns()
     good = Frame(
@@ -171,8 +177,10 @@ def login(number: int = FIRST + SLOT, **changes: Any) -> Frame:  # noqa: ANN401 
         edition=0,
         tls=0,
         suite=0,
-        client=_NOWHERE,
-        local=_NOWHERE,
+        client_ip=client.ip,
+        client_port=client.port,
+        local_ip=local.ip,
+        local_port=local.port,
         name=b"bob",
         secret=bytearray(b"x"),
     )

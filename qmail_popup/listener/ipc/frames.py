@@ -31,6 +31,7 @@ _WORDS = {BEGIN: 1, LOGIN: len(METHODS), END: len(ENDED)}  # number of words for
 _HEAD = struct.Struct("!BBQ16s8sqQQQQBB16sH16sHHH")
 MAX_FRAME = _HEAD.size + 2 * MAX_TEXT
 _MAX_NANOSECONDS = 1 << 62
+_CHECKED = 12  # fields before the addresses, of which any is possible
 
 
 class BrokenFrameError(Exception):
@@ -52,10 +53,22 @@ class Frame(NamedTuple):
     edition: int  # of the rules that admitted the client, 0 without rules
     tls: int  # index into VERSIONS
     suite: int  # index into SUITES
-    client: Address
-    local: Address
+    client_ip: bytes
+    client_port: int
+    local_ip: bytes
+    local_port: int
     name: bytes
     secret: bytearray | memoryview
+
+    @property
+    def client(self) -> Address:
+        """The client's address."""
+        return Address(self.client_ip, self.client_port)
+
+    @property
+    def local(self) -> Address:
+        """The address that the client has connected to."""
+        return Address(self.local_ip, self.local_port)
 
     @property
     def method(self) -> bytes:
@@ -85,20 +98,20 @@ class Frame(NamedTuple):
 
 def head(frame: Frame) -> bytes:
     """Return a frame's fixed part; the sender appends name and secret unchanged."""
-    return _HEAD.pack(*frame[:12], *frame.client, *frame.local, len(frame.name), len(frame.secret))
+    return _HEAD.pack(*frame[:-2], len(frame.name), len(frame.secret))
 
 
 def parse(data: memoryview, slot: int, now: int) -> Frame:
     """Parse a message from the worker in `slot`; BrokenFrameError. Copies the secret into its own buffer."""
     if len(data) < _HEAD.size:
         raise BrokenFrameError("a short frame")
-    *fixed, ip, port, local_ip, local_port, name_size, secret_size = _HEAD.unpack_from(data)
+    *fixed, name_size, secret_size = _HEAD.unpack_from(data)
     if len(data) != _HEAD.size + name_size + secret_size:
         raise BrokenFrameError("a frame of another length than it says")
-    _check(fixed, slot, now)
+    _check(fixed[:_CHECKED], slot, now)
     name = bytes(data[_HEAD.size : _HEAD.size + name_size])
     secret = bytearray(data[_HEAD.size + name_size :])
-    frame = Frame._make((*fixed, Address(ip, port), Address(local_ip, local_port), name, secret))
+    frame = Frame._make((*fixed, name, secret))
     if frame.kind == LOGIN:
         _check_credentials(frame)
     elif name or secret:

@@ -107,8 +107,9 @@ class Timeouts(dict[_Item, Deadlines[_Item]]):
 
     def longest(self) -> tuple[_Item, float] | None:
         """Return the item set longest ago, and when."""
-        if self._only is not None:
-            return self._only.longest()
+        if self._only:
+            item, due = next(iter(self._only.items()))
+            return item, due - self._only.seconds
         found = [longest for queue in self._queues.values() if (longest := queue.longest())]
         return min(found, key=lambda pair: pair[1]) if found else None
 

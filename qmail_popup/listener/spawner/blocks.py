@@ -14,11 +14,12 @@ _NUMBERS = (int, event.port)
 
 def block(facts: Mapping[bytes, bytes | int]) -> bytes:
     """Return the block of these facts, given in the order of event.FIELDS and none of them empty."""
-    made = _format(tuple(facts)) % tuple(facts.values())
+    made = form(tuple(facts)) % tuple(facts.values())
     return made if len(made) <= event.LIMIT else event.build(facts)
 
 
 @lru_cache(_MAX_FORMATS)
-def _format(names: tuple[bytes, ...]) -> bytes:
+def form(names: tuple[bytes, ...]) -> bytes:
+    """Return the format for the block of these fields."""
     entries = [b"%b=%%%b" % (name, b"d" if event.FIELDS[name][1] in _NUMBERS else b"b") for name in names]
     return b"\0".join([event.FIRST, *entries, event.LAST, b"\0"])

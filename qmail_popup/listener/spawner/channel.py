@@ -120,7 +120,7 @@ class Channel:
             else:
                 self._take(frame, descriptors)
         finally:
-            wipe(self._view[:size])
+            self._view[:size] = bytes(size)
             for fd in descriptors:
                 os.close(fd)
 

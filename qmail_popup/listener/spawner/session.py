@@ -11,13 +11,25 @@ from observability import event
 from qmail_popup import protocol, record
 from qmail_popup.listener.addresses import is_ipv4, numeric
 from qmail_popup.listener.ipc.frames import SLOTS, Frame
-from qmail_popup.listener.spawner.blocks import block
+from qmail_popup.listener.spawner.blocks import block, form
 from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.listener.variables import Variables
 from qmail_popup.settings import UNKNOWN, Settings
 from qmail_popup.subprogram import Outcome
 
 _NOT_RUN = Outcome()
+_HELLO = form(
+    (
+        event.TRACE,
+        event.SPAN,
+        event.PROTOCOL,
+        event.CLIENT_IP,
+        event.CLIENT_PORT,
+        event.LOCAL_IP,
+        event.LOCAL_PORT,
+        event.T_START,
+    )
+)
 
 
 class Session:
@@ -124,7 +136,16 @@ class Session:
 
     def hello(self) -> bytes:
         """Return the hello's block."""
-        return block(self._known())
+        return _HELLO % (
+            self.trace,
+            self.span,
+            self.frame.protocol,
+            numeric(self.client.ip),
+            self.client.port,
+            numeric(self.local.ip),
+            self.local.port,
+            self.frame.origin + self.frame.start,
+        )
 
     def event(self) -> bytes:
         """Return the event's block."""
@@ -141,12 +162,15 @@ class Session:
             event.TRACE: self.trace,
             event.SPAN: self.span,
             event.PROTOCOL: self.frame.protocol,
+            event.PID: self.pid,
+            event.CLIENT_IP: numeric(self.client.ip),
+            event.CLIENT_PORT: self.client.port,
+            event.LOCAL_IP: numeric(self.local.ip),
+            event.LOCAL_PORT: self.local.port,
+            event.T_START: self.frame.origin + self.frame.start,
         }
-        if self.pid:
-            facts[event.PID] = self.pid
-        facts[event.CLIENT_IP], facts[event.CLIENT_PORT] = numeric(self.client.ip), self.client.port
-        facts[event.LOCAL_IP], facts[event.LOCAL_PORT] = numeric(self.local.ip), self.local.port
-        facts[event.T_START] = self.frame.origin + self.frame.start
+        if not self.pid:
+            del facts[event.PID]
         return facts
 
     def _add_times(self, facts: dict[bytes, bytes | int]) -> None:

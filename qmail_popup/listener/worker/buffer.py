@@ -2,8 +2,6 @@
 
 import socket
 
-from qmail_popup.wire import wipe
-
 CLEAR_CHUNK = 8192  # bytes: two lines of maximum length
 TLS_CHUNK = 16384  # bytes: a record of maximum length (RFC 8446 section 5.1)
 _SIZE = 1 << 16
@@ -19,7 +17,7 @@ class Buffer:
 
     def wipe(self, size: int) -> None:
         """Overwrite the first `size` bytes."""
-        wipe(self.view[:size])
+        self.view[:size] = bytes(size)
 
 
 def receive(peer: socket.SocketType) -> bytes:

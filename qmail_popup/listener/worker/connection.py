@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Secure
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
-_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # makes a TCP socket discard the bytes, tcp(7)
+_NO_WAIT = int(socket.MSG_DONTWAIT)
+_PEEK = int(socket.MSG_PEEK) | _NO_WAIT
+_TAKE = int(socket.MSG_TRUNC) | _NO_WAIT  # makes a TCP socket discard the bytes, tcp(7)
 _ROOM = protocol.MAX_LINE + 1  # one more, to detect a line that is too long
 
 _NO_IDENTITY = bytes(24)
@@ -138,7 +139,7 @@ class Connection:
         if not size:
             return DISCONNECTED
         taken, outcome = self._serve(buffer, size)
-        if not self.unsent and outcome not in _HANDED_ON:
+        if taken < size and not self.unsent and outcome not in _HANDED_ON:
             self._keep(buffer.view[taken:size])
             taken = size
         buffer.wipe(size)
@@ -200,6 +201,8 @@ class Connection:
 
     def _line(self, rest: memoryview) -> bytearray:
         """Return the line that ends with `rest`, cut after the byte that shows that it is too long."""
+        if self._begun is None and len(rest) <= _ROOM:
+            return bytearray(rest)
         begun = self._begun or b""
         line = bytearray(min(len(begun) + len(rest), _ROOM))
         room = memoryview(line)  # assigning to a slice of a bytearray leaves a copy in memory
@@ -233,7 +236,7 @@ class Connection:
         self.unsent += data
         try:
             if self.unsent:
-                self.unsent = self.unsent[self.peer.send(self.unsent, socket.MSG_DONTWAIT) :]
+                self.unsent = self.unsent[self.peer.send(self.unsent, _NO_WAIT) :]
         except BlockingIOError:
             pass
         except OSError:

@@ -12,7 +12,7 @@ from qmail_popup.listener.ipc.frames import BEGIN, Frame, head
 from qmail_popup.listener.process.loop import IN, OUT, Loop
 from qmail_popup.wire import wipe
 
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 class Outbox:

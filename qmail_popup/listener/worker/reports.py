@@ -71,8 +71,8 @@ def _frame(  # noqa: PLR0913  fields that not every frame has
         connection.edition,
         connection.tls,
         connection.suite,
-        connection.client,
-        connection.local,
+        *connection.client,
+        *connection.local,
         name,
         bytearray() if secret is None else secret,
     )
