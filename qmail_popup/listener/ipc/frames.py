@@ -120,7 +120,7 @@ def parse(data: memoryview, slot: int, now: int) -> Frame:
 
 
 def _check(fixed: Sequence[int], slot: int, now: int) -> None:
-    """Check a frame's first fields. As variables, for attributes of a tuple take several times as long."""
+    """Check the fields before the addresses, as variables: to read a NamedTuple's attributes takes longer."""
     kind, word, number, _trace, _span, origin, start, greeted, reached, _edition, tls, suite = fixed
     if word >= _WORDS.get(kind, 0):
         raise BrokenFrameError("a frame of no known kind")

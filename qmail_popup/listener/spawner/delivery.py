@@ -13,7 +13,7 @@ from qmail_popup.listener.options import Options
 from qmail_popup.listener.process.loop import IN, ONCE, Deadlines, Loop
 from qmail_popup.listener.spawner.spooler import Spooler
 
-# Plain integers and SocketType: a socket.socket converts them to enums, in twice the time.
+# SocketType and plain integers: socket.socket, which converts to enums, takes twice the time.
 _UNIX, _STREAM = int(socket.AF_UNIX), int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _SPARE = 100  # descriptors for anything but clients and connections to the sidecar
 

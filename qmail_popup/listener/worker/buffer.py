@@ -4,6 +4,8 @@ import socket
 
 CLEAR_CHUNK = 8192  # bytes: two lines of maximum length
 TLS_CHUNK = 16384  # bytes: a record of maximum length (RFC 8446 section 5.1)
+PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+TAKE = int(socket.MSG_TRUNC | socket.MSG_DONTWAIT)  # makes a TCP socket discard the bytes, tcp(7)
 _SIZE = 1 << 16
 
 

@@ -14,7 +14,7 @@ from qmail_popup import protocol
 from qmail_popup.listener.addresses import Address
 from qmail_popup.listener.ipc.frames import DISCONNECTED, QUIT, TLS_REQUIRED
 from qmail_popup.listener.tls.suites import CLEAR
-from qmail_popup.listener.worker.buffer import CLEAR_CHUNK, Buffer, receive
+from qmail_popup.listener.worker.buffer import CLEAR_CHUNK, PEEK, TAKE, Buffer, receive
 from qmail_popup.settings import Settings
 from qmail_popup.wire import wipe
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Secure
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
-_NO_WAIT = int(socket.MSG_DONTWAIT)
-_PEEK = int(socket.MSG_PEEK) | _NO_WAIT
-_TAKE = int(socket.MSG_TRUNC) | _NO_WAIT  # makes a TCP socket discard the bytes, tcp(7)
 _ROOM = protocol.MAX_LINE + 1  # one more, to detect a line that is too long
 
 _NO_IDENTITY = bytes(24)
@@ -135,7 +132,7 @@ class Connection:
         return self._serve_taken(buffer, size)
 
     def _read(self, buffer: Buffer) -> str:
-        size = self.peer.recv_into(buffer.bytes, CLEAR_CHUNK, _PEEK)
+        size = self.peer.recv_into(buffer.bytes, CLEAR_CHUNK, PEEK)
         if not size:
             return DISCONNECTED
         taken, outcome = self._serve(buffer, size)
@@ -143,7 +140,7 @@ class Connection:
             self._keep(buffer.view[taken:size])
             taken = size
         buffer.wipe(size)
-        self.peer.recv_into(buffer.bytes, taken, _TAKE)
+        self.peer.recv_into(buffer.bytes, taken, TAKE)
         return outcome or self._over()
 
     def _read_tls(self, buffer: Buffer, secure: "Secure") -> str:
@@ -236,7 +233,7 @@ class Connection:
         self.unsent += data
         try:
             if self.unsent:
-                self.unsent = self.unsent[self.peer.send(self.unsent, _NO_WAIT) :]
+                self.unsent = self.unsent[self.peer.send(self.unsent, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
             pass
         except OSError:

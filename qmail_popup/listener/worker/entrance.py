@@ -14,14 +14,12 @@ from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.rules.lookups import AS_IT_IS_NOW, Answer, Lookups, Question
 from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.listener.worker import proxy
-from qmail_popup.listener.worker.buffer import CLEAR_CHUNK, Buffer
+from qmail_popup.listener.worker.buffer import CLEAR_CHUNK, PEEK, TAKE, Buffer
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.room import Room
 from qmail_popup.wire import wipe
 
 HEADER_SECONDS = 30  # part of the login timeout
-_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_TAKE = socket.MSG_TRUNC | socket.MSG_DONTWAIT  # makes a TCP socket discard the bytes, tcp(7)
 
 
 class _Header:
@@ -85,7 +83,7 @@ class Entrance:
         """Read part of a header."""
         connection = header.connection
         try:
-            size = connection.peer.recv_into(self._buffer.bytes, CLEAR_CHUNK, _PEEK)
+            size = connection.peer.recv_into(self._buffer.bytes, CLEAR_CHUNK, PEEK)
         except BlockingIOError:
             return
         except OSError:
@@ -112,7 +110,7 @@ class Entrance:
         finally:
             wipe(data)
         taken = whole.size - before if whole else size
-        header.connection.peer.recv_into(self._buffer.bytes, taken, _TAKE)
+        header.connection.peer.recv_into(self._buffer.bytes, taken, TAKE)
         return whole
 
     def _arrived(self, connection: Connection, header: proxy.Header) -> None:
