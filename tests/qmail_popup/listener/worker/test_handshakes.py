@@ -183,7 +183,7 @@ def test_a_client_that_reads_late(place: Place, certified: Certified) -> None:
     assert ([place.connection], []) == (place.done, place.ended)
 
 
-def _fill(peer: socket.socket, reader: socket.socket) -> int:
+def _fill(peer: socket.SocketType, reader: socket.socket) -> int:
     """Send until there is no room; return the number of bytes."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # sizes that the kernel does not change
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
