@@ -41,13 +41,20 @@ class StoryHost(MailHost):
 
     def events(self, account: Account, count: int, tls: ssl.SSLContext | None = None) -> Events:
         """Have so many sessions now, and return their events."""
-        with ThreadPoolExecutor(_AT_ONCE) as visitors:
-            list(visitors.map(lambda _: visit(self, account, tls), range(count)))
-        spool = self._kept / "spool"
-        until(lambda: count == len(_events(spool)))  # a popup leaves its event when the client has gone
-        events = _events(spool)
-        spool.unlink()
+        events: list[bytes] = []
+        while len(events) < count:  # a popup that is starved gives its event up
+            with ThreadPoolExecutor(_AT_ONCE) as visitors:
+                list(visitors.map(lambda _: visit(self, account, tls), range(count - len(events))))
+            until(lambda: not any(server.processes() for server in self._servers))
+            events += self._taken()
         return iter(events)
+
+    def _taken(self) -> list[bytes]:
+        """Take all events that there are, at least one."""
+        spool = self._kept / "spool"
+        events = [block + SEPARATOR for block in spool.read_bytes().split(SEPARATOR) if block]
+        spool.unlink()
+        return events
 
     def send(self, event: bytes) -> None:
         """Send an event to the sidecar; it has been counted then."""
@@ -69,7 +76,3 @@ class Sending(Background):
                 return
             self._host.send(event)
             due += 1 / self._rate
-
-
-def _events(spool: Path) -> list[bytes]:
-    return [block + SEPARATOR for block in spool.read_bytes().split(SEPARATOR) if block]

@@ -6,10 +6,11 @@ here: their sessions take place before, and the sidecars are told of them at the
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.fleet.alerts_hosts import Events, Sending, StoryHost
 from tests.fleet.alerts_watch import Watch, watching
@@ -32,17 +33,33 @@ _PUSHES = ("--push-interval=0.5", "--instance=mail3")
 _HAS_HISTORY = 'count(instance_outcome:qmail_popup_auth:increase10m_usual{outcome="failed"})'
 
 
-@dataclass
-class Fleet:
-    """Three hosts. The first two are scraped; the third one pushes, and speaks TLS too.
-
-    users: who log in on the one that will break; worst: when all had been told, in seconds since 1970
-    """
+class Hosts(NamedTuple):
+    """The first two are scraped; the third one pushes, and speaks TLS too."""
 
     attacked: StoryHost
     broken: StoryHost
     pushing: StoryHost
+
+
+class Sessions(NamedTuple):
+    """What there will be in the story: sessions that are over.
+
+    users: of the host that will break; failures: theirs, with the checker broken; guesses: the attack;
+    others: of those who come all of the time
+    """
+
     users: Events
+    failures: Events
+    guesses: Events
+    others: Sequence[Sending]
+
+
+@dataclass
+class Fleet:
+    """The hosts, and who watches them. worst: when all had been told, in seconds since 1970."""
+
+    hosts: Hosts
+    sessions: Sessions
     watch: Watch
     worst: float = 0.0
 
@@ -55,26 +72,17 @@ def fleet(directory: Path, installed: Path) -> Iterator[Fleet]:
         gateway = Pushgateway(directory)
         gateway.address = f"{nodes[2].gateway}:0"
         stack.enter_context(gateway)
-        attacked, broken, pushing = (
-            stack.enter_context(StoryHost(directory / node.name, node, installed)) for node in nodes
-        )
+        hosts = Hosts(*(stack.enter_context(StoryHost(directory / n.name, n, installed)) for n in nodes))
         certificates = authority.make(directory)
-        attacked.start()
-        broken.start()
-        pushing.start(certificates, [f"--push={gateway.url}", *_PUSHES])
-        users = broken.events(broken.account, int(_BUSY * _LASTS))
-        tls = _trusting(certificates)
-        people = [
-            _people(attacked, _CALM),
-            _people(pushing, _CALM),
-            _people(pushing, _CALM, tls),
-            *(_people(host, _MISTYPED, mistyping=True) for host in (attacked, broken, pushing)),
-        ]
-        for sending in people:
+        hosts.attacked.start()
+        hosts.broken.start()
+        hosts.pushing.start(certificates, [f"--push={gateway.url}", *_PUSHES])
+        sessions = _had(hosts, _trusting(certificates))
+        for sending in sessions.others:
             stack.enter_context(sending)
-        targets = {"qmail-popup": [attacked.target, broken.target], "qmail-popup-gateway": [gateway.address]}
-        watch = stack.enter_context(watching(directory, targets))
-        yield Fleet(attacked, broken, pushing, users, watch)
+        scraped = [hosts.attacked.target, hosts.broken.target]
+        targets = {"qmail-popup": scraped, "qmail-popup-gateway": [gateway.address]}
+        yield Fleet(hosts, sessions, stack.enter_context(watching(directory, targets)))
 
 
 def play(fleet: Fleet) -> None:
@@ -82,19 +90,29 @@ def play(fleet: Fleet) -> None:
 
     An alert that is not told in time holds nothing up forever: to complain of it is the test's business.
     """
-    with Sending(fleet.broken, fleet.users, _BUSY):
-        guesses = fleet.attacked.events(guessed(fleet.attacked.account), int(_GUESSED * _FAULT_LASTS))
-        fleet.broken.break_checker()
-        failures = fleet.broken.events(fleet.broken.account, int(_BUSY * _FAULT_LASTS))
-        fleet.broken.mend_checker()
-        fleet.watch.prometheus.await_number(3, _HAS_HISTORY)
-        with Sending(fleet.attacked, guesses, _GUESSED):
-            _await_firing(fleet, fleet.attacked, ATTACKED)
-    with Sending(fleet.broken, failures, _BUSY):
-        _await_firing(fleet, fleet.broken, BROKEN)
+    attacked, broken, _ = fleet.hosts
+    with Sending(broken, fleet.sessions.users, _BUSY):
+        fleet.watch.prometheus.await_number(len(fleet.hosts), _HAS_HISTORY)
+        with Sending(attacked, fleet.sessions.guesses, _GUESSED):
+            _await_firing(fleet, attacked, ATTACKED)
+    with Sending(broken, fleet.sessions.failures, _BUSY):
+        _await_firing(fleet, broken, BROKEN)
     fleet.worst = time.time()
-    with Sending(fleet.broken, fleet.users, _BUSY), suppress(TimeoutError):
+    with Sending(broken, fleet.sessions.users, _BUSY), suppress(TimeoutError):
         until(lambda: _last_told(fleet) == {"resolved"})
+
+
+def _had(hosts: Hosts, tls: ssl.SSLContext) -> Sessions:
+    """Have all sessions."""
+    attacked, broken, pushing = hosts
+    users = broken.events(broken.account, int(_BUSY * _LASTS))
+    broken.break_checker()
+    failures = broken.events(broken.account, int(_BUSY * _FAULT_LASTS))
+    broken.mend_checker()
+    guesses = attacked.events(guessed(attacked.account), int(_GUESSED * _FAULT_LASTS))
+    calm = [_people(attacked, _CALM), _people(pushing, _CALM), _people(pushing, _CALM, tls)]
+    mistyping = [_people(host, _MISTYPED, mistyping=True) for host in hosts]
+    return Sessions(users, failures, guesses, [*calm, *mistyping])
 
 
 def _people(

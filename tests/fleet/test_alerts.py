@@ -42,8 +42,8 @@ def _story(played: Fleet) -> Stretch:
 
 
 def _expected(played: Fleet) -> set[tuple[str, str]]:
-    attacked = {(name, played.attacked.target) for name in ATTACKED}
-    return attacked | {(name, played.broken.target) for name in BROKEN}
+    attacked = {(name, played.hosts.attacked.target) for name in ATTACKED}
+    return attacked | {(name, played.hosts.broken.target) for name in BROKEN}
 
 
 def test_the_right_alerts_are_told_and_resolved(played: Fleet) -> None:
