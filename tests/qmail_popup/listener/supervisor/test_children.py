@@ -106,6 +106,11 @@ def test_why_it_ended(run: Run, task: Callable[[socket.socket], None], told: str
     assert told == run.end().split(", ", 2)[2].removesuffix("; restarting in 0.1 s")
 
 
+def test_how_it_ended() -> None:
+    """A signal has a number of its own, and so has the smallest."""
+    assert ("was killed by signal 1", "exited with status 0") == (children.how(-1), children.how(0))
+
+
 def test_a_crash(run: Run) -> None:
     """Where it happened is told, though nobody had heard yet that it served; never what was in it."""
     run.start(_crash)
