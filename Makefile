@@ -43,7 +43,7 @@ lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and t
 bench: packages-bench $(VENV)/with-dev ## run the benchmarks
 	$(VENV)/bin/python -m tests.bench
 
-mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## mutation testing: break the code in small ways, and see that tests fail
+mutants: packages-test $(VENV)/with-dev $(VENV)/with-mutants ## mutation testing: break the code in small ways, and see that tests fail (takes hours)
 	$(VENV)/bin/python -m tests.mutants
 
 dashboards: packages-build $(VENV)/with-dev ## generate dashboards/*.json from dashboards/*.py

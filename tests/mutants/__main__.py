@@ -7,7 +7,8 @@ and so are those whose tests failed by chance only; the exit status is 1 unless 
 `explained` beside this one: module, changed line, and the reason why no test can tell it from the original,
 with tabs between. A mutant whose tests run out of time is counted as that, not as noticed: it may loop.
 
-table.py says which modules these are where none is named, and which tests each of them has.
+table.py says which modules these are where none is named, and which tests each of them has. It takes hours: a
+line a minute tells how far it is.
 """
 
 import shutil
