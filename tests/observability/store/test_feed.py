@@ -20,6 +20,7 @@ from tests.support.waiting import TIMEOUT, until
 _REFUSED = ("auth_attempts", "rejected", "User", "POP3")
 _MALFORMED = ("telemetry_events_dropped", "malformed")
 _GAPS = ("telemetry_log_gaps",)
+_STAMP = "2026-01-02_03:04:05.6"
 
 
 @pytest.fixture
@@ -33,9 +34,11 @@ def log(tmp_path: Path) -> Path:
 def write(log: Path, *names: str) -> None:
     """Have refusals logged."""
     with log.open("a") as file:
-        for name in names:
-            line = f"qmail-popup: pid 7 Reject::AUTH::User P:POP3 S:192.0.2.1:unknown ?~ '{name}'\n"
-            file.write(f"2026-01-02_03:04:05.6 {line}")
+        file.writelines(f"{_STAMP} {_line(name)}" for name in names)
+
+
+def _line(name: str) -> str:
+    return f"qmail-popup: pid 7 Reject::AUTH::User P:POP3 S:192.0.2.1:unknown ?~ '{name}'\n"
 
 
 @contextmanager
@@ -132,6 +135,20 @@ def test_sessions_that_are_open(store: Store, log: Path) -> None:
             until(lambda: feed.is_ready)
             feed.take()
             assert active == feed.active
+
+
+def test_a_session_that_has_ended(store: Store, log: Path) -> None:
+    """It counts with its length, and is a span."""
+    with feeding(store, log) as (feed, _said):
+        with log.open("a") as file:
+            file.write("2026-01-02_03:04:03.6 tcpserver: pid 7 from 192.0.2.1\n")
+            file.write(f"{_STAMP} {_line('a')}2026-01-02_03:04:07.6 tcpserver: end 7 status 256\n")
+        until(lambda: feed.is_ready)
+        (span,) = feed.take()["spans"]
+        counted = values(store)
+        labels = ("rejected", "POP3")
+        assert (4, 1) == (span.duration, counted[("sessions", *labels)])
+        assert 4 == counted[("session_duration_seconds", *labels, "sum")]
 
 
 def test_a_store_that_fails(store: Store, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
