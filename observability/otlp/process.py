@@ -26,7 +26,6 @@ from observability.log.messages import Messages, Stream
 from observability.otlp import frames
 from observability.otlp.exporter import FLUSH_SECONDS, NAME, SpanCounts, signal_endpoint
 from observability.otlp.frames import Setup
-from observability.otlp.metrics import OtlpMetrics
 from observability.otlp.queue import CountedExporter, IsOver, SpanQueue, size_of
 from observability.otlp.spans import Spans
 
@@ -87,17 +86,20 @@ def _export(setup: Setup, received: Iterable[Frame], line: socket.socket) -> Non
 def _work(setup: Setup, received: Iterable[Frame], line: socket.socket) -> None:
     """Process frames until the input ends, then flush."""
     resource = resource_of(setup)
+    takers: dict[bytes, Callable[[bytes], None]] = {}
+    closers = []
+    if setup.metrics:
+        from observability.otlp.metrics import OtlpMetrics  # a tenth of the start
+
+        metrics = OtlpMetrics(setup, resource)
+        takers[frames.VALUES] = lambda content: metrics.take(frames.values_in(content))
+        closers.append(metrics.close)
     spans = Spans(resource, InstrumentationScope(NAME, setup.version), setup.privacy)
     exporter = CountedExporter(signal_endpoint(setup.endpoint, "traces"), _reporter(line))
     read = partial(frames.events_in, refusal_seconds=setup.refusal_seconds)
     queue = SpanQueue(spans, exporter, size_of(os.environ), read, _end_of(line))
-    # Events stay unparsed until there is room for their spans.
-    takers: dict[bytes, Callable[[bytes], None]] = {frames.EVENTS: queue.put}
-    closers = [queue.close]
-    if setup.metrics:
-        metrics = OtlpMetrics(setup, resource)
-        takers[frames.VALUES] = lambda content: metrics.take(frames.values_in(content))
-        closers.append(metrics.close)
+    takers[frames.EVENTS] = queue.put  # events stay unparsed until there is room for their spans
+    closers.append(queue.close)
     gc.freeze()
     gc.set_threshold(_VALUES_BEFORE_A_LOOK)
     for kind, content in received:
