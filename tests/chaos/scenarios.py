@@ -6,8 +6,7 @@ equal what happened; with a mechanism disabled, the same scenario loses or dupli
 
 import fcntl
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from tests.support.popup import LOGIN
 from tests.support.programs import need
 from tests.support.sidecar import fields, spooled
 from tests.support.waiting import until
-
-_TICKS_SECONDS = 1.5  # two ticks of the sidecar
 
 
 def absent(stand: Stand) -> None:
@@ -70,8 +67,7 @@ def killed_while_draining(stand: Stand) -> None:
     stand.keeper.start()
     with stand.keeper.locked():
         stand.whole_session(spool_only=True)
-        until(lambda: not (stand.keeper.spool / "spool").exists())
-        time.sleep(_TICKS_SECONDS)
+        until(lambda: _has_read(stand.keeper.process.pid, f"{stand.keeper.spool}/taken."))
         stand.keeper.kill()
     stand.keeper.start()
 
@@ -131,18 +127,35 @@ def held_before_writing(stand: Stand) -> None:
     with (stand.keeper.spool / "spool").open("ab", buffering=0) as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         stand.keeper.go_on()
-        until(lambda: not (stand.keeper.spool / "spool").exists())
-        time.sleep(_TICKS_SECONDS)
+        until(lambda: _is_drained(stand))
         writer.write(spooled(build(fields())))
         stand.note(records=1, sessions=1)
 
 
+def _is_drained(stand: Stand) -> bool:
+    """Return whether the spool was drained, or was left alone because of its writer."""
+    return not stand.keeper.waiting() or "another process is writing to it" in stand.keeper.said
+
+
 def _has_open(pid: int, file: Path) -> bool:
     """Return whether a process has the file open."""
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    with suppress(FileNotFoundError):
-        return any(os.readlink(link) == str(file) for link in links)
+    return any(link == str(file) for _, link in _opened(pid))
+
+
+def _has_read(pid: int, prefix: str) -> bool:
+    """Return whether a process has read anything of a file whose path begins like this."""
+    for fd, link in _opened(pid):
+        with suppress(FileNotFoundError):
+            if link.startswith(prefix) and int(Path(f"/proc/{pid}/fdinfo/{fd}").read_text().split()[1]):
+                return True
     return False
+
+
+def _opened(pid: int) -> Iterator[tuple[str, str]]:
+    """Yield the descriptors of a process, and what each is."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield path.name, os.readlink(path)
 
 
 SCENARIOS: tuple[Callable[[Stand], None], ...] = (

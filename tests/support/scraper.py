@@ -21,22 +21,18 @@ Numbers = dict[tuple[str, Labels], float]
 
 
 def read(url: str, patience: float = _PATIENCE_SECONDS, only: str = "") -> Numbers:
-    """Scrape once; OSError without an answer in time. only: prefix of the lines to parse."""
+    """Scrape once; OSError without an answer in time. only: one sample, half the work."""
+    asked = f"{url}?name[]={only}" if only else url
     try:
-        with urllib.request.urlopen(url, timeout=patience) as answer:  # noqa: S310 - our own URL
+        with urllib.request.urlopen(asked, timeout=patience) as answer:  # noqa: S310 - our own URL
             text = answer.read().decode()
     except http.client.HTTPException as broken:  # killed while answering
         raise ConnectionError("half an answer") from broken
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(_lines(text, only) if only else text)
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-
-
-def _lines(text: str, start: str) -> str:
-    """Return only those lines: parsing everything takes longer than the sidecar needs to produce it."""
-    return "".join(line for line in text.splitlines(keepends=True) if line.startswith(start))
 
 
 def counts(numbers: Numbers, name: str, *labels: str) -> Counter[tuple[str, ...]]:
