@@ -39,6 +39,6 @@ def _showing(numbers: list[int]) -> Iterator[str]:
 )
 def test_it_sees_what_should_not_be(numbers: list[int], records: int, complaints: int) -> None:
     """It detects a counter that goes back, and attempts without a record."""
-    with _showing(numbers) as url, Watcher(lambda: url, lambda: records) as watcher:
+    with _showing(numbers) as url, Watcher(lambda: url, lambda: records, pause=0.01) as watcher:
         until(lambda: watcher.looks > len(numbers))
     assert complaints == len(set(watcher.complaints))

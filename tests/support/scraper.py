@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.background import Repeated
 
 _PATIENCE_SECONDS = 0.5
-_PAUSE_SECONDS = 0.15
+_PAUSE_SECONDS = 0.5  # a look costs two processes a session's CPU time
 _GROWING = ("_total", "_bucket", "_sum", "_count")
 # May go back when the process restarts: its own metrics, and failures while the store cannot be written.
 _OF_PROCESS = ("process_", "qmail_popup_telemetry_commits_failed_")
@@ -50,9 +50,11 @@ class Watcher(Repeated):
     looks: number of successful scrapes; complaints: counters that went back, or were impossibly high
     """
 
-    def __init__(self, url: Callable[[], str], attempts_most: Callable[[], int]) -> None:
+    def __init__(
+        self, url: Callable[[], str], attempts_most: Callable[[], int], pause: float = _PAUSE_SECONDS
+    ) -> None:
         """url: where to scrape; attempts_most: returns the number of records so far."""
-        super().__init__(self._watch, pause=_PAUSE_SECONDS)
+        super().__init__(self._watch, pause=pause)
         self._url, self._attempts_most = url, attempts_most
         self._highest: Numbers = {}
         self.looks = 0
