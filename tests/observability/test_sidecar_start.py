@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from observability.event import build
-from tests.support.descriptors import CHECKOUT
+from tests.support import forkserver
 from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
 from tests.support.waiting import TIMEOUT, eventually
 
@@ -106,8 +106,7 @@ def test_a_state_that_is_corrupt_is_left_untouched(tmp_path: Path, held: bytes) 
 
 def reset(state: Path) -> tuple[int, str]:
     """Run --reset-state; its status, and what it says."""
-    words = [sys.executable, "-m", "observability", "--state", str(state), "--reset-state"]
-    done = subprocess.run(words, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, check=False)
+    done = forkserver.run("--state", str(state), "--reset-state")
     return done.returncode, done.stderr
 
 

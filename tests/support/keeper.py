@@ -13,6 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from tests.support.descriptors import CHECKOUT
+from tests.support.forkserver import Process
 from tests.support.scraper import Numbers, read
 from tests.support.waiting import TIMEOUT, eventually, until
 
@@ -43,7 +44,8 @@ class Keeper:
         self._errors = directory / "sidecar.stderr"
         self.command, self._cwd, self._user, self._fds = tuple(command), cwd, user, tuple(fds)
         self._environ = {"PATH": os.environ["PATH"], **environ}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Process | None = None
+        self._is_plain = not fds and user is None and cwd == CHECKOUT  # so the fork server can start it
         self.url = ""
         self._errors.touch()
         if user is not None:
@@ -55,7 +57,7 @@ class Keeper:
         return {"QMAIL_POPUP_SIDECAR": str(self.socket), "QMAIL_POPUP_SPOOL": str(self.spool)}
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Process:
         """The process started last."""
         assert self._process
         return self._process
@@ -72,7 +74,7 @@ class Keeper:
 
     def start(self, *options: str) -> Self:
         """Start it and wait until it is ready."""
-        self._process = self._popen(options)
+        self._process = self._started(options)
         until(lambda: bool(_SERVES.search(self.said)) or self.ended())
         found = _SERVES.search(self.said)
         assert found, f"the sidecar did not start: {self.said}"
@@ -81,8 +83,8 @@ class Keeper:
 
     def refused(self, *options: str) -> tuple[int, str]:
         """Start one that should exit by itself; return its status and output."""
-        with self._popen(options) as process:
-            return process.wait(TIMEOUT), self.said
+        self._process = self._started(options)
+        return self._process.wait(TIMEOUT), self.said
 
     def reset(self) -> str:
         """Move its state aside by --reset-state; return the new name from its output."""
@@ -157,12 +159,15 @@ class Keeper:
     ) -> None:
         self.kill()
 
-    def _popen(self, options: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _started(self, options: Sequence[str]) -> subprocess.Popen[bytes] | Process:
         paths = {"socket": self.socket, "spool": self.spool, "state": self.state}
         named = [f"--{name}={path}" for name, path in paths.items()]
+        argv = [*named, "--listen=127.0.0.1:0", *options]
         with self._errors.open("wb") as errors, self.log.open("wb") as log:
+            if self._is_plain and self.command == COMMAND:
+                return Process(argv, environ=self._environ, stdout=log.fileno(), stderr=errors.fileno())
             return subprocess.Popen(
-                [*self.command, *named, "--listen=127.0.0.1:0", *options],
+                [*self.command, *argv],
                 cwd=self._cwd,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from observability.event import SEPARATOR, build
-from tests.support.descriptors import CHECKOUT
+from tests.support import forkserver
 from tests.support.keeper import COMMAND, Keeper
 from tests.support.waiting import TIMEOUT
 
@@ -128,12 +128,4 @@ def leave(sidecar: RunningSidecar, *blocks: bytes) -> None:
 
 def refused(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Start a sidecar that should exit by itself."""
-    return subprocess.run(
-        [*command(directory), *options],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return forkserver.run(*command(directory)[len(COMMAND) :], *options)

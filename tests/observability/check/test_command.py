@@ -12,7 +12,7 @@ import pytest
 from observability.check.command import problems, user_name
 from observability.check.problem import may
 from observability.settings import parse
-from tests.support import child
+from tests.support import child, forkserver
 from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need_root
 from tests.support.setups import given, good, written
@@ -24,14 +24,7 @@ _NOBODY_S = 64_027
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     """Check a set-up."""
-    return subprocess.run(
-        [sys.executable, "-m", "observability", "--check-config", *options],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return forkserver.run("--check-config", *options)
 
 
 def files(directory: Path) -> dict[str, tuple[int, int]]:

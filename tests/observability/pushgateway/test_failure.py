@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 
 from observability.event import build
 from observability.store.locks import SIDECAR, StoreLock
-from tests.support.descriptors import CHECKOUT
+from tests.support import forkserver
 from tests.support.sidecar import fields, spooled
 from tests.support.unattended import Unattended
-from tests.support.waiting import TIMEOUT, until
+from tests.support.waiting import until
 
 _NOBODY = "http://127.0.0.1:9"
 _INTERVAL = 15
@@ -31,14 +30,7 @@ def spool(tmp_path: Path) -> Path:
 
 def _once(spool: Path, *options: str) -> subprocess.CompletedProcess[str]:
     defaults = (f"--state={spool.parent / 'state.sqlite'}", f"--push={_NOBODY}", "--push-interval=0.01")
-    return subprocess.run(
-        [sys.executable, "-m", "observability", "--once", f"--spool={spool}", *defaults, *options],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return forkserver.run("--once", f"--spool={spool}", *defaults, *options)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
 """`--status` as it is typed: of a sidecar that runs, of the store of one that does not, and of nothing."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from observability.event import build
+from tests.support import forkserver
 from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import COMMAND
 from tests.support.programs import need
 from tests.support.sidecar import REJECTED, RunningSidecar, deliver, fields
 from tests.support.waiting import TIMEOUT
@@ -19,21 +19,13 @@ from tests.support.waiting import TIMEOUT
 
 def run(directory: Path, *options: str, url: str = "http://127.0.0.1:1") -> subprocess.CompletedProcess[str]:
     """Ask for the status of what answers at url, or of the store in directory."""
-    return subprocess.run(
-        [*command(directory, url), *options],
-        cwd=CHECKOUT,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return forkserver.run(*arguments(directory, url), *options)
 
 
-def command(directory: Path, url: str) -> list[str]:
-    """Return the command line."""
+def arguments(directory: Path, url: str) -> list[str]:
+    """Return the options."""
     places = [f"--state={directory / 'state.sqlite'}", f"--spool={directory / 'spool'}"]
-    return [sys.executable, "-m", "observability", "--status", f"--listen={urlsplit(url).netloc}", *places]
+    return ["--status", f"--listen={urlsplit(url).netloc}", *places]
 
 
 def counted(directory: Path, *options: str) -> RunningSidecar:
@@ -112,7 +104,7 @@ def test_tls_is_spoken_as_it_is_served(tmp_path: Path) -> None:
 def test_watching_shows_it_again_until_it_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     """A line of JSON each time."""
     with counted(tmp_path) as sidecar:
-        watching = [*command(tmp_path, sidecar.url), "--json", "--watch"]
+        watching = [*COMMAND, *arguments(tmp_path, sidecar.url), "--json", "--watch"]
         with subprocess.Popen(
             watching, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as watch:
