@@ -45,7 +45,8 @@ class Keeper:
         self.command, self._cwd, self._user, self._fds = tuple(command), cwd, user, tuple(fds)
         self._environ = {"PATH": os.environ["PATH"], **environ}
         self._process: subprocess.Popen[bytes] | Process | None = None
-        self._is_plain = not fds and user is None and cwd == CHECKOUT  # so the fork server can start it
+        # Benchmarks, which pytest does not run, measure the program itself.
+        self._may_fork = "PYTEST_CURRENT_TEST" in os.environ and not fds and user is None and cwd == CHECKOUT
         self.url = ""
         self._errors.touch()
         if user is not None:
@@ -164,7 +165,7 @@ class Keeper:
         named = [f"--{name}={path}" for name, path in paths.items()]
         argv = [*named, "--listen=127.0.0.1:0", *options]
         with self._errors.open("wb") as errors, self.log.open("wb") as log:
-            if self._is_plain and self.command == COMMAND:
+            if self._may_fork and self.command == COMMAND:
                 return Process(argv, environ=self._environ, stdout=log.fileno(), stderr=errors.fileno())
             return subprocess.Popen(
                 [*self.command, *argv],

@@ -4,7 +4,6 @@ import fcntl
 import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from observability.event import build
 from tests.support import forkserver
 from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
-from tests.support.keeper import Keeper
+from tests.support.keeper import COMMAND, Keeper
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
 from tests.support.sidecar import fields, spooled
@@ -203,18 +202,26 @@ def test_a_store_that_is_locked_delays_and_loses_nothing(tmp_path: Path, gateway
     """Where somebody holds the store while events come in, they wait in the spool."""
     _spool(tmp_path)
     paths = (f"--spool={tmp_path / 'spool'}", f"--state={tmp_path / 'state.sqlite'}")
-    command = [sys.executable, "-m", "observability", "--once", f"--push={gateway.url}", *paths]
-    with subprocess.Popen([*command, "--push-interval=0.5"], cwd=CHECKOUT, stderr=subprocess.PIPE) as pusher:
+    said = tmp_path / "errors"
+    with (
+        said.open("wb") as errors,
+        subprocess.Popen(
+            [*COMMAND, "--once", f"--push={gateway.url}", *paths, "--push-interval=3"],
+            cwd=CHECKOUT,
+            stderr=errors,
+        ) as pusher,
+    ):
         until(lambda: attempts(gateway) == 1)
         other = sqlite3.connect(tmp_path / "state.sqlite", timeout=TIMEOUT, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         _spool(tmp_path, 2)
-        time.sleep(2)
+        until(lambda: b"locked" in said.read_bytes())
         assert 1 == attempts(gateway)
         assert pusher.poll() is None
         other.execute("ROLLBACK")
         other.close()
-        assert 1 == pusher.communicate(timeout=TIMEOUT)[1].count(b"locked")
+        assert 0 == pusher.wait(TIMEOUT)
+    assert 1 == said.read_bytes().count(b"locked")
     assert 3 == attempts(gateway)
 
 
