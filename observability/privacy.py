@@ -27,9 +27,9 @@ class Privacy(NamedTuple):
 
     def user(self, event: Event) -> dict[str, str]:
         """Return user.hash or user.name of the user who tried to log in, {} if there is none."""
-        if not event.record or event.record.method == "Any":
+        if event.method in (None, "Any"):
             return {}
-        return _USERS[self.user_names](event.record.name, self.key)
+        return _USERS[self.user_names](event.user, self.key)
 
     def address(self, event: Event) -> str | None:
         """Return the client's address, as far as it may be shown."""

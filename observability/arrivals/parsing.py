@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from observability import event
 from observability.arrivals.patterns import AS_BUILT, PLACES, REQUIRED, Number, Text, Word
-from observability.arrivals.records import BYTE_BY_BYTE, GROUPS, Record, record_groups, record_of
+from observability.arrivals.records import BYTE_BY_BYTE, GROUPS, RESULT_OF, record_groups
 from qmail_popup import reasons
 
 SOCKET = "socket"
@@ -82,14 +82,20 @@ class Event(tuple[Any, ...]):
         return received
 
     @property
-    def record(self) -> Record | None:
-        """The record, if the session has one."""
-        return record_of(self[_RECORD + 1 : _RECORD + 1 + GROUPS]) if self[_RECORD] else None
+    def result(self) -> str | None:
+        """The record's result: accepted or rejected; None without a record."""
+        return RESULT_OF.get(self[_RESULT])
 
     @property
-    def has_record(self) -> bool:
-        """Whether the session has a record, which is faster to ask than to parse it."""
-        return self[_RECORD] is not None
+    def method(self) -> str | None:
+        """The record's method: User, Apop or Any; None without a record."""
+        method: str | None = self[_METHOD]
+        return method
+
+    @property
+    def user(self) -> bytes:
+        """The record's user name; empty without a record."""
+        return (self[_USER] or "").encode(BYTE_BY_BYTE)
 
     @property
     def outcome(self) -> tuple[tuple[str | None, ...], float | None, float | None]:
@@ -235,7 +241,7 @@ def _with_reason(what: Event, refusal_seconds: float) -> Event:
 
 
 _TRACE, _PROTOCOL, _RECORD = PLACES[event.TRACE], PLACES[event.PROTOCOL], PLACES[event.RECORD]
-_RESULT, _METHOD = _RECORD + 1, _RECORD + 2
+_RESULT, _METHOD, _USER = _RECORD + 1, _RECORD + 2, _RECORD + GROUPS
 _START, _CREDENTIALS, _EXITED = PLACES[event.T_START], PLACES[event.T_CREDENTIALS], PLACES[event.T_EXITED]
 _ENDED_AT, _TIMES = PLACES[event.T_ENDED], slice(PLACES[event.T_START], PLACES[event.T_ENDED] + 1)
 _ENDED, _ERROR, _REASON = PLACES[event.ENDED], PLACES[event.ERROR], PLACES[event.REASON]

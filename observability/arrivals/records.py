@@ -1,8 +1,6 @@
 """Parses the record, the line of descriptor 5, as record.py writes it."""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
 
 RESULTS = {b"Accept": "accepted", b"Reject": "rejected"}
 RESULT_OF = {word.decode(): result for word, result in RESULTS.items()}
@@ -21,25 +19,7 @@ BYTE_BY_BYTE = "latin-1"  # decodes each byte to one character
 _RECORD = re.compile(FORM).fullmatch
 
 
-class Record(NamedTuple):
-    """A parsed record."""
-
-    result: str  # accepted, rejected
-    method: str  # User, Apop, Any
-    protocol: str  # POP3, POP3S
-    ip: bytes
-    host: bytes
-    name: bytes
-
-
 def record_groups(line: bytes) -> tuple[str, ...] | None:
     """Return the groups of FORM in the line of descriptor 5, without its newline; None if it is no record."""
     found = _RECORD(line.decode(BYTE_BY_BYTE))
     return found.groups() if found else None
-
-
-def record_of(groups: Sequence[str]) -> Record:
-    """Return the record for these groups of FORM."""
-    result, method, protocol, *of_client = groups
-    ip, host, name = (value.encode(BYTE_BY_BYTE) for value in of_client)
-    return Record(RESULT_OF[result], method, protocol, ip, host, name)

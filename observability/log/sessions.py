@@ -85,14 +85,14 @@ class SessionLog:
 
 
 def _auth_duration(event: Event) -> float | None:
-    if not event.record or event.record.result != "rejected":
+    if event.result != "rejected":
         return None  # for an accepted login it would be known only when the session ends
     return event.auth_duration
 
 
 _ALWAYS: dict[str, Callable[[Event], object]] = {
-    "result": lambda event: event.record.result if event.record else None,
-    "method": lambda event: event.record.method if event.record else None,
+    "result": lambda event: event.result,
+    "method": lambda event: event.method,
     "protocol": lambda event: event.protocol,
     "ended": lambda event: event.ended or KILLED,
     "status": lambda event: event.status,

@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -28,14 +29,7 @@ from observability.store.schema import IDENTITIES
 
 IDENTITY_SECONDS = 3600.0
 
-_LOOKED_UP_AT_ONCE = 64
-_WANTED = ", ".join(f"(?{number})" for number in range(1, _LOOKED_UP_AT_ONCE + 1))
-# The values drive the join: IN would sort them into a temporary table, once for each of our two.
-_LOOK_UP = f"""
-    WITH wanted (identity) AS (VALUES {_WANTED})
-    SELECT identity, facts FROM wanted CROSS JOIN older USING (identity)
-    UNION ALL SELECT identity, facts FROM wanted CROSS JOIN recent USING (identity)
-"""  # noqa: S608  only parameter numbers are inserted
+_LOOKED_UP_AT_ONCE = 64  # each number has a statement of its own; SQLite's module caches 128
 _FORGET = (
     "DROP TABLE older",
     "ALTER TABLE recent RENAME TO older",
@@ -134,9 +128,7 @@ class Store:
         if self._unsynced:
             checkpoint = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
             _busy, logged, written_back = checkpoint.fetchone()
-            if (
-                written_back < logged
-            ):  # a reader holds an older snapshot, and SQLite has synced only up to that
+            if written_back < logged:  # a reader holds an older snapshot: SQLite has synced only up to it
                 self._sync_log()
             self._unsynced = False
 
@@ -196,10 +188,9 @@ class Store:
     def _known(self, identities: Sequence[bytes]) -> dict[bytes, int]:
         known: dict[bytes, int] = {}
         for start in range(0, len(identities), _LOOKED_UP_AT_ONCE):
-            wanted = [*identities[start : start + _LOOKED_UP_AT_ONCE]]
-            wanted += [b""] * (_LOOKED_UP_AT_ONCE - len(wanted))
+            wanted = identities[start : start + _LOOKED_UP_AT_ONCE]
             # Facts added to an older identity are in the recent table, so it may be in both.
-            for identity, facts in self._database.execute(_LOOK_UP, wanted):
+            for identity, facts in self._database.execute(_look_up(len(wanted)), wanted):
                 known[identity] = known.get(identity, 0) | facts
         return known
 
@@ -244,3 +235,15 @@ class Store:
         for series, amount in increments.items():
             values[series] = values.get(series, 0) + amount
         self.committed = Committed(values, {**self.committed.exemplars, **exemplars}, last)
+
+
+@cache
+def _look_up(number: int) -> str:
+    """Return the statement that finds the facts of so many identities."""
+    wanted = ", ".join(["(?)"] * number)
+    # The values drive the join: IN would sort them into a temporary table, once for each of our two.
+    return f"""
+        WITH wanted (identity) AS (VALUES {wanted})
+        SELECT identity, facts FROM wanted CROSS JOIN older USING (identity)
+        UNION ALL SELECT identity, facts FROM wanted CROSS JOIN recent USING (identity)
+    """  # noqa: S608  only parameters are inserted

@@ -110,7 +110,7 @@ def _increments(source: str, new: int, kind: Kind) -> Iterator[Increment]:
 
 def _facts(source: str, event: Event) -> int:
     """Return what an arrival says: that its session has ended, and perhaps a record."""
-    return SESSION_COUNTED | RECORD_COUNTED if event.has_record and source != KILLED else SESSION_COUNTED
+    return SESSION_COUNTED | RECORD_COUNTED if event.method and source != KILLED else SESSION_COUNTED
 
 
 _EVENTS: Mapping[str, Series] = {source: (families.EVENTS.name, source) for source in (SOCKET, SPOOL)}

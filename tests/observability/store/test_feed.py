@@ -61,7 +61,7 @@ def shown(feed: Feed, count: int) -> list[bytes]:
         return len(events) >= count
 
     until(come)
-    return [event.record.name for event in events if event.record]
+    return [event.user for event in events if event.method]
 
 
 def test_what_is_logged_counts_once(store: Store, log: Path) -> None:
