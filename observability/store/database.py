@@ -29,7 +29,8 @@ from observability.store.schema import IDENTITIES
 
 IDENTITY_SECONDS = 3600.0
 
-_LOOKED_UP_AT_ONCE = 64  # each number has a statement of its own; SQLite's module caches 128
+# Each number up to this has a statement of its own, and Python's sqlite3 caches 128.
+_LOOKED_UP_AT_ONCE = 64
 _FORGET = (
     "DROP TABLE older",
     "ALTER TABLE recent RENAME TO older",
