@@ -29,7 +29,6 @@ from observability.store.schema import IDENTITIES
 
 IDENTITY_SECONDS = 3600.0
 
-# Each number up to this has a statement of its own, and Python's sqlite3 caches 128.
 _LOOKED_UP_AT_ONCE = 64
 _FORGET = (
     "DROP TABLE older",
@@ -240,7 +239,7 @@ class Store:
 
 @cache
 def _look_up(number: int) -> str:
-    """Return the statement that finds the facts of so many identities."""
+    """Return the statement that finds the facts of so many identities; Python's sqlite3 caches 128."""
     wanted = ", ".join(["(?)"] * number)
     # The values drive the join: IN would sort them into a temporary table, once for each of our two.
     return f"""
