@@ -56,7 +56,7 @@ def shown(feed: Feed, count: int) -> list[bytes]:
     events: list[Event] = []
 
     def come() -> bool:
-        while feed.is_ready:
+        if feed.is_ready:
             events.extend(feed.take().get("lines", ()))
         return len(events) >= count
 
@@ -124,6 +124,16 @@ def test_a_log_that_cannot_be_read(store: Store, log: Path) -> None:
         assert [b"a"] == shown(feed, 1)
         until(lambda: not feed.error)
         feed.look()
+
+
+def test_a_log_that_is_none(store: Store, log: Path) -> None:
+    """It has no place to begin at, and no sessions."""
+    log.unlink()
+    log.symlink_to(log)
+    with feeding(store, log) as (feed, _said):
+        assert ("", 0, False) == (store.mark(mark(log)), feed.active, feed.is_ready)
+        with pytest.raises(RuntimeError, match="neither a directory nor a file"):
+            feed.look()
 
 
 def test_sessions_that_are_open(store: Store, log: Path) -> None:
