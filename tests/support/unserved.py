@@ -5,8 +5,10 @@ from time import monotonic_ns
 
 from qmail_popup import protocol
 from qmail_popup.listener.addresses import read
+from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.settings import Settings
+from tests.support.waiting import TIMEOUT
 
 
 class Nobody:
@@ -15,6 +17,17 @@ class Nobody:
     def serve(self, connection: Connection) -> None:
         """Fail."""
         raise AssertionError(f"nobody asked for {connection.number}")
+
+
+def give_up_in_time(loop: Loop) -> None:
+    """Have a loop that waits for nothing fail, instead of the whole run of tests waiting for it."""
+    guard: Deadlines[None] = Deadlines(TIMEOUT, _give_up)
+    guard.set(None)
+    loop.timers.append(guard)
+
+
+def _give_up(_nothing: None) -> None:
+    raise TimeoutError(f"nothing has come within {TIMEOUT} seconds")
 
 
 def unserved(peer: socket.socket, *, number: int = 1, tls: bool = False) -> Connection:

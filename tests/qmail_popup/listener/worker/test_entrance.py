@@ -19,7 +19,7 @@ from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.entrance import Entrance
 from qmail_popup.listener.worker.room import Room
 from tests.support.stand_in import client
-from tests.support.unserved import unserved
+from tests.support.unserved import give_up_in_time, unserved
 
 _NUMBER, _EDITION = 1, 7
 
@@ -33,6 +33,7 @@ class Place:
     def __init__(self, *options: str, has_rules: bool) -> None:
         told = parse([*options, "pop.example.org", "/bin/true"])
         self.loop, self.buffer, self.bell = Loop(), Buffer(), os.eventfd(0)
+        give_up_in_time(self.loop)
         self.rules, asker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.near, self.far = client()
         self.connection = unserved(self.far, number=_NUMBER)

@@ -20,7 +20,7 @@ from tests.qmail_popup.listener.conftest import Certified
 from tests.support import waiting
 from tests.support.memory_tls import MemoryClient
 from tests.support.stand_in import client
-from tests.support.unserved import unserved
+from tests.support.unserved import give_up_in_time, unserved
 
 
 class _Loop(Loop):
@@ -52,11 +52,13 @@ class Place:
             done=self.done.append,
             ended=lambda _, word: self.ended.append(word),
         )
+        self._timers = [*self.loop.timers]
+        give_up_in_time(self.loop)
         self.near, self.connection = near, unserved(far)
 
     def expire(self, now: float) -> None:
         """Have the loop's timers see this time."""
-        for timer in self.loop.timers:
+        for timer in self._timers:
             timer.expire(now)
 
     def turn(self) -> None:
