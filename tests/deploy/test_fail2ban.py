@@ -7,7 +7,7 @@ import configparser
 import ipaddress
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from observability.log.sessions import SessionLog
 from observability.privacy import Privacy
 from qmail_popup import record
 from tests.support import rules
-from tests.support.banning import DEPLOY, JSON, RECORD, Session, fail2ban, found, held
+from tests.support.banning import DEPLOY, JSON, RECORD, Found, Session, fail2ban, finder, held
 from tests.support.chance import examples
 from tests.support.popup import ACCEPTS, REFUSES, shell
 from tests.support.resident import LOGIN, Listener, read_all, read_line
@@ -126,6 +126,13 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
         return Logs(records, sidecar.log.read_bytes())
 
 
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """Return the function that has fail2ban read a log."""
+    with finder(tmp_path_factory.mktemp("found")) as found:
+        yield found
+
+
 def guilty(name: str) -> list[str]:
     """Return who is to be found."""
     return [session.ip.removeprefix("::ffff:") for session in SESSIONS if name in session.found_by]
@@ -149,7 +156,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("writer", WRITERS)
-def test_those_who_did_it_are_found_and_no_others(logs: Logs, name: str, writer: str) -> None:
+def test_those_who_did_it_are_found_and_no_others(logs: Logs, found: Found, name: str, writer: str) -> None:
     """Whatever users and name servers are called, and whoever wrote the line down."""
     before, options = WRITERS[writer]
     before = before.replace(b"%b", IDENTIFIERS[name])
@@ -157,7 +164,7 @@ def test_those_who_did_it_are_found_and_no_others(logs: Logs, name: str, writer:
     assert guilty(name) == found(name, lines, *options)
 
 
-def test_a_client_that_drops_out_of_its_mail_is_no_failed_login(tmp_path: Path) -> None:
+def test_a_client_that_drops_out_of_its_mail_is_no_failed_login(tmp_path: Path, found: Found) -> None:
     """A refusal within ten seconds counts, as in the histogram's bucket; what came later was a session."""
     seconds = {"192.0.2.1": 0.00001, "192.0.2.2": 9.999999, "192.0.2.3": 10, "192.0.2.4": 10.000001}
     seconds |= {"192.0.2.5": 99.9, "192.0.2.6": 1e5}
@@ -170,8 +177,13 @@ def test_a_client_that_drops_out_of_its_mail_is_no_failed_login(tmp_path: Path) 
         assert list(seconds)[:3] == found(JSON, sidecar.log.read_bytes())
 
 
-def test_the_time_of_a_line_is_the_session_s() -> None:
+def test_the_time_of_a_line_is_the_session_s(found: Found) -> None:
     """And where it has none, or has one only in a name, it is the time of reading."""
+
+    def times(name: str, lines: bytes) -> list[int]:
+        """Return the seconds since 1970 at which fail2ban takes lines to have been written."""
+        return [int(float(text)) for text in found(name, lines, "-o", "<time>")]
+
     event = parse(build(fields(REJECTED))[:-2])
     assert isinstance(event, Event)
     line = record.compose(
@@ -182,11 +194,6 @@ def test_the_time_of_a_line_is_the_session_s() -> None:
     unknown, known = times(RECORD, line + TIME + line)
     assert abs(time.time() - unknown) < TIMEOUT
     assert known in {unknown, int(TIME[2:17], 16)}  # fail2ban may go on as it began
-
-
-def times(name: str, lines: bytes) -> list[int]:
-    """Return the seconds since 1970 at which fail2ban takes lines to have been written."""
-    return [int(float(text)) for text in found(name, lines, "-o", "<time>")]
 
 
 def logged(*events: Event) -> bytes:
@@ -214,8 +221,10 @@ CLIENTS = st.lists(
 
 
 @examples(6)
-@given(CLIENTS)
-def test_no_name_ever_makes_another_look_guilty(clients: list[tuple[str, bytes, bytes, bool]]) -> None:
+@given(clients=CLIENTS)
+def test_no_name_ever_makes_another_look_guilty(
+    found: Found, clients: list[tuple[str, bytes, bytes, bool]]
+) -> None:
     """Users and hosts have names of any bytes: exactly the refused are found, and as themselves."""
     records, events = [], []
     for ip, host, name, refused in clients:
@@ -256,7 +265,7 @@ def test_the_jails_ban_who_guesses(tmp_path: Path) -> None:
         assert ["192.0.2.1"] * 2 == banned.read_text().split()
 
 
-def test_the_listener(tmp_path: Path) -> None:
+def test_the_listener(tmp_path: Path, found: Found) -> None:
     """Who guesses is found by both filters, behind a balancer too; who is turned away is not."""
     balancer, denied, limited = "127.0.0.9", "192.0.2.66", "192.0.2.77"
     guessing = {"127.0.0.2": None, "192.0.2.1": "TCP4", "2001:db8::1": "TCP6"}
