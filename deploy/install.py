@@ -5,9 +5,9 @@
     PREFIX/share/man/man8/                                      their manual pages
 
 No installed file contains PREFIX, so the copy can be moved, mounted read-only and used without the checkout.
-All byte code is compiled here and never checked against its source again. An older copy is replaced file by
-file, each with one rename: a session that starts meanwhile finds either the old file or the new one,
-complete.
+All byte code is compiled here, unless --no-compile leaves that to the host, and never checked against its
+source again. An older copy is replaced file by file, each with one rename: a session that starts meanwhile
+finds either the old file or the new one, complete.
 """
 
 from __future__ import annotations  # so that an older Python reaches main, which rejects it
@@ -64,7 +64,7 @@ def main() -> None:
         if asked.uninstall:
             uninstall(prefix)
         else:
-            install(prefix.absolute(), asked.python)
+            install(prefix.absolute(), asked.python, compiles=not asked.no_compile)
             print(_report(prefix, is_in_place=not asked.destdir), end="")
     except PermissionError as error:
         if error.filename is None:
@@ -81,6 +81,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--prefix", type=Path, default=Path("/usr/local"))
     parser.add_argument("--destdir", default="")
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--no-compile", action="store_true", help="make no byte code: bytecode.py will")
     parser.add_argument("--uninstall", action="store_true")
     asked = parser.parse_args()
     if not asked.prefix.is_absolute():
@@ -90,12 +91,12 @@ def _asked() -> argparse.Namespace:
     return asked
 
 
-def install(prefix: Path, python: str) -> None:
+def install(prefix: Path, python: str, *, compiles: bool) -> None:
     """Install everything below `prefix`, to be run by `python`."""
     prefix.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".qmail-popup-", dir=prefix) as scratch:
         stage = Path(scratch) / "stage"
-        _lay_out(stage, python)
+        _lay_out(stage, python, compiles=compiles)
         _move(stage, prefix)
 
 
@@ -112,13 +113,14 @@ def uninstall(prefix: Path) -> None:
     shutil.rmtree(prefix / LIB, ignore_errors=True)
 
 
-def _lay_out(stage: Path, python: str) -> None:
+def _lay_out(stage: Path, python: str, *, compiles: bool) -> None:
     lib = stage / LIB
     lib.mkdir(parents=True)
     for package in ("qmail_popup", "observability"):
         shutil.copytree(ROOT / package, lib / package, ignore=shutil.ignore_patterns("__pycache__"))
     _dependencies(lib / "site-packages", stage.parent)
-    bytecode.write(lib)
+    if compiles:
+        bytecode.write(lib)
     for page in PAGES:
         text = (ROOT / "deploy/man" / page).read_text(encoding="utf-8")
         _write(stage / "share/man/man8" / page, text, 0o644)

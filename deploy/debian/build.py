@@ -26,7 +26,7 @@ DOC = Path("usr/share/doc/qmail-popup")
 UNITS = Path("usr/lib/systemd/system")
 LIB = Path("usr/lib/qmail-popup")
 SITE_PACKAGES = LIB / "site-packages"
-BYTE_CODE = ("__pycache__", "popup.*", "*.cpython-*.so")  # each *.so has a Python equivalent beside it
+COMPILED = "*.cpython-*.so"  # for one version of Python; each has a Python equivalent beside it
 SCRIPTS = ("postinst", "prerm", "postrm")
 PYTHON = "/usr/bin/python3"  # Debian's, whichever Python runs this
 COMMON = "/usr/share/common-licenses"
@@ -95,7 +95,7 @@ def build(output: Path, maintainer: str) -> Path:
     package = output / f"qmail-popup_{version}_{architecture}.deb"
     with tempfile.TemporaryDirectory(prefix="qmail-popup-") as scratch:
         stage = Path(scratch) / "stage"
-        install = (PYTHON, ROOT / "deploy/install.py", "--python", PYTHON)
+        install = (PYTHON, ROOT / "deploy/install.py", "--no-compile", "--python", PYTHON)
         _run(*install, "--prefix", "/usr", "--destdir", stage)
         _for_any_python(stage / LIB)
         _lay_out(stage)
@@ -117,12 +117,9 @@ def _version() -> str:
 
 
 def _for_any_python(lib: Path) -> None:
-    """Remove what is specific to one Python version, and the debugging symbols of compiled files."""
-    for found in [file for pattern in BYTE_CODE for file in lib.rglob(pattern)]:
-        if found.is_dir():
-            shutil.rmtree(found)
-        else:
-            found.unlink()
+    """Remove modules compiled for one Python version, and the debugging symbols of other compiled files."""
+    for module in [*lib.rglob(COMPILED)]:
+        module.unlink()
     for library in lib.rglob("*.so"):
         _run("strip", "--strip-unneeded", library)
 
