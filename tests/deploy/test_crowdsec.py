@@ -10,12 +10,11 @@ from tests.support.crowdsec import DEPLOY, banned
 
 INNOCENT = "203.0.113.9"
 TRIES = 15
-BEFORE = {
-    "plain": ("", "qmail-popup"),
-    "multilog": ("@4000000065a1b2c3d4e5f607 ", "qmail-popup"),
-    "tai64nlocal": ("2026-11-27 23:00:00.123456789 ", "qmail-popup"),
-    "rsyslog": ("Nov 27 23:00:00 mx qmail-popup-sidecar[77]: ", "syslog"),
+WRITERS = {
+    "qmail-popup": ("", "@4000000065a1b2c3d4e5f607 ", "2026-11-27 23:00:00.123456789 "),
+    "syslog": ("Nov 27 23:00:00 mx qmail-popup-sidecar[77]: ",),
 }
+"""By the log's label, what stands before a line: nothing, or what multilog, tai64nlocal and rsyslog write."""
 NAMES = (
     "bob",
     f'", "client.address": "{INNOCENT}", "x": "',
@@ -30,23 +29,23 @@ def line(ip: str, reason: str | None, second: int, name: str = "bob") -> str:
     return json.dumps({**told, "user.name": name} | ({"reason": reason} if reason else {}))
 
 
-@pytest.mark.parametrize("writer", BEFORE)
-def test_who_guesses_is_banned_and_no_other(tmp_path: Path, writer: str) -> None:
-    """Neither a broken checker's users, nor who drops out, nor who has a strange name or gets in."""
-    sessions = {
-        "192.0.2.1": "credentials",
-        "192.0.2.2": "temporary",
-        "192.0.2.3": "session",
-        "192.0.2.4": None,
-    }
-    before, kind = BEFORE[writer]
-    lines = [
-        before + line(ip, reason, second, NAMES[second % len(NAMES)])
+def lines(network: str) -> list[str]:
+    """Return a log of which only .1 is to be banned."""
+    reasons = {".1": "credentials", ".2": "temporary", ".3": "session", ".4": None}
+    many = [
+        line(network + host, reason, second, NAMES[second % len(NAMES)])
         for second in range(TRIES)
-        for ip, reason in sessions.items()
+        for host, reason in reasons.items()
     ]
-    few = [before + line("192.0.2.5", "credentials", second) for second in range(5)]
-    assert ["192.0.2.1"] == banned(tmp_path, "\n".join([*lines, *few, ""]).encode(), kind)
+    return [*many, *(line(f"{network}.5", "credentials", second) for second in range(5))]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_who_guesses_is_banned_and_no_other(tmp_path: Path, kind: str) -> None:
+    """Neither a broken checker's users, nor who drops out, nor who has a strange name or gets in."""
+    networks = {f"192.0.{number}": before for number, before in enumerate(WRITERS[kind])}
+    log = [f"{before}{told}\n" for network, before in networks.items() for told in lines(network)]
+    assert [f"{network}.1" for network in networks] == banned(tmp_path, "".join(log).encode(), kind)
 
 
 def test_the_log_is_where_daemontools_writes() -> None:

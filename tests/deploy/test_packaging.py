@@ -11,7 +11,7 @@ import pytest
 
 from qmail_popup import VERSION
 from tests.support.descriptors import CHECKOUT
-from tests.support.installed import PYTHON, files, works
+from tests.support.installed import LIB, PYTHON, files, works
 
 # What tools leave in a checkout; and hidden files, which are git's and a continuous integration's.
 LEFT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
@@ -41,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     checkout, out = directory / "checkout", directory / "dist"
     shutil.copytree(CHECKOUT, checkout, ignore=LEFT)
     before = frozenset(files(checkout))
-    run(sys.executable, "-m", "build", "--outdir", out, cwd=checkout)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, cwd=checkout)
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
     return Built(before, sdist, wheel)
 
@@ -62,12 +62,15 @@ def test_the_wheel_is_both_packages(built: Built) -> None:
     assert sorted(file for file in built.checkout if file.startswith(PACKAGES)) == sorted(found)
 
 
-def test_it_runs_from_the_wheel(built: Built, tmp_path: Path) -> None:
+def test_it_runs_from_the_wheel(built: Built, installed: Path, tmp_path: Path) -> None:
     """In a fresh environment, with the dependencies that it names, and without the checkout."""
     run(PYTHON, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv/bin/python"
     pip = (sys.executable, "-m", "pip", "--python", python)
-    run(*pip, "install", "--quiet", "--no-compile", built.wheel, cwd=tmp_path)
+    run(*pip, "install", "--quiet", "--no-compile", "--no-deps", built.wheel, cwd=tmp_path)
+    (site_packages,) = (tmp_path / "venv/lib").glob("*/site-packages")
+    (site_packages / "dependencies.pth").write_text(f"{installed / LIB}/site-packages\n")  # made already
+    assert "No broken requirements found.\n" == run(*pip, "check", cwd=tmp_path)
     works([python, "-m", "qmail_popup"], cwd=tmp_path)
     assert f"qmail-popup {VERSION}\n" == run(python, "-m", "qmail_popup", "--version", cwd=tmp_path)
     script = tmp_path / "venv/bin/qmail-popup-sidecar"
