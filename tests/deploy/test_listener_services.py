@@ -87,7 +87,7 @@ def test_reloads_under_load(host: Host, kind: Kind) -> None:
     host.start()
     port, pid = host.svscan.port(_LISTENER), host.svscan.pid(_LISTENER)
     with load.Load(port, _LOGIN, clients=4) as clients:
-        for _ in range(5):
+        for _ in range(3):
             clients.wait_for_more(10)
             reload(host, kind)
         clients.stop()

@@ -125,7 +125,7 @@ def test_reloads_and_restarts_under_load(host: Systemd) -> None:
     host.boot().run("systemctl", "start", SOCKET, SERVICE, SIDECAR)
     pid = host.property(SERVICE, "MainPID")
     with host.dialer(110) as dial, Load(dial, _LOGIN, clients=4) as load:
-        for happen in (reload, restart) * 3:
+        for happen in (reload, restart, reload, restart):
             load.wait_for_more(10)
             happen(host)
         load.wait_for_more(10)
