@@ -84,6 +84,7 @@ def test_the_manual_has_all_variables() -> None:
     assert set() == _variables() - set(_VARIABLE.findall(MANUALS["qmail-popup"].read_text(encoding="utf-8")))
 
 
+@cache
 def _variables() -> set[str]:
     source = (CHECKOUT / "qmail_popup/settings.py").read_text(encoding="utf-8")
     return {f"QMAIL_POPUP_{name}" for name in re.findall(r'OWN_PREFIX \+ b"(\w+)"', source)}
@@ -113,6 +114,7 @@ def _samples() -> Sequence[Sample]:
     return [sample for family in registry(sources).collect() for sample in family.samples]
 
 
+@cache
 def _metrics() -> set[str]:
     names = {sample.name for sample in _samples()}
     whole = {name.removesuffix(part) for name in names for part in _PARTS}

@@ -86,7 +86,7 @@ def test_a_restart(tmp_path: Path) -> None:
         while read_line(logged_in) != b"begun\n":
             pass
         load = stack.enter_context(Load(port, b"QUIT\r\n", clients=4))
-        for _ in range(5):
+        for _ in range(3):
             load.wait_for_more(10)
             listener.process.terminate()
             assert 0 == listener.process.wait(TIMEOUT)

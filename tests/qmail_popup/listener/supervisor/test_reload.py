@@ -73,7 +73,7 @@ def test_under_load(tmp_path: Path) -> None:
         Listener(tmp_path, "--workers", "2", env=environment(tmp_path)) as listener,
         Load(listener.port, LOGIN, clients=4) as load,
     ):
-        for _ in range(8):
+        for _ in range(4):
             load.wait_for_more(10)
             listener.reload()
         load.stop()

@@ -114,7 +114,7 @@ def test_under_load(host: Renewed, tmp_path: Path) -> None:
     with Listener(tmp_path, "--workers", "2", *host.options) as listener:
         connect = partial(Client, context=host.issuer.trusted())
         with Load(lambda: connect(secure.bare(listener)), LOGIN, clients=4) as load:
-            for _ in range(5):
+            for _ in range(3):
                 load.wait_for_more(10)
                 listener.reload()
             load.stop()
