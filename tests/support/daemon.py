@@ -8,6 +8,7 @@ from signal import SIGCONT, SIGHUP, SIGSTOP
 from types import TracebackType
 from typing import Self
 
+from tests.support.processes import is_stopped
 from tests.support.waiting import TIMEOUT, until
 
 _LISTENS = re.compile(r'"Listening on" address=(\S+)')
@@ -47,9 +48,11 @@ class Daemon:
         return self
 
     def hold(self) -> None:
-        """Send SIGSTOP: its connections stay open, but are not served."""
+        """Suspend it: its connections stay open, but are not served."""
         assert self._started
+        pid = self._started.pid
         self._started.send_signal(SIGSTOP)
+        until(lambda: is_stopped(pid))
 
     def go_on(self) -> None:
         """Send SIGCONT."""

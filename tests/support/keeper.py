@@ -14,6 +14,7 @@ from typing import Self
 
 from tests.support.descriptors import CHECKOUT
 from tests.support.forkserver import Process
+from tests.support.processes import is_stopped
 from tests.support.scraper import Numbers, read
 from tests.support.waiting import TIMEOUT, eventually, until
 
@@ -112,6 +113,7 @@ class Keeper:
     def hold(self) -> None:
         """Suspend it, so that it neither reads nor exits."""
         self.signal(SIGSTOP)
+        until(lambda: is_stopped(self.process.pid))
 
     def go_on(self) -> None:
         """Resume it."""

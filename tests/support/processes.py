@@ -35,6 +35,13 @@ def is_gone(pid: int) -> bool:
     return True
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether a process that was sent SIGSTOP runs no more: that is not done when kill(2) returns."""
+    with contextlib.suppress(OSError):
+        return all(_state(stat)[0] in "tTZ" for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return False
+
+
 def _parent(stat: Path) -> int | None:
     """Return a process's parent; None if it has just ended."""
     with contextlib.suppress(OSError):
