@@ -21,8 +21,8 @@ from tests.support.waiting import until
 FEW, MANY = 10_000, 1_000_000
 SAMPLES = 300
 LOGGED = 1_000_000
-COST_MOST, LOGGING_COST_MOST = 1.90, 3.00
-SCRAPE_MOST, ROUNDS = 4.0, 5
+COST_MOST, LOGGING_COST_MOST = 1.95, 3.65
+SCRAPE_MOST, ROUNDS = 2.5, 5
 
 
 def run(_prefix: Path) -> list[str]:
