@@ -94,12 +94,13 @@ def start(  # noqa: PLR0913  what a process is started with
     network: int | None = None,
     sigmask: "Collection[int]" = (),
     defaulted: "Collection[int]" = DEFAULTED,
+    spawn: "Callable[..., int]" = posix.posix_spawnp,
     keep_stderr: bool,
     clock: "Callable[[], int]",
 ) -> "Subprogram":
     """Start it with `sigmask` blocked; if it cannot be started, the outcome says why.
 
-    defaulted: signals to set to their defaults, at least DEFAULTED
+    defaulted: signals to set to their defaults, at least DEFAULTED; spawn: called as os.posix_spawnp
     network: the descriptor to use as its 0 and 1, if 0 and 1 are not the network already. The write to
     descriptor 3 then does not block either: a pipe has room for all of it.
     """
@@ -116,7 +117,7 @@ def start(  # noqa: PLR0913  what a process is started with
         actions += (posix.POSIX_SPAWN_DUP2, network, IN), (posix.POSIX_SPAWN_DUP2, network, OUT)
     if not keep_stderr:
         actions.append((posix.POSIX_SPAWN_DUP2, OUT, STDERR))
-    pid = _spawn(argv, environ, actions, outcome, sigmask=sigmask, defaulted=defaulted)
+    pid = _spawned(spawn, argv, environ, actions, outcome, sigmask=sigmask, defaulted=defaulted)
     posix.close(read_end)  # so that a write without a reader fails instead of blocking
     return Subprogram(pid, write_end, outcome, clock, may_wait=network is None)
 
@@ -180,7 +181,8 @@ def _left(parts: "list[Buffer]", written: int) -> "list[Buffer]":
     return left
 
 
-def _spawn(  # noqa: PLR0913  what posix_spawn(3) takes
+def _spawned(  # noqa: PLR0913  what posix_spawn(3) takes
+    spawn: "Callable[..., int]",
     argv: list[bytes],
     environ: "Mapping[bytes, bytes]",
     actions: list[tuple[int, int, int]],
@@ -191,9 +193,7 @@ def _spawn(  # noqa: PLR0913  what posix_spawn(3) takes
 ) -> int:
     """Return its pid; 0 if it could not be started, with the reason in `outcome`."""
     try:
-        return posix.posix_spawnp(
-            argv[0], argv, environ, file_actions=actions, setsigdef=defaulted, setsigmask=sigmask
-        )
+        return spawn(argv[0], argv, environ, file_actions=actions, setsigdef=defaulted, setsigmask=sigmask)
     except OSError as error:
         outcome.error = error.errno
     except ValueError:  # an empty name: execve would return ENOENT

@@ -9,7 +9,8 @@ import ctypes
 import os
 import pwd
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 _SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS = 4, 15, 38  # linux/prctl.h
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -27,8 +28,22 @@ def open_files(limits: tuple[int, int]) -> Iterator[None]:
     """Set other descriptor limits for the duration of the block."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def spawning(limits: tuple[int, int]) -> Callable[..., int]:
+    """Return os.posix_spawnp, or one whose processes have these descriptor limits from their start."""
+    if limits == resource.getrlimit(resource.RLIMIT_NOFILE):
+        return os.posix_spawnp
+
+    def spawn(*arguments: Any, **options: Any) -> int:  # noqa: ANN401  those of os.posix_spawnp
+        with open_files(limits):
+            return os.posix_spawnp(*arguments, **options)
+
+    return spawn
 
 
 def give_up(user: pwd.struct_passwd | None) -> None:

@@ -5,16 +5,15 @@ neither on a subprogram nor on a client that does not read its reply.
 """
 
 import os
-import resource
 import signal
 import socket
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from qmail_popup import protocol, reasons, stderr, subprogram
 from qmail_popup.listener.ipc.census import Column
+from qmail_popup.listener.process import privileges
 from qmail_popup.listener.process.loop import OUT, Loop, Timeouts
 from qmail_popup.listener.process.throttled import Throttled
 from qmail_popup.listener.spawner.session import Session
@@ -63,7 +62,7 @@ class Logins:
         status: called with the number of running subprograms; ended: with each finished session
         """
         self._loop, self._settings_of, self._environ = loop, settings_of, dict(environ)
-        self._limit, self._open_files, self._column, self._log = limit, open_files, column, log
+        self._limit, self._column, self._log = limit, column, log
         self._log_full = Throttled(log)
         self._status, self._session_ended = status, ended
         self._running: dict[int, _Login] = {}
@@ -72,6 +71,7 @@ class Logins:
         self._replies: Timeouts[_Reply] = Timeouts(self._hang_up)
         self._sigmask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # as inherited
         self._defaulted = _not_ignored()
+        self._spawn = privileges.spawning(open_files)
         loop.timers.append(self._replies)
 
     def __len__(self) -> int:
@@ -121,12 +121,11 @@ class Logins:
             network=peer.fileno(),
             sigmask=self._sigmask,
             defaulted=self._defaulted,
+            spawn=self._spawn,
             keep_stderr=settings.keep_stderr,
             clock=session.clock,
         )
         session.outcome, session.pid = program.outcome, program.pid
-        if program.pid and self._open_files[0] != self._open_files[1]:
-            self._limit_files(program.pid)
         program.hand_over(session.frame.name, session.frame.secret, session.timestamp(settings.hostname))
         wipe(session.frame.secret)
         if program.pid:
@@ -135,11 +134,6 @@ class Logins:
         else:
             program.ended(None)
             self._answer(session, peer)
-
-    def _limit_files(self, pid: int) -> None:
-        """Restore the inherited descriptor limits for a subprogram, before it gets the credentials."""
-        with suppress(OSError):  # it has exited already
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, self._open_files)
 
     def _answer(self, session: Session, peer: socket.SocketType) -> None:
         """Send the client the result of its login, unless it was accepted."""

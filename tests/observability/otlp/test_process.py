@@ -117,12 +117,13 @@ def test_the_exporter_ends_with_a_sidecar_that_is_killed(tmp_path: Path, collect
     environ = {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
     with RunningSidecar(tmp_path, "--otlp", collector.url, environ=environ) as sidecar:
         await_exporter(sidecar.process.pid)
-        assert deliver(sidecar.socket, build(fields()))
+        for _ in range(2):  # when the second is acknowledged, the exporter has the first
+            assert deliver(sidecar.socket, build(fields()))
         (exporter,) = children(sidecar.process.pid)
         assert [] == collector.spans()
         sidecar.kill()
         assert eventually(lambda: is_gone(exporter))
-        assert 2 == len(collector.spans())
+        assert len(collector.spans()) in (2, 4)
 
 
 def test_a_part_of_the_accepted_and_all_others(tmp_path: Path, collector: Collector) -> None:
