@@ -4,8 +4,10 @@ from observability import event
 from observability.arrivals.patterns import HELLO
 
 _TRACE_DIGITS = 32
-_TRACE_ENDS = len(b"%b\0%b=" % (event.FIRST, event.TRACE)) + _TRACE_DIGITS
+_BEGIN = b"%b\0%b=" % (event.FIRST, event.TRACE)
+_TRACE_ENDS = len(_BEGIN) + _TRACE_DIGITS
 _NEXT, _LAST = b"\0%b=" % event.PROTOCOL, b"\0%b" % event.LAST
+_OF_AN_END = b"\0E"  # END, ENDED, ERROR: of an event, or misplaced
 
 
 def hello_trace(block: bytes) -> str:
@@ -22,10 +24,12 @@ def whole_session(data: bytes) -> bytes:
     hello, _, rest = data.partition(event.SEPARATOR)
     trace, entries = hello[:_TRACE_ENDS], hello[_TRACE_ENDS : -len(event.LAST)]
     is_whole = (
-        rest.startswith(trace)
+        trace.startswith(_BEGIN)
+        and rest.startswith(trace)
         and rest.endswith(event.SEPARATOR)
         and entries.startswith(_NEXT)
         and entries in rest
+        and _OF_AN_END not in entries
         and hello.endswith(_LAST)
     )
     return rest[: -len(event.SEPARATOR)] if is_whole else b""

@@ -57,6 +57,8 @@ The first is that of its duration, the second that of the time until its refusal
 def kind(event: Event) -> tuple[Kind, Measures]:
     """Return the kind and the measures of a session, or of a hello as far as known."""
     words, lasted, took = event.outcome
+    if words[-1] and words[-1] not in TLS_VERSIONS:  # kinds are remembered, so they must be short
+        words = (*words[:-1], OTHER)
     kind = (
         words,
         None if lasted is None else bisect_left(_LASTED, lasted),
@@ -80,7 +82,7 @@ def of_session(kind: Kind) -> tuple[Increment, ...]:
     if words.ended != REFUSED:
         found += _observed(DURATION, labels, lasted, SECONDS)
     if words.tls:
-        found.append(((TLS.name, words.tls if words.tls in TLS_VERSIONS else OTHER), ONE, None))
+        found.append(((TLS.name, words.tls), ONE, None))
     return (*found, *(() if words.verdict else _exits(words)))
 
 

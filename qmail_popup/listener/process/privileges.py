@@ -6,10 +6,11 @@ library, and cannot start a thread.
 
 import contextlib
 import ctypes
+import functools
 import os
 import pwd
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 _SET_DUMPABLE, _SET_NAME, _SET_NO_NEW_PRIVS = 4, 15, 38  # linux/prctl.h
@@ -35,13 +36,23 @@ def open_files(limits: tuple[int, int]) -> Iterator[None]:
 
 
 def spawning(limits: tuple[int, int]) -> Callable[..., int]:
-    """Return os.posix_spawnp, or one whose processes have these descriptor limits from their start."""
+    """Return os.posix_spawnp, or one whose processes have these descriptor limits.
+
+    They have them from their start, unless a descriptor that they inherit is beyond them: posix_spawn(3)
+    refuses that, so then they get their limits right after their start.
+    """
     if limits == resource.getrlimit(resource.RLIMIT_NOFILE):
         return os.posix_spawnp
 
-    def spawn(*arguments: Any, **options: Any) -> int:  # noqa: ANN401  those of os.posix_spawnp
-        with open_files(limits):
-            return os.posix_spawnp(*arguments, **options)
+    def spawn(*arguments: Any, file_actions: Sequence[tuple[int, ...]] = (), **options: Any) -> int:  # noqa: ANN401  those of os.posix_spawnp
+        start = functools.partial(os.posix_spawnp, *arguments, file_actions=file_actions, **options)
+        if max((fd for _action, *fds in file_actions for fd in fds), default=0) < limits[0]:
+            with open_files(limits):
+                return start()
+        pid = start()
+        with contextlib.suppress(OSError):  # it has exited already
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        return pid
 
     return spawn
 

@@ -13,6 +13,8 @@ from tests.support.sidecar import fields, hello_of
 
 TOLD = fields()
 HELLO, EVENT = hello_of(TOLD), build(TOLD)
+_START = b"V=1\0TRACE=%b\0PROTOCOL=POP3" % TOLD[b"TRACE"]
+_ODD = b"A=" + b"x" * 40  # as long as the first two entries of a hello
 
 
 def test_a_hello_as_popups_build_it_has_its_trace() -> None:
@@ -47,6 +49,11 @@ def hello_fields() -> list[bytes]:
         HELLO.replace(b"END=1", b"END=2") + EVENT,
         build({contract.TRACE: TOLD[b"TRACE"]}) + EVENT,
         HELLO.replace(b"V=1", b"V=2") + EVENT,
+        # A hello that ends, that has an error, that ends twice, and one that does not begin as one.
+        _START + b"\0ENDED=quit\0END=1\0\0" + _START + b"\0ENDED=quit\0TLS=x\0END=1\0\0",
+        _START + b"\0ERROR=fork\0END=1\0\0" + _START + b"\0ERROR=fork\0ENDED=error\0END=1\0\0",
+        _START + b"\0END=1\0END=1\0\0" + _START + b"\0END=1\0ENDED=quit\0END=1\0\0",
+        _ODD + b"\0PROTOCOL=POP3\0END=1\0\0" + _ODD + b"\0" + _START + b"\0ENDED=quit\0END=1\0\0",
     ],
 )
 def test_anything_else_is_left_to_the_parser(data: bytes) -> None:

@@ -268,3 +268,22 @@ def test_no_damage_raises(position: int, damage: bytes) -> None:
     """Nor does an event with something else in the midst of it."""
     block = build(fields())[:-2]
     assert isinstance(parse(block[:position] + damage + block[position + len(damage) :]), Event | Malformed)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (b"PROTOCOL=POP3\0T_START=1700000000000000000ENDED=quit", "T_START"),
+        (b"PROTOCOL=POP3\0T_ENDED=1700000000000000000END=1", "torn"),
+        (b"PROTOCOL=POP3\0T_START=5ENDED=quit", "T_START"),
+        (b"PROTOCOL=POP3\0TLS=vEND=1", "torn"),
+        (b"SPAN=0123456789abcdefPROTOCOL=POP3", "a missing identity or protocol"),
+        (b"PROTOCOL=POP3\0RECORD=qmail-popup: pid ENDED=rejected", "RECORD"),
+        (b"PROTOCOL=POP3\0RECORD=qmail-popup: pid 77 Reject::AUTH::User P:POP3 S:ENDED=rejected", "RECORD"),
+    ],
+)
+def test_a_field_that_lost_its_end_hides_nothing(rest: bytes, expected: str) -> None:
+    """Python before 3.11.5 skips the beginning of a field that fails within a possessive group."""
+    end = b"" if expected == "torn" else b"\0END=1"
+    told = parse(b"V=1\0TRACE=0123456789abcdef0123456789abcdef\0" + rest + end)
+    assert Malformed(expected) == told

@@ -114,3 +114,9 @@ def test_a_hello_of_a_killed_session() -> None:
     hello = parse(hello_of(fields({})).rstrip(b"\0"))
     assert isinstance(hello, Event)
     assert {("sessions", "killed", "POP3"): 1} == added(hello, source=KILLED)
+
+
+def test_a_kind_is_short() -> None:
+    """Kinds are remembered, so no sender may choose how long they are."""
+    words = [increments.kind(read(TLS=b"\xff" * length))[0][0] for length in (1, 3000)]
+    assert words[0] == words[1]
