@@ -43,7 +43,8 @@ class Control:
     def _take(self) -> None:
         try:
             slot, ancillary, _, _ = self.peer.recvmsg(1, rights.room(_MAX_DESCRIPTORS), rights.FLAGS)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
+            # Reset: the supervisor has ended before it read that we are ready. What it sent is still there.
             return
         except OSError:
             slot, ancillary = b"", []

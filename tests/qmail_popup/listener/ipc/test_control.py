@@ -6,7 +6,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from qmail_popup.listener.ipc.control import Control, hand_over
+import pytest
+
+from qmail_popup.listener.ipc.control import Control, announce, hand_over
 
 
 @contextmanager
@@ -30,6 +32,27 @@ def test_where_no_descriptor_is_left() -> None:
         control = Control(theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: None)
         assert hand_over(ours, 3, [0, 0])
         with no_descriptor_left():
+            control.ready(0)
+    assert 2 == len(came)
+    for fd in came:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+def test_what_was_sent_before_the_end_is_received(unread: int) -> None:
+    """Even if the supervisor ends before it has read that the child is ready, which resets the connection."""
+    came: list[int] = []
+    ended: list[int] = []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        control = Control(
+            theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: ended.append(1)
+        )
+        with ours:
+            for _ in range(unread):
+                announce(theirs)
+            assert hand_over(ours, 3, [0, 0])
+        while not ended:
             control.ready(0)
     assert 2 == len(came)
     for fd in came:
