@@ -16,6 +16,11 @@ from tests.support.waiting import TIMEOUT
 _RESET = struct.pack("ii", 1, 0)
 
 
+def reset_at_close(client: socket.socket) -> None:
+    """Have close(2) reset the connection, see socket(7)."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
 class Connection:
     """One client, with or without TLS."""
 
@@ -52,7 +57,7 @@ class Connection:
 
     def reset(self) -> None:
         """Reset the connection, so that the server's next read fails."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_at_close(self._socket)
         self._socket.close()
 
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +17,7 @@ from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.entrance import Entrance
 from qmail_popup.listener.worker.room import Room
+from tests.support.leaving import reset_at_close
 from tests.support.stand_in import client
 from tests.support.unserved import give_up_in_time, unserved
 
@@ -91,7 +91,7 @@ def test_a_balancer_that_leaves(behind: Place, said: bytes, *, resets: bool) -> 
         behind.near.sendall(said)
         behind.loop.turn()
     if resets:
-        behind.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_at_close(behind.near)
     behind.near.close()
     behind.loop.turn()
     assert ([], [DISCONNECTED]) == (behind.greeted, behind.ended)

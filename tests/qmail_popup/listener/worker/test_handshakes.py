@@ -2,7 +2,6 @@
 
 import select
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.handshakes import Handshakes
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import waiting
+from tests.support.leaving import reset_at_close
 from tests.support.memory_tls import MemoryClient
 from tests.support.stand_in import client
 from tests.support.unserved import give_up_in_time, unserved
@@ -137,7 +137,7 @@ def test_a_client_that_leaves(place: Place, greeted: int, said: bytes, *, resets
         place.near.sendall(said)
         place.loop.turn()
     if resets:
-        place.near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_at_close(place.near)
     place.near.close()
     place.loop.turn()
     assert ([], [TLS_FAILED if said or greeted else DISCONNECTED]) == (place.done, place.ended)
