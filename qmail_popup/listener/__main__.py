@@ -50,29 +50,29 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     """Serve until SIGTERM; return the exit status."""
     former = handover.take(environ)
     try:
-        told = _read(parse(argv), environ)
+        parsed = _read(parse(argv), environ)
     except SystemExit:
         if former:
             handover.try_again(former)
         raise
-    if told.options.check:
+    if parsed.options.check:
         return 0
     given = former.listening if former else _handed_in(environ)
-    log = _reserve_descriptors(told.options)  # before anything is opened that could become one of them
-    listening = given if former else [*given, *_listen(told.options)]
+    log = _reserve_descriptors(parsed.options)  # before anything is opened that could become one of them
+    listening = given if former else [*given, *_listen(parsed.options)]
     if not listening:
         fail("nothing to listen on: name a --pop3 HOST:PORT", BAD_USAGE)
-    if not told.tls and any(one.kind == sockets.POP3S for one in listening):
+    if not parsed.tls and any(one.kind == sockets.POP3S for one in listening):
         fail("a socket was passed in as pop3s, but there is no --tls-certificate", BAD_USAGE)
     tasks = Tasks(
-        told.options,
-        told.settings_of,
-        told.environ,
+        parsed.options,
+        parsed.settings_of,
+        parsed.environ,
         listening=listening,
-        open_files=_raise_open_files(told.options),
+        open_files=_raise_open_files(parsed.options),
         log=log,
-        user=told.user,
-        tls=told.tls,
+        user=parsed.user,
+        tls=parsed.tls,
         origin=former.origin if former else None,
     )
     supervisor = Supervisor(tasks, former, notify.notifier(environ))

@@ -69,27 +69,27 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> Options:
     """Parse the arguments after the program's name; exits on a mistake."""
     parser = _parser()
-    told = parser.parse_args(argv)
-    if told.pop3s and not told.tls_certificate:
+    parsed = parser.parse_args(argv)
+    if parsed.pop3s and not parsed.tls_certificate:
         parser.error("--pop3s needs a --tls-certificate")
-    arguments = [os.fsencode(argument) for argument in (told.hostname, told.subprogram, *told.argument)]
+    arguments = [os.fsencode(argument) for argument in (parsed.hostname, parsed.subprogram, *parsed.argument)]
     if len(arguments[0]) > _MAX_HOSTNAME:
         parser.error(f"the hostname is longer than {_MAX_HOSTNAME} bytes")
     return Options(
-        told.pop3,
-        told.pop3s,
-        _pairs(parser, told.tls_certificate, told.tls_key),
-        told.tls_minimum,
-        told.workers or min(len(os.sched_getaffinity(0)), SLOTS),
-        told.user,
-        told.sessions,
-        told.connections,
-        told.connections_per_client,
-        os.fsencode(os.path.abspath(told.rules)) if told.rules else None,
-        told.proxy_protocol,
-        told.verbose,
-        told.log_descriptor,
-        told.check,
+        parsed.pop3,
+        parsed.pop3s,
+        _pairs(parser, parsed.tls_certificate, parsed.tls_key),
+        parsed.tls_minimum,
+        parsed.workers or min(len(os.sched_getaffinity(0)), SLOTS),
+        parsed.user,
+        parsed.sessions,
+        parsed.connections,
+        parsed.connections_per_client,
+        os.fsencode(os.path.abspath(parsed.rules)) if parsed.rules else None,
+        parsed.proxy_protocol,
+        parsed.verbose,
+        parsed.log_descriptor,
+        parsed.check,
         arguments,
     )
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qmail_popup.listener.ipc.census import Census
 from qmail_popup.listener.ipc.control import announce
+from qmail_popup.listener.ipc.counts import Counts
 from qmail_popup.listener.ipc.frames import SLOTS
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.process import privileges
@@ -58,8 +58,8 @@ class Tasks:
         self.origin = time.time() - time.monotonic() if origin is None else origin
         self.ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         self.workers, self.has_rules = options.workers, options.rules is not None
-        self._census = Census(options.workers + 1)
-        self._bells = [os.eventfd(0) for _ in range(options.workers)]
+        self._counts = Counts(options.workers + 1)
+        self._wakeups = [os.eventfd(0) for _ in range(options.workers)]
         self._lines = lines(options.workers + 1) if self.has_rules else []
 
     def worker(self, control: socket.socket, slot: int) -> Task:
@@ -74,8 +74,8 @@ class Tasks:
                 self._settings_of,
                 listening=self.listening,
                 control=control,
-                column=self._census.column(slot),
-                bells=self._bells,
+                column=self._counts.column(slot),
+                wakeups=self._wakeups,
                 slot=slot,
                 first_number=number,
                 rules=rules,
@@ -85,13 +85,13 @@ class Tasks:
             announce(control)
             worker.run()
 
-        return task, {*self._bells, *_numbers(control, rules, *(one.socket for one in self.listening))}
+        return task, {*self._wakeups, *_numbers(control, rules, *(one.socket for one in self.listening))}
 
     def worker_ended(self, slot: int) -> None:
         """Discard its connection counts, and wake the others: the kernel may have woken only this one."""
-        self._census.clear(slot)
-        for bell in self._bells:
-            os.eventfd_write(bell, 1)
+        self._counts.clear(slot)
+        for wakeup in self._wakeups:
+            os.eventfd_write(wakeup, 1)
 
     def spawner(self, control: socket.socket) -> Task:
         """Return the spawner's task."""
@@ -106,7 +106,7 @@ class Tasks:
                 self._settings_of,
                 self._environ,
                 control=control,
-                column=self._census.column(self._options.workers),
+                column=self._counts.column(self._options.workers),
                 open_files=self.open_files,
                 log=self._log,
                 rules=rules,
@@ -118,7 +118,7 @@ class Tasks:
 
     def spawner_ended(self) -> None:
         """Discard its login counts."""
-        self._census.clear(self._options.workers)
+        self._counts.clear(self._options.workers)
 
     def reader(self, control: socket.socket) -> Task:
         """Return the rules reader's task."""

@@ -72,7 +72,7 @@ class SettingsOf:
         return self._of(tuple(variables.items()))
 
     def _read(self, variables: Sequence[tuple[bytes, bytes]]) -> Settings:
-        told = {**self._environ, **dict(variables)}
-        if not seconds(told.get(_LOGIN_TIMEOUT, b"")):
-            told[_LOGIN_TIMEOUT] = _LOGIN_SECONDS
-        return Settings(self._arguments, told)
+        environ = {**self._environ, **dict(variables)}
+        if not seconds(environ.get(_LOGIN_TIMEOUT, b"")):
+            environ[_LOGIN_TIMEOUT] = _LOGIN_SECONDS
+        return Settings(self._arguments, environ)

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.ipc.census import Census
 from qmail_popup.listener.ipc.control import hand_over
+from qmail_popup.listener.ipc.counts import Counts
 from qmail_popup.listener.ipc.frames import LOGIN, SLOTS, Frame, head
 from qmail_popup.listener.ipc.rights import sent
 from qmail_popup.listener.options import Options, parse
@@ -100,7 +100,7 @@ class StandIn:
     def _spawn(self, options: Options, settings_of: SettingsOf, control: socket.socket) -> int:
         """Start a spawner."""
         rules = self.lines_to_rules[0].asker if self.lines_to_rules else None
-        column = Census(1).column(0)
+        column = Counts(1).column(0)
 
         def spawn() -> None:
             self._place()

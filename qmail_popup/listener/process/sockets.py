@@ -43,10 +43,10 @@ def listen(kind: str, endpoints: Iterable[Endpoint]) -> list[Listening]:
 
 def handed_in(environ: Mapping[bytes, bytes]) -> list[Listening]:
     """Return the sockets passed by the service manager; NotHandedInError. Unnamed ones are for POP3."""
-    told = environ.get(b"LISTEN_FDS", b"")
-    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not told.isdigit() or not told.strip(b"0"):
+    number = environ.get(b"LISTEN_FDS", b"")
+    if environ.get(b"LISTEN_PID") != b"%d" % os.getpid() or not number.isdigit() or not number.strip(b"0"):
         return []
-    count = int(told[:_MAX_DIGITS])
+    count = int(number[:_MAX_DIGITS])
     given = environ.get(b"LISTEN_FDNAMES")
     names = [POP3] * count if given is None else os.fsdecode(given).split(":")
     if len(names) != count:

@@ -16,7 +16,7 @@ from qmail_popup.listener.ipc.control import Control
 from qmail_popup.listener.options import NAME
 from qmail_popup.listener.process.loop import IN, OUT, Loop
 from qmail_popup.listener.process.output import Output
-from qmail_popup.listener.rules.looker import Looker
+from qmail_popup.listener.rules.background import Background
 from qmail_popup.listener.rules.lookups import (
     AGAIN,
     AS_IT_IS_NOW,
@@ -74,7 +74,7 @@ class Reader:
         self._loop, self._control = Loop(), control
         self._stderr: Output[None] = Output(self._loop, _STDERR, lambda _: None, lambda _: None)
         self._file = RulesFile(path, self._log)
-        self._looker: Looker[Content | None] = Looker(self._loop, self._file.look, self._found)
+        self._refresh: Background[Content | None] = Background(self._loop, self._file.look, self._found)
         self._waiting: list[tuple[_Asker, Question]] = []  # for the next check of the file
         self._looked_for: list[tuple[_Asker, Question]] = []  # for the check in progress
         self._askers = {
@@ -128,7 +128,7 @@ class Reader:
         """Check the file for the pending questions, unless a check is in progress."""
         if self._waiting and not self._looked_for:
             self._waiting, self._looked_for = [], self._waiting
-            self._looker.ask()
+            self._refresh.run()
 
     def _found(self, content: Content | None) -> None:
         """Answer the questions that this check was for."""

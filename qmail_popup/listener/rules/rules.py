@@ -95,8 +95,8 @@ class Rules:
 def _verdict(value: bytes) -> Verdict:
     if _DENY in _instructions(value):
         return DENIED
-    told = {name: text for name, text in _set_by(value) if name and not is_fixed(name)}
-    return Verdict(is_denied=False, variables=told)
+    variables = {name: text for name, text in _set_by(value) if name and not is_fixed(name)}
+    return Verdict(is_denied=False, variables=variables)
 
 
 def _instructions(value: bytes) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from qmail_popup import protocol, reasons, stderr, subprogram
-from qmail_popup.listener.ipc.census import Column
+from qmail_popup.listener.ipc.counts import Column
 from qmail_popup.listener.process import privileges
 from qmail_popup.listener.process.loop import OUT, Loop, Timeouts
 from qmail_popup.listener.process.throttled import Throttled

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 
 from qmail_popup.listener.addresses import numeric
-from qmail_popup.listener.ipc.census import Column
 from qmail_popup.listener.ipc.control import Control
+from qmail_popup.listener.ipc.counts import Column
 from qmail_popup.listener.ipc.frames import (
     BAD_HEADER,
     DISCONNECTED,
@@ -33,7 +33,7 @@ from qmail_popup.listener.spawner import spooler
 from qmail_popup.listener.spawner.channel import Channel
 from qmail_popup.listener.spawner.delivery import Deliveries, max_link
 from qmail_popup.listener.spawner.logins import Logins
-from qmail_popup.listener.spawner.ruled import Ruled
+from qmail_popup.listener.spawner.rule_checks import RuleChecks
 from qmail_popup.listener.spawner.session import Session
 from qmail_popup.listener.spawner.spooler import Spooler
 from qmail_popup.listener.variables import SettingsOf
@@ -101,7 +101,7 @@ class Spawner:
             status=self._status,
             ended=self._ended,
         )
-        self._ruled = Ruled(loop, rules, self._logins.add, self._refuse) if rules else None
+        self._checks = RuleChecks(loop, rules, self._logins.add, self._refuse) if rules else None
         self._log_no_header = Throttled(self.log)
         self._channels: set[Channel] = set()
         self._is_draining = False
@@ -127,14 +127,14 @@ class Spawner:
 
     def login(self, session: Session, peer: socket.SocketType) -> None:
         """Handle a login."""
-        if self._ruled is None:
+        if self._checks is None:
             self._logins.add(session, peer)
         else:
-            self._ruled.add(session, peer)
+            self._checks.add(session, peer)
 
     def waiting(self, slot: int) -> int:
         """Return how many logins of a worker wait to run."""
-        return self._logins.waiting[slot] + (self._ruled.waiting[slot] if self._ruled is not None else 0)
+        return self._logins.waiting[slot] + (self._checks.waiting[slot] if self._checks is not None else 0)
 
     def end(self, session: Session) -> None:
         """Handle the end of a session before login."""
@@ -166,7 +166,7 @@ class Spawner:
         self._stderr.put(f"{NAME}: {text}\n".encode(), None)
 
     def _is_over(self) -> bool:
-        if self._channels or self._logins or self._ruled:
+        if self._channels or self._logins or self._checks:
             return False
         if self._records and not self._last_wait:
             self._last_wait.set(self._records)

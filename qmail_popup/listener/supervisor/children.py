@@ -52,10 +52,10 @@ class Child:
         now = time.monotonic()
         self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures + 1
         pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
-        told = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; restarting in {pause} s"
+        text = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; restarting in {pause} s"
         os.close(self.process)
         self.pid, self.control, self.serves, self.due = 0, None, False, now + pause
-        return told
+        return text
 
     def _words(self) -> str:
         """Return why it crashed and close its socket; a compromised worker may have sent any text."""

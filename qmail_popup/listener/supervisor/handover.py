@@ -35,10 +35,10 @@ class Handover(NamedTuple):
 
 def take(environ: MutableMapping[bytes, bytes]) -> Handover | None:
     """Return what the previous generation passed on, if there was one."""
-    pid, *told = environ.pop(_VARIABLE, b"").decode().split(" ")
+    pid, *fields = environ.pop(_VARIABLE, b"").decode().split(" ")
     if pid != str(os.getpid()):
         return None
-    origin, listening, controls = told
+    origin, listening, controls = fields
     return Handover(
         [Listening(kind, _taken(fd)) for kind, _, fd in (word.partition("=") for word in _words(listening))],
         [_taken(fd) for fd in _words(controls)],
@@ -56,7 +56,7 @@ def execute(handover: Handover, *, ignore_hangup: bool) -> OSError:
     for sock in given:
         sock.set_inheritable(True)
     try:
-        os.execve(sys.executable, command(), {**environment(), _VARIABLE: _told(handover)})  # noqa: S606
+        os.execve(sys.executable, command(), {**environment(), _VARIABLE: _encode(handover)})  # noqa: S606
     except OSError as error:
         for sock in given:
             sock.set_inheritable(False)
@@ -92,7 +92,7 @@ def environment() -> dict[bytes, bytes]:
     return as_inherited(dict(os.environb))
 
 
-def _told(handover: Handover) -> bytes:
+def _encode(handover: Handover) -> bytes:
     listening = ",".join(f"{kind}={sock.fileno()}" for kind, sock in handover.listening)
     controls = ",".join(str(sock.fileno()) for sock in handover.controls)
     return f"{os.getpid()} {handover.origin.hex()} {listening} {controls}".encode()

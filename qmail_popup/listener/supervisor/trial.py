@@ -14,7 +14,7 @@ from qmail_popup.listener.supervisor import handover
 
 CHECK = "--check"
 _SECONDS = 60.0
-_MAX_SAID = 65536  # bytes: the capacity of a pipe
+_MAX_OUTPUT = 65536  # bytes: the capacity of a pipe
 
 
 class Trial:
@@ -22,7 +22,7 @@ class Trial:
 
     def __init__(self) -> None:
         """Start the child; OSError. due: when to kill it; None once killed."""
-        self._said, said = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._output, output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.due: float | None = time.monotonic() + _SECONDS
         try:
             argv = handover.command(CHECK)
@@ -33,11 +33,11 @@ class Trial:
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, said, 2),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
                 ],
             )
         finally:
-            os.close(said)
+            os.close(output)
 
     def kill(self) -> None:
         """Kill the child, because it takes too long or the supervisor is stopping."""
@@ -47,15 +47,15 @@ class Trial:
 
     def ended(self, status: int) -> str:
         """Return why the program cannot start; empty if it can. status: an exit code as in `subprocess`."""
-        said = self._last_line()
+        line = self._last_line()
         if not status:
             return ""
         if status == -signal.SIGKILL and self.due is None:
             return f"the check took longer than {_SECONDS:.0f} s"
-        return said or f"the check exited with {status}"
+        return line or f"the check exited with {status}"
 
     def _last_line(self) -> str:
         """Return the child's last line on descriptor 2."""
-        with open(self._said, "rb", buffering=0) as said:
-            lines = (said.read(_MAX_SAID) or b"").decode(errors="replace").strip().splitlines()
+        with open(self._output, "rb", buffering=0) as pipe:
+            lines = (pipe.read(_MAX_OUTPUT) or b"").decode(errors="replace").strip().splitlines()
         return "".join(filter(str.isprintable, lines[-1].removeprefix(f"{NAME}: "))) if lines else ""

@@ -45,7 +45,7 @@ class Connection:
     unsent: rest of a reply; until it is sent, nothing is read and the session does not end
     tls, suite: indexes into their tables; secure: TLS, once a handshake has begun
     left: plaintext from TLS not processed yet; after the login command it belongs to the subprogram
-    is_told: whether the spawner was told about it
+    is_reported: whether the spawner knows about it
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Connection:
         "edition",
         "greeted",
         "identity",
-        "is_told",
+        "is_reported",
         "left",
         "local",
         "number",
@@ -89,7 +89,7 @@ class Connection:
         self.peer, self.number, self.settings = peer, number, settings
         self.client, self.local = client, local
         self.origin, self.start, self.greeted = origin, start, 0
-        self.edition, self.identity, self.is_told = 0, _NO_IDENTITY, False
+        self.edition, self.identity, self.is_reported = 0, _NO_IDENTITY, False
         self.tls, self.suite = CLEAR, 0
         self.secure: Secure | None = None
         self.left: bytearray | None = None

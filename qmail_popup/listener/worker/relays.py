@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qmail_popup.listener.process.loop import GONE, IN, NOTHING, OUT, Deadlines, Loop
 from qmail_popup.listener.worker.buffer import Buffer, receive
 from qmail_popup.listener.worker.connection import Connection
-from qmail_popup.listener.worker.farewells import Farewells
+from qmail_popup.listener.worker.lingering import LingeringCloses
 
 if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Secure
@@ -23,9 +23,9 @@ _MAX_UNSENT = 1 << 17  # bytes; limits replies to key updates from a client that
 class Relays:
     """One worker's relays."""
 
-    def __init__(self, loop: Loop, buffer: Buffer, farewells: Farewells, idle: float) -> None:
+    def __init__(self, loop: Loop, buffer: Buffer, lingering: LingeringCloses, idle: float) -> None:
         """idle: seconds that a client may read nothing after its subprogram has exited."""
-        self.loop, self.buffer, self.farewells = loop, buffer, farewells
+        self.loop, self.buffer, self.lingering = loop, buffer, lingering
         self.open: set[Relay] = set()
         self.stuck: Deadlines[Relay] = Deadlines(idle, lambda relay: relay.cut())
         loop.timers.append(self.stuck)
@@ -182,7 +182,7 @@ class Relay:
             return
         if self._program_ended and not self._to_client and (self._has_left or self._is_heard()):
             self._leave()
-            self._relays.farewells.take(self._peer)
+            self._relays.lingering.linger(self._peer)
             return
         if self._client_events != (wanted := self._wanted_of_client()):
             self._relays.loop.expect(self._peer.fileno(), self, wanted)

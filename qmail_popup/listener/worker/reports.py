@@ -32,7 +32,7 @@ class Reports:
     def begin(self, connection: Connection) -> None:
         """Report a connection."""
         if self.is_tracked:
-            connection.is_told = True
+            connection.is_reported = True
             self._outbox.put(_frame(connection, BEGIN))
 
     def log_in(self, connection: Connection, peer: socket.SocketType) -> None:
@@ -43,7 +43,7 @@ class Reports:
 
     def end(self, connection: Connection, ended: str) -> None:
         """Report how a session ended; first report its beginning if it ended before the greeting."""
-        if not connection.is_told and ended not in _NOT_LET_IN:
+        if not connection.is_reported and ended not in _NOT_LET_IN:
             self.begin(connection)
         if self.is_tracked or ended in _ALWAYS_TOLD:
             self._outbox.put(_frame(connection, END, ENDED.index(ended), time.monotonic_ns()))

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 
 from qmail_popup import protocol
 from qmail_popup.listener import addresses
-from qmail_popup.listener.ipc.census import Column
 from qmail_popup.listener.ipc.control import Control
+from qmail_popup.listener.ipc.counts import Column
 from qmail_popup.listener.ipc.frames import DISCONNECTED, ERROR, REFUSED, SLOTS, TIMEOUT
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.process.loop import IN, OUT, Loop, Timeouts
 from qmail_popup.listener.process.sockets import Listening
 from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker.acceptors import Acceptors
+from qmail_popup.listener.worker.admission import Admission
 from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.connection import LOGIN, START_TLS, Connection
-from qmail_popup.listener.worker.doors import Doors
-from qmail_popup.listener.worker.entrance import Entrance
-from qmail_popup.listener.worker.farewells import Farewells
 from qmail_popup.listener.worker.handshakes import Handshakes
+from qmail_popup.listener.worker.limits import Limits
+from qmail_popup.listener.worker.lingering import LingeringCloses
 from qmail_popup.listener.worker.outbox import Outbox
 from qmail_popup.listener.worker.relays import Relays
 from qmail_popup.listener.worker.reports import Reports
-from qmail_popup.listener.worker.room import Room
 
 if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Server
@@ -46,13 +46,13 @@ class Worker:
         listening: Sequence[Listening],
         control: socket.socket,
         column: Column,
-        bells: Sequence[int],
+        wakeups: Sequence[int],
         slot: int,
         first_number: int,
         rules: socket.socket | None,
         tls: "Server | None",
     ) -> None:
-        """slot: this worker's, also of its bell; first_number: for sessions, above all used before.
+        """slot: this worker's, also of its eventfd; first_number: for sessions, above all used before.
 
         rules: connects to the rules reader, if any; tls: None without a certificate
         """
@@ -61,49 +61,49 @@ class Worker:
         self._loop, self._buffer = Loop(), Buffer()
         self._outbox = Outbox(self._loop)
         self._reports = Reports(self._outbox, is_tracked=bool(settings.spool) or options.verbose)
-        self._room = Room(
+        self._limits = Limits(
             self._loop,
             options,
             column,
-            bells=bells,
+            wakeups=wakeups,
             slot=slot,
             timed_out=lambda connection: self._end(connection, TIMEOUT),
             refused=lambda connection: self._end(connection, REFUSED),
-            rung=self._accept_all,
+            woken=self._accept_all,
         )
-        self._entrance = Entrance(
+        self._admission = Admission(
             self._loop,
             options,
-            self._room,
+            self._limits,
             self._buffer,
             settings_of=settings_of,
             rules=rules,
             greet=self._admit,
             ended=self._end,
         )
-        self._farewells = Farewells(self._loop)
-        self._relays = Relays(self._loop, self._buffer, self._farewells, settings.idle_timeout)
+        self._lingering = LingeringCloses(self._loop)
+        self._relays = Relays(self._loop, self._buffer, self._lingering, settings.idle_timeout)
         self._handshakes = (
             Handshakes(self._loop, tls, self._buffer, done=self._secured, ended=self._end) if tls else None
         )
         self._slow: Timeouts[Connection] = Timeouts(lambda connection: self._end(connection, TIMEOUT))
         self._loop.timers.append(self._slow)
         self._is_draining = False
-        self._doors = Doors(self._loop, listening, self._begin)
+        self._acceptors = Acceptors(self._loop, listening, self._begin)
         self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
 
     def run(self) -> None:
         """Run until the supervisor and the last connection have ended."""
         while not (self._is_draining and self._is_idle()):
             self._loop.turn()
-            self._room.publish()
+            self._limits.publish()
             if self._is_draining and not self._outbox.is_connected:
                 self._give_up()
 
     def serve(self, connection: Connection) -> None:
         """Process a client's input, or send it the rest of a reply."""
         was_full = bool(connection.unsent)
-        self._room.heard(connection)  # before the reply, so that all workers agree on the order
+        self._limits.restart_timeout(connection)  # before the reply, so that all workers agree on the order
         try:
             came = connection.flush(self._buffer) if was_full else connection.read(self._buffer)
         except BlockingIOError:
@@ -124,24 +124,24 @@ class Worker:
             self._end(connection, came)
 
     def _is_idle(self) -> bool:
-        return not (self._slow or self._outbox or self._relays or self._farewells)
+        return not (self._slow or self._outbox or self._relays or self._lingering)
 
     def _connect(self, _slot: int, descriptors: list[int]) -> None:
         """Connect to a spawner, and tell it about all open connections."""
         self._outbox.connect(socket.socket(fileno=descriptors[0]))
         for connection in self._slow:
-            if connection.is_told:
+            if connection.is_reported:
                 self._reports.begin(connection)
 
     def _drain(self) -> None:
         """Accept connections that wait already, and no more."""
         self._is_draining = True
         self._loop.forget(self._control.fileno())
-        self._doors.close()
+        self._acceptors.close()
         self._control.close()  # tells the supervisor that it is done
 
     def _accept_all(self) -> None:
-        self._doors.accept_all()
+        self._acceptors.accept_all()
 
     def _begin(self, peer: socket.SocketType, client: addresses.Address, tls: int) -> None:
         """Start a new connection and its login timeout."""
@@ -161,7 +161,7 @@ class Worker:
         if self._reports.is_tracked:
             connection.identity = os.urandom(24)
         self._slow.set(connection, self._settings.login_timeout)
-        self._entrance.begin(connection)
+        self._admission.begin(connection)
 
     def _admit(self, connection: Connection) -> None:
         """Greet an admitted client, over POP3S after the handshake."""
@@ -173,18 +173,18 @@ class Worker:
             return
         self._reports.begin(connection)
         self._handshakes.begin(connection)
-        self._room.heard(connection)
-        self._room.make()
+        self._limits.restart_timeout(connection)
+        self._limits.enforce()
 
     def _greet(self, connection: Connection) -> None:
         """Send the greeting and wait for commands."""
         if ended := connection.greet():
             self._end(connection, ended)
             return
-        if not connection.is_told:
+        if not connection.is_reported:
             self._reports.begin(connection)
         self._resume(connection)
-        self._room.make()
+        self._limits.enforce()
 
     def _secured(self, connection: Connection) -> None:
         """Continue over TLS."""
@@ -197,19 +197,19 @@ class Worker:
         """Process what is left from TLS, then wait for commands."""
         came = connection.serve_left(self._buffer)
         self._loop.watch(connection.peer.fileno(), connection, OUT if connection.unsent else IN)
-        self._room.heard(connection)
+        self._limits.restart_timeout(connection)
         if came:
             self._pass_on(connection, came)
 
     def _authorization(self, connection: Connection) -> protocol.Authorization:
-        told = connection.settings
+        settings = connection.settings
         return protocol.Authorization(
-            protocol.timestamp(connection.number, connection.origin + connection.start, told.hostname),
-            apop=told.apop,
-            stls=self._handshakes is not None and told.tls_wanted,
-            tls_required=told.tls_required,
+            protocol.timestamp(connection.number, connection.origin + connection.start, settings.hostname),
+            apop=settings.apop,
+            stls=self._handshakes is not None and settings.tls_wanted,
+            tls_required=settings.tls_required,
             tls=connection.tls != CLEAR,
-            resp_codes=told.resp_codes,
+            resp_codes=settings.resp_codes,
         )
 
     def _log_in(self, connection: Connection) -> None:
@@ -230,15 +230,15 @@ class Worker:
         self._forget(connection)
         self._loop.forget(connection.peer.fileno())
         connection.wipe()
-        self._farewells.part(connection)
+        self._lingering.close(connection)
         self._reports.end(connection, ended)
 
     def _forget(self, connection: Connection) -> None:
         self._slow.drop(connection)
-        self._entrance.forget(connection)
+        self._admission.forget(connection)
         if self._handshakes:
             self._handshakes.forget(connection)
-        self._room.leave(connection)
+        self._limits.leave(connection)
 
     def _give_up(self) -> None:
         """End open connections: the spawner has ended and will not be restarted."""

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import is_in, read, read_network
-from qmail_popup.listener.ipc.census import Census
+from qmail_popup.listener.ipc.counts import Counts
 from qmail_popup.listener.ipc.frames import NO_HEADER
 from qmail_popup.listener.options import parse
 from qmail_popup.listener.process.loop import Loop
 from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker.admission import Admission
 from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.connection import Connection
-from qmail_popup.listener.worker.entrance import Entrance
-from qmail_popup.listener.worker.room import Room
+from qmail_popup.listener.worker.limits import Limits
 from tests.qmail_popup.listener.test_counted import environment, sessions
 from tests.support.listener import Listener as SidecarSocket
 from tests.support.programs import need_root
@@ -211,23 +211,32 @@ def test_thirty_seconds_of_it() -> None:
     def end(_connection: Connection, word: str = "") -> None:
         ended.append(word)
 
-    bells = [os.eventfd(0)]
-    room = Room(
-        loop, told, Census(1).column(0), bells=bells, slot=0, timed_out=end, refused=end, rung=lambda: None
+    wakeups = [os.eventfd(0)]
+    limits = Limits(
+        loop,
+        told,
+        Counts(1).column(0),
+        wakeups=wakeups,
+        slot=0,
+        timed_out=end,
+        refused=end,
+        woken=lambda: None,
     )
-    entrance = Entrance(loop, told, room, Buffer(), settings_of=settings_of, rules=None, greet=end, ended=end)
+    admission = Admission(
+        loop, told, limits, Buffer(), settings_of=settings_of, rules=None, greet=end, ended=end
+    )
     with near, far:
         now, address = time.monotonic(), read(far.getpeername())
         settings, start = settings_of.default, time.monotonic_ns()
         connection = Connection(_Nobody(), far, 1, address, settings, local=address, origin=0, start=start)
-        entrance.begin(connection)
+        admission.begin(connection)
         for timer in loop.timers:
             timer.expire(now + 30)
         assert [] == ended
         for timer in loop.timers:
             timer.expire(time.monotonic() + 30)
         assert [NO_HEADER] == ended
-    os.close(bells[0])
+    os.close(wakeups[0])
 
 
 class _Nobody:

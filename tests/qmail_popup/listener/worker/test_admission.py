@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from qmail_popup.listener.ipc.census import Census
+from qmail_popup.listener.ipc.counts import Counts
 from qmail_popup.listener.ipc.frames import DISCONNECTED, REFUSED
 from qmail_popup.listener.options import parse
 from qmail_popup.listener.process.loop import Loop
 from qmail_popup.listener.rules.lookups import Answer, write_answer
 from qmail_popup.listener.rules.rules import Verdict
 from qmail_popup.listener.variables import SettingsOf
+from qmail_popup.listener.worker.admission import Admission
 from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.connection import Connection
-from qmail_popup.listener.worker.entrance import Entrance
-from qmail_popup.listener.worker.room import Room
+from qmail_popup.listener.worker.limits import Limits
 from tests.support.leaving import reset_at_close
 from tests.support.stand_in import client
 from tests.support.unserved import give_up_in_time, unserved
@@ -25,14 +25,14 @@ _NUMBER, _EDITION = 1, 7
 
 
 class Place:
-    """One client at the entrance, behind a balancer or not.
+    """One client at the door, behind a balancer or not.
 
     rules: the reader's end; greeted, ended: what the worker was told
     """
 
     def __init__(self, *options: str, has_rules: bool) -> None:
         told = parse([*options, "pop.example.org", "/bin/true"])
-        self.loop, self.buffer, self.bell = Loop(), Buffer(), os.eventfd(0)
+        self.loop, self.buffer, self.wakeup = Loop(), Buffer(), os.eventfd(0)
         give_up_in_time(self.loop)
         self.rules, asker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.near, self.far = client()
@@ -40,16 +40,16 @@ class Place:
         self.greeted: list[Connection] = []
         self.ended: list[str] = []
         self._asker = asker
-        room = Room(
-            *(self.loop, told, Census(1).column(0)),
-            bells=[self.bell],
+        limits = Limits(
+            *(self.loop, told, Counts(1).column(0)),
+            wakeups=[self.wakeup],
             slot=0,
             timed_out=lambda connection: self._end(connection, "silent"),
             refused=lambda connection: self._end(connection, "no room"),
-            rung=lambda: None,
+            woken=lambda: None,
         )
-        self.entrance = Entrance(
-            *(self.loop, told, room, self.buffer),
+        self.admission = Admission(
+            *(self.loop, told, limits, self.buffer),
             settings_of=SettingsOf(told.arguments, {}),
             rules=asker if has_rules else None,
             greet=self.greeted.append,
@@ -60,7 +60,7 @@ class Place:
         """Close all."""
         for sock in (self.rules, self._asker, self.near, self.far):
             sock.close()
-        os.close(self.bell)
+        os.close(self.wakeup)
 
     def _end(self, _connection: Connection, word: str) -> None:
         self.ended.append(word)
@@ -86,7 +86,7 @@ def ruled() -> Iterator[Place]:
 @pytest.mark.parametrize("resets", [False, True])
 def test_a_balancer_that_leaves(behind: Place, said: bytes, *, resets: bool) -> None:
     """Before its header is whole that is the end of a session without a client, however it goes."""
-    behind.entrance.begin(behind.connection)
+    behind.admission.begin(behind.connection)
     if said:
         behind.near.sendall(said)
         behind.loop.turn()
@@ -99,7 +99,7 @@ def test_a_balancer_that_leaves(behind: Place, said: bytes, *, resets: bool) -> 
 
 def test_a_header(behind: Place) -> None:
     """Only it is taken off the socket, nothing of it stays in the buffer, and the loop lets go."""
-    behind.entrance.begin(behind.connection)
+    behind.admission.begin(behind.connection)
     for said in (b"PROXY TCP4 192.0.2.9 ", b"192.0.2.1 1234 110\r\nUSER bob\r\n"):
         assert [] == behind.greeted
         behind.near.sendall(said)
@@ -112,7 +112,7 @@ def test_a_header(behind: Place) -> None:
 
 def test_rules_that_deny(ruled: Place) -> None:
     """The client is refused."""
-    ruled.entrance.begin(ruled.connection)
+    ruled.admission.begin(ruled.connection)
     ruled.rules.send(write_answer(Answer(_NUMBER, _EDITION, Verdict(is_denied=True, variables={}))))
     ruled.loop.turn()
     assert ([], [REFUSED]) == (ruled.greeted, ruled.ended)
@@ -120,7 +120,7 @@ def test_rules_that_deny(ruled: Place) -> None:
 
 def test_rules_that_allow(ruled: Place) -> None:
     """The client is greeted as they say, and keeps their edition for its login."""
-    ruled.entrance.begin(ruled.connection)
+    ruled.admission.begin(ruled.connection)
     assert [] == ruled.greeted
     variables = {b"QMAIL_POPUP_LOGIN_TIMEOUT": b"5"}
     ruled.rules.send(write_answer(Answer(_NUMBER, _EDITION, Verdict(is_denied=False, variables=variables))))
@@ -131,7 +131,7 @@ def test_rules_that_allow(ruled: Place) -> None:
 
 def test_rules_that_nobody_reads(ruled: Place) -> None:
     """Without the reader nobody knows who may come in: the client is disconnected."""
-    ruled.entrance.begin(ruled.connection)
+    ruled.admission.begin(ruled.connection)
     ruled.rules.close()
     ruled.loop.turn()
     assert ([], [DISCONNECTED]) == (ruled.greeted, ruled.ended)
@@ -139,8 +139,8 @@ def test_rules_that_nobody_reads(ruled: Place) -> None:
 
 def test_a_client_that_has_gone(ruled: Place) -> None:
     """What the rules say of it is of no interest any more."""
-    ruled.entrance.begin(ruled.connection)
-    ruled.entrance.forget(ruled.connection)
+    ruled.admission.begin(ruled.connection)
+    ruled.admission.forget(ruled.connection)
     ruled.rules.send(write_answer(Answer(_NUMBER, _EDITION, Verdict(is_denied=True, variables={}))))
     ruled.loop.turn()
     assert ([], []) == (ruled.greeted, ruled.ended)

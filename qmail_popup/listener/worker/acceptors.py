@@ -11,18 +11,18 @@ from qmail_popup.listener.tls.suites import CLEAR, UNKNOWN
 _PAUSE_SECONDS = 0.1  # when out of descriptors
 
 
-class _Door:
+class _Acceptor:
     """A listening socket. tls: whether connections begin with TLS."""
 
-    __slots__ = ("_doors", "_family", "_type", "peer", "tls")
+    __slots__ = ("_acceptors", "_family", "_type", "peer", "tls")
 
-    def __init__(self, doors: "Doors", listening: Listening) -> None:
-        self._doors, self.peer = doors, listening.socket
+    def __init__(self, acceptors: "Acceptors", listening: Listening) -> None:
+        self._acceptors, self.peer = acceptors, listening.socket
         self._family, self._type = int(listening.socket.family), int(socket.SOCK_STREAM)
         self.tls = CLEAR if listening.kind == POP3 else UNKNOWN
 
     def ready(self, _events: int) -> None:
-        self._doors.accept(self)
+        self._acceptors.accept(self)
 
     def accept(self) -> tuple[socket.SocketType, addresses.Name]:
         """Accept a connection; OSError. socket.accept() also converts family and type to enums, and back."""
@@ -30,7 +30,7 @@ class _Door:
         return socket.SocketType(self._family, self._type, 0, fd), name
 
 
-class Doors:
+class Acceptors:
     """All listening sockets of a worker."""
 
     def __init__(
@@ -41,42 +41,42 @@ class Doors:
     ) -> None:
         """Start listening. accepted: called with each client's socket, address and TLS."""
         self._loop, self._accepted = loop, accepted
-        self._full: Deadlines[_Door] = Deadlines(_PAUSE_SECONDS, self._open)
+        self._full: Deadlines[_Acceptor] = Deadlines(_PAUSE_SECONDS, self._open)
         loop.timers.append(self._full)
-        self._doors = [_Door(self, one) for one in listening]
-        for door in self._doors:
-            self._open(door)
+        self._acceptors = [_Acceptor(self, one) for one in listening]
+        for acceptor in self._acceptors:
+            self._open(acceptor)
 
-    def accept(self, door: _Door) -> bool:
+    def accept(self, acceptor: _Acceptor) -> bool:
         """Accept only one connection, to share them with other workers; False if none waits or it fails."""
         try:
-            peer, name = door.accept()
+            peer, name = acceptor.accept()
         except BlockingIOError:
             return False
         except ConnectionError:  # the client is gone already
             return True
         except OSError:  # out of descriptors or memory
-            self._loop.forget(door.peer.fileno())
-            self._full.set(door)
+            self._loop.forget(acceptor.peer.fileno())
+            self._full.set(acceptor)
             return False
-        self._accepted(peer, addresses.read(name), door.tls)
+        self._accepted(peer, addresses.read(name), acceptor.tls)
         return True
 
     def accept_all(self) -> None:
         """Accept all waiting connections: the kernel may have woken only a worker that has since ended."""
-        for door in self._doors:
-            while self.accept(door):
+        for acceptor in self._acceptors:
+            while self.accept(acceptor):
                 pass
 
     def close(self) -> None:
         """Accept connections that wait already, then stop: the kernel wakes other workers for later ones."""
-        for door in self._doors:
-            self._loop.forget(door.peer.fileno())
+        for acceptor in self._acceptors:
+            self._loop.forget(acceptor.peer.fileno())
         self.accept_all()
-        for door in self._doors:
-            self._full.drop(door)
-            door.peer.close()
-        self._doors.clear()
+        for acceptor in self._acceptors:
+            self._full.drop(acceptor)
+            acceptor.peer.close()
+        self._acceptors.clear()
 
-    def _open(self, door: _Door) -> None:
-        self._loop.watch(door.peer.fileno(), door, IN | ALONE)
+    def _open(self, acceptor: _Acceptor) -> None:
+        self._loop.watch(acceptor.peer.fileno(), acceptor, IN | ALONE)

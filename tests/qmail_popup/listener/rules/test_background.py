@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from qmail_popup.listener.process.loop import Loop
-from qmail_popup.listener.rules.looker import Looker
+from qmail_popup.listener.rules.background import Background
 
 
 class Look:
@@ -32,9 +32,9 @@ def look() -> Iterator[Look]:
 def test_what_it_has_found(look: Look) -> None:
     """It is told to the loop, once for each time that it was asked."""
     loop, found = Loop(), list[int]()
-    looker = Looker(loop, look, found.append)
+    background = Background(loop, look, found.append)
     for expected in ([0], [0, 1]):
-        looker.ask()
+        background.run()
         look.may.release()
         loop.turn()
         assert expected == found
@@ -43,7 +43,7 @@ def test_what_it_has_found(look: Look) -> None:
 def test_a_look_that_fails() -> None:
     """Its error is the process's."""
     loop = Loop()
-    looker: Looker[int] = Looker(loop, lambda: 1 // 0, lambda _: None)
-    looker.ask()
+    background: Background[int] = Background(loop, lambda: 1 // 0, lambda _: None)
+    background.run()
     with pytest.raises(ZeroDivisionError):
         loop.turn()

@@ -4,7 +4,7 @@ import pytest
 
 from qmail_popup.listener import addresses
 from qmail_popup.listener.addresses import Address
-from qmail_popup.listener.ipc.census import ROWS, Census
+from qmail_popup.listener.ipc.counts import ROWS, Counts
 
 _ONE = addresses.read(("192.0.2.1", 1)).ip
 _OTHER = addresses.read(("192.0.2.2", 1)).ip
@@ -38,8 +38,8 @@ def test_what_one_client_is() -> None:
 
 def test_all_columns_count() -> None:
     """What one process counts the others see, by client and in all."""
-    census = Census(3)
-    first, second = census.column(0), census.column(2)
+    counts = Counts(3)
+    first, second = counts.column(0), counts.column(2)
     assert (1, 2, 2) == (first.enter(_ONE), second.enter(_ONE), first.total())
     first.leave(_ONE)
     assert (1, 2) == (second.total(), second.enter(_ONE))
@@ -47,18 +47,18 @@ def test_all_columns_count() -> None:
 
 def test_what_a_process_has_counted_goes_with_it() -> None:
     """Its successor begins with nothing."""
-    census = Census(2)
+    counts = Counts(2)
     for _ in range(5):
-        census.column(0).enter(_ONE)
-    census.column(1).enter(_ONE)
-    census.clear(0)
-    assert (2, 2) == (census.column(1).enter(_ONE), census.column(1).total())
+        counts.column(0).enter(_ONE)
+    counts.column(1).enter(_ONE)
+    counts.clear(0)
+    assert (2, 2) == (counts.column(1).enter(_ONE), counts.column(1).total())
 
 
 def test_nothing_in_the_table_raises() -> None:
     """A worker that was taken over can write anything into it; the others go on."""
-    census = Census(2)
-    column = census.column(0)
+    counts = Counts(2)
+    column = counts.column(0)
     column.leave(_ONE)
     for cells in (column._rows, column._totals):  # noqa: SLF001  what no honest worker does
         for cell in range(len(cells)):
@@ -71,13 +71,13 @@ def test_nothing_in_the_table_raises() -> None:
 
 def test_who_has_been_silent_longest() -> None:
     """The one whose first falls due first; one that has nobody does not count."""
-    census = Census(3)
-    first, second, third = (census.column(number) for number in range(3))
+    counts = Counts(3)
+    first, second, third = (counts.column(number) for number in range(3))
     assert (0, 1) == (first.longest_silent(), second.longest_silent())
-    second.tell_silent(20.0)
-    third.tell_silent(10.0)
+    second.publish_silent(20.0)
+    third.publish_silent(10.0)
     assert [2, 2, 2] == [column.longest_silent() for column in (first, second, third)]
-    third.tell_silent(None)
+    third.publish_silent(None)
     assert 1 == first.longest_silent()
 
 

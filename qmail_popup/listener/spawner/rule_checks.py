@@ -17,7 +17,7 @@ _Login = tuple[Session, socket.SocketType]
 _Next = Callable[[Session, socket.SocketType], None]
 
 
-class Ruled:
+class RuleChecks:
     """The logins being held."""
 
     def __init__(self, loop: Loop, rules: socket.socket, allowed: _Next, denied: _Next) -> None:

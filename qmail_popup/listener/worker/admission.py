@@ -16,7 +16,7 @@ from qmail_popup.listener.variables import SettingsOf
 from qmail_popup.listener.worker import proxy
 from qmail_popup.listener.worker.buffer import CLEAR_CHUNK, PEEK, TAKE, Buffer
 from qmail_popup.listener.worker.connection import Connection
-from qmail_popup.listener.worker.room import Room
+from qmail_popup.listener.worker.limits import Limits
 from qmail_popup.wire import wipe
 
 HEADER_SECONDS = 30  # part of the login timeout
@@ -25,24 +25,24 @@ HEADER_SECONDS = 30  # part of the login timeout
 class _Header:
     """An incomplete header."""
 
-    __slots__ = ("_entrance", "begun", "connection")
+    __slots__ = ("_admission", "begun", "connection")
 
-    def __init__(self, entrance: "Entrance", connection: Connection) -> None:
-        self._entrance, self.connection = entrance, connection
+    def __init__(self, admission: "Admission", connection: Connection) -> None:
+        self._admission, self.connection = admission, connection
         self.begun = bytearray()
 
     def ready(self, _events: int) -> None:
-        self._entrance.read(self)
+        self._admission.read(self)
 
 
-class Entrance:
+class Admission:
     """One worker's checks before the greeting."""
 
     def __init__(  # noqa: PLR0913  its collaborators
         self,
         loop: Loop,
         options: Options,
-        room: Room,
+        limits: Limits,
         buffer: Buffer,
         *,
         settings_of: SettingsOf,
@@ -54,7 +54,7 @@ class Entrance:
 
         greet: called with each admitted connection; ended: with each other one, and how it ended
         """
-        self._loop, self._room, self._buffer = loop, room, buffer
+        self._loop, self._limits, self._buffer = loop, limits, buffer
         self._greet, self._ended = greet, ended
         self._settings_of = settings_of
         self._lookups = Lookups(loop, rules, self._answered) if rules else None
@@ -68,10 +68,10 @@ class Entrance:
         if not self._balancers or not addresses.is_in(connection.client.ip, self._balancers):
             self._admit(connection)
             return
-        self._room.hold(connection)
+        self._limits.hold(connection)
         self._headers.set(connection, connection.start / 1e9)
         self._loop.watch(connection.peer.fileno(), _Header(self, connection))
-        self._room.make()
+        self._limits.enforce()
 
     def forget(self, connection: Connection) -> None:
         """Stop waiting for a connection's PROXY header or rules."""
@@ -122,14 +122,14 @@ class Entrance:
 
     def _admit(self, connection: Connection) -> None:
         """Greet a client, unless it has too many connections or the rules deny it."""
-        if not self._room.enter(connection):
+        if not self._limits.enter(connection):
             self._ended(connection, REFUSED)
         elif self._lookups is None:
             self._greet(connection)
         else:
-            self._room.heard(connection)
+            self._limits.restart_timeout(connection)
             self._lookups.ask(Question(connection.number, connection.client.ip, AS_IT_IS_NOW), connection)
-            self._room.make()
+            self._limits.enforce()
 
     def _answered(self, connection: Connection, answer: Answer | None) -> None:
         """Handle the rules' verdict on a client."""

@@ -16,31 +16,31 @@ _MAX = 1000  # clients; beyond that the oldest is closed at once
 _AT_ONCE = 65536
 
 
-class _Farewell:
+class _LingeringClose:
     """One connection being closed."""
 
-    __slots__ = ("_farewells", "peer")
+    __slots__ = ("_lingering", "peer")
 
-    def __init__(self, farewells: "Farewells", peer: socket.SocketType) -> None:
-        self._farewells, self.peer = farewells, peer
+    def __init__(self, lingering: "LingeringCloses", peer: socket.SocketType) -> None:
+        self._lingering, self.peer = lingering, peer
 
     def ready(self, _events: int) -> None:
-        self._farewells.hear(self)
+        self._lingering.discard(self)
 
 
-class Farewells:
+class LingeringCloses:
     """One worker's connections being closed."""
 
     def __init__(self, loop: Loop) -> None:
         """loop: watches them."""
         self._loop = loop
-        self._open: Deadlines[_Farewell] = Deadlines(_SECONDS, self._hang_up)
+        self._open: Deadlines[_LingeringClose] = Deadlines(_SECONDS, self._hang_up)
         loop.timers.append(self._open)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def part(self, connection: Connection) -> None:
+    def close(self, connection: Connection) -> None:
         """Close a connection that did not log in: at once without TLS, else when the client has closed."""
         secure = connection.secure
         if not secure:
@@ -48,33 +48,33 @@ class Farewells:
             return
         if secure.is_on and not connection.unsent:
             connection.transmit(secure.close())
-        self.take(connection.peer)
+        self.linger(connection.peer)
 
-    def take(self, peer: socket.SocketType) -> None:
+    def linger(self, peer: socket.SocketType) -> None:
         """Close a connection after the client has received everything; the loop must not be watching it."""
         try:
             peer.shutdown(socket.SHUT_WR)
         except OSError:  # the client is gone
             peer.close()
             return
-        farewell = _Farewell(self, peer)
-        self._loop.watch(peer.fileno(), farewell)
-        self._open.set(farewell)
+        closing = _LingeringClose(self, peer)
+        self._loop.watch(peer.fileno(), closing)
+        self._open.set(closing)
         if len(self._open) > _MAX:
             first = next(iter(self._open))
             self._open.drop(first)
             self._hang_up(first)
 
-    def hear(self, farewell: _Farewell) -> None:
+    def discard(self, closing: _LingeringClose) -> None:
         """Discard input up to end of file."""
         with suppress(BlockingIOError):
-            if not _received(farewell.peer):
-                self._open.drop(farewell)
-                self._hang_up(farewell)
+            if not _received(closing.peer):
+                self._open.drop(closing)
+                self._hang_up(closing)
 
-    def _hang_up(self, farewell: _Farewell) -> None:
-        self._loop.closing(farewell.peer.fileno())
-        farewell.peer.close()
+    def _hang_up(self, closing: _LingeringClose) -> None:
+        self._loop.closing(closing.peer.fileno())
+        closing.peer.close()
 
 
 def _received(peer: socket.SocketType) -> bytes:

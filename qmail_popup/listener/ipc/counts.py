@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Times = memoryview[float]
 
 
-class Census:
+class Counts:
     """The table; created before the processes that share it are forked."""
 
     def __init__(self, columns: int) -> None:
@@ -72,7 +72,7 @@ class Column:
         """Return the number of connections of all processes."""
         return sum(self._totals)
 
-    def tell_silent(self, since: float | None) -> None:
+    def publish_silent(self, since: float | None) -> None:
         """Publish since when this process's longest-silent connection has been silent."""
         self._silent[self._number] = since or 0
 

@@ -7,13 +7,13 @@ longest is closed; if another worker has it, that worker is asked by an eventfd(
 import os
 from collections.abc import Callable, Sequence
 
-from qmail_popup.listener.ipc.census import Column
+from qmail_popup.listener.ipc.counts import Column
 from qmail_popup.listener.options import Options
 from qmail_popup.listener.process.loop import Loop, Timeouts
 from qmail_popup.listener.worker.connection import Connection
 
 
-class Room:
+class Limits:
     """One worker's view of the limits."""
 
     def __init__(  # noqa: PLR0913  its collaborators
@@ -22,30 +22,30 @@ class Room:
         options: Options,
         column: Column,
         *,
-        bells: Sequence[int],
+        wakeups: Sequence[int],
         slot: int,
         timed_out: Callable[[Connection], None],
         refused: Callable[[Connection], None],
-        rung: Callable[[], None],
+        woken: Callable[[], None],
     ) -> None:
-        """bells: eventfds of all workers; slot: index of our own.
+        """wakeups: eventfds of all workers; slot: index of our own.
 
         timed_out: called with a connection silent for too long; refused: with one to close for a new one
-        rung: called when another process has rung our bell
+        woken: called when another process has written to our eventfd
         """
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
-        self._column, self._bells, self._slot = column, bells, slot
-        self._refused, self._rung = refused, rung
+        self._column, self._wakeups, self._slot = column, wakeups, slot
+        self._refused, self._woken = refused, woken
         self._held: set[Connection] = set()
         self._silent: Timeouts[Connection] = Timeouts(timed_out)
         loop.timers.append(self._silent)
-        loop.watch(bells[slot], self)
+        loop.watch(wakeups[slot], self)
 
     def hold(self, connection: Connection) -> None:
         """Count a connection whose client is not known yet."""
         self._held.add(connection)
         self._column.hold()
-        self.heard(connection)
+        self.restart_timeout(connection)
 
     def enter(self, connection: Connection) -> bool:
         """Count a connection; return whether its client is within its limit."""
@@ -66,17 +66,17 @@ class Room:
         self._column.release()
         return True
 
-    def heard(self, connection: Connection) -> None:
+    def restart_timeout(self, connection: Connection) -> None:
         """Restart a client's idle timeout."""
         self._silent.set(connection, connection.settings.idle_timeout)
 
-    def make(self) -> None:
+    def enforce(self) -> None:
         """While there are too many connections, close the longest silent, or ask the worker that has it."""
         while self._column.total() > self._limit:
             self.publish()
             slot = self._column.longest_silent()
             if slot != self._slot:
-                os.eventfd_write(self._bells[slot], 1)
+                os.eventfd_write(self._wakeups[slot], 1)
                 return
             longest = self._silent.longest()
             if longest is None:
@@ -86,10 +86,10 @@ class Room:
     def publish(self) -> None:
         """Publish since when our longest-silent connection has been silent."""
         longest = self._silent.longest()
-        self._column.tell_silent(longest[1] if longest else None)
+        self._column.publish_silent(longest[1] if longest else None)
 
     def ready(self, _events: int) -> None:
-        """Handle our bell."""
-        os.eventfd_read(self._bells[self._slot])
-        self.make()
-        self._rung()
+        """Handle a write to our eventfd."""
+        os.eventfd_read(self._wakeups[self._slot])
+        self.enforce()
+        self._woken()
