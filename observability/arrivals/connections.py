@@ -45,8 +45,8 @@ class Intake:
         self._paused_until = 0.0  # 0: not paused
         self._open: dict[int, Connection] = {}
         self._strangers: dict[int, float] = {}  # connections without a hello, oldest first: deadline
-        self._heard: list[socket.SocketType] = []  # sent the events in _found
-        self._owed: list[socket.SocketType] = []
+        self._senders: list[socket.SocketType] = []  # of the events in _found
+        self._to_acknowledge: list[socket.SocketType] = []
         self._found: list[Arrival] = []
         self.is_idle = True  # whether the last poll found nothing
         self._poll = select.epoll()
@@ -95,20 +95,20 @@ class Intake:
                 self._read(self._open[fd])
         self._dismiss_strangers()
         # Acknowledge only what was returned to the caller, which commits it.
-        self._owed += self._heard
-        found, self._found, self._heard = self._found, [], []
+        self._to_acknowledge += self._senders
+        found, self._found, self._senders = self._found, [], []
         return found
 
     def acknowledge(self) -> None:
         """Acknowledge the last arrivals and close their connections."""
-        for peer in self._owed:
+        for peer in self._to_acknowledge:
             acknowledge(peer)
-        self._owed = []
+        self._to_acknowledge = []
 
     def close(self) -> None:
         """Close all connections; popups spool the events still to come."""
         opened = (connection.peer for connection in self._open.values())
-        for peer in (*opened, *self._heard, *self._owed):
+        for peer in (*opened, *self._senders, *self._to_acknowledge):
             peer.close()
         self._listener.close()
         self._poll.close()
@@ -157,7 +157,7 @@ class Intake:
         what = self._read_block(session) if data and (session := whole_session(data)) else None
         if isinstance(what, Event) and not what.is_hello:
             self._found.append(Arrival(SOCKET, what))
-            self._heard.append(peer)
+            self._senders.append(peer)
             return
         connection = Connection(peer)
         if not self._is_over(connection, data):
@@ -213,7 +213,7 @@ class Intake:
         """Add the final arrival of a connection, to be closed once that is committed."""
         self._found.append(Arrival(SOCKET, what))
         self._forget(connection)
-        self._heard.append(connection.peer)
+        self._senders.append(connection.peer)
         return True
 
     def _end(self, connection: Connection) -> None:

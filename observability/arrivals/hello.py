@@ -1,4 +1,4 @@
-"""What can be told from a hello, or from a session that ends at once, without parsing it. Pure."""
+"""What is known from a hello, or from a session that ends at once, without parsing it. Pure."""
 
 from observability import event
 from observability.arrivals.patterns import HELLO

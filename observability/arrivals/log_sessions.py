@@ -66,12 +66,12 @@ class Sessions:
         """Restore `opened`, the sessions saved by the previous process."""
         opened = [*opened]
         self._open = {(session.origin, session.pid): session for session in opened}
-        self._ends_are_told = not any(session.by_sslserver for session in opened)
+        self._logs_ends = not any(session.by_sslserver for session in opened)
 
     @property
     def active(self) -> int | None:
         """Number of open sessions; None with sslserver, whose ends are unknown."""
-        return len(self._open) if self._ends_are_told else None
+        return len(self._open) if self._logs_ends else None
 
     def opened(self) -> list[Session]:
         """Return the open sessions, to be saved."""
@@ -106,7 +106,7 @@ class Sessions:
             yield former
         self._forget(line.time)
         self._open[key] = Session(line.origin, pid, line.time, by_sslserver=by_sslserver)
-        self._ends_are_told &= not by_sslserver
+        self._logs_ends &= not by_sslserver
 
     def _change(self, line: Line, pid: int, change: Callable[[Session], Session]) -> None:
         key = line.origin, pid

@@ -82,7 +82,7 @@ class Exporter:
 
     def tick(self) -> None:
         """Read reports, pass on the values, count drops; restart the process if due."""
-        if self._process and not self._process.hear():
+        if self._process and not self._process.read_reports():
             self._parts.log("warning", "the span exporter exited unexpectedly")
             self._let_go()
         if not self._process and self._parts.clock() >= self._next_start:
@@ -136,7 +136,7 @@ class _Process:
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
         self._stream = Stream(self._line.fileno(), _HAND_OVER_SECONDS)
         self._stream.put(frames.of_setup(setup))
-        self._heard = b""
+        self._unread = b""
         self.given, self.counts = 0, SpanCounts()
 
     def give_events(self, events: Sequence[Event], spans: int) -> bool:
@@ -153,14 +153,14 @@ class _Process:
     def _has_room(self, spans: int) -> bool:
         """Whether it keeps up, checked before any work on events that it could not take."""
         if self.given - sum(self.counts) + spans > self._max_in_hand:
-            self.hear()
+            self.read_reports()
         return self.given - sum(self.counts) + spans <= self._max_in_hand
 
-    def hear(self) -> bool:
+    def read_reports(self) -> bool:
         """Read its reports; False if it has ended."""
         try:
             while data := self._line.recv(_REPORTS, socket.MSG_DONTWAIT):
-                *reports, self._heard = (self._heard + data).split(b"\n")
+                *reports, self._unread = (self._unread + data).split(b"\n")
                 if reports:
                     self.counts = SpanCounts(*map(int, reports[-1].split()))
         except BlockingIOError:
@@ -175,10 +175,10 @@ class _Process:
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + FLUSH_SECONDS
-        news = select.poll()
-        news.register(self._line, select.POLLIN)
-        while self.hear() and (left := deadline - time.monotonic()) > 0:
-            news.poll(left * 1000)
+        poll = select.poll()
+        poll.register(self._line, select.POLLIN)
+        while self.read_reports() and (left := deadline - time.monotonic()) > 0:
+            poll.poll(left * 1000)
 
     def close(self) -> None:
         """Kill it, if it has not ended."""
