@@ -2,11 +2,13 @@
 
 Addresses are looked up in the order of `tcpserver -H -R`: rules for host names (`=host`) and users (`user@`)
 never match. For IPv6 both forms are supported: ucspi-tcp6's (2001:0DB8:..., and a prefix as a string of bits)
-and that of Debian's ucspi-tcp-ipv6 (2001:db8::1, and prefixes that end with a colon). A rule cannot set a
+and that of Debian's ucspi-tcp-ipv6 (2001:db8::1, and prefixes that end with a colon). The latter writes ::
+also for one zero group, unlike RFC 5952; its way is looked up first, then the RFC's. A rule cannot set a
 variable that the listener sets itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -76,16 +78,14 @@ class Rules:
 
     def _keys(self, ip: bytes) -> Iterator[bytes]:
         """Yield the keys under which a rule for this address may be stored, in order of precedence."""
-        text = numeric(ip)
-        yield text
         if is_ipv4(ip):
-            end, kind, bits = b".", _BITS4, _bits4
+            texts, end, kind, bits = [numeric(ip)], b".", _BITS4, _bits4
         else:
-            end, kind, bits = b":", _BITS6, _bits6
+            texts, end, kind, bits = [_compressed(ip), numeric(ip)], b":", _BITS6, _bits6
             yield ip.hex(":", 2).upper().encode()
-        while (size := text.rfind(end) + 1) > 0:
-            yield text[:size]
-            text = text[: size - 1]
+        for text in texts:
+            yield text
+            yield from _prefixes(text, end)
         if lengths := self._lengths[kind]:
             whole = bits(ip)
             yield from (kind + whole[:length] for length in sorted(lengths, reverse=True))
@@ -113,6 +113,27 @@ def _set_by(value: bytes) -> Iterator[tuple[bytes, bytes]]:
         if piece.startswith(_SET):
             name, _, text = piece[1:].partition(b"=")
             yield name, text
+
+
+def _compressed(ip: bytes) -> bytes:
+    """Return an IPv6 address as ucspi-tcp-ipv6 prints it: the first of the longest zero runs is "::"."""
+    groups = struct.unpack("!8H", ip)
+    for count in range(len(groups), 0, -1):
+        for start in range(len(groups) - count + 1):
+            if not any(groups[start : start + count]):
+                return _joined(groups[:start]) + b"::" + _joined(groups[start + count :])
+    return _joined(groups)
+
+
+def _joined(groups: Sequence[int]) -> bytes:
+    return b":".join(b"%x" % group for group in groups)
+
+
+def _prefixes(text: bytes, end: bytes) -> Iterator[bytes]:
+    """Yield the prefixes that end with `end`, the longest first."""
+    while (size := text.rfind(end) + 1) > 0:
+        yield text[:size]
+        text = text[: size - 1]
 
 
 def _bits4(ip: bytes) -> bytes:

@@ -120,6 +120,35 @@ def test_ipv6_as_people_write_it(ip: str, found: str | None) -> None:
 
 
 _ALLOW = "allow connection"
+_DENY = "deny connection"
+
+
+@pytest.mark.parametrize(
+    ("ip", "printed"),
+    [
+        ("2001:db8:0:42:1:2:3:4", b"2001:db8::42:1:2:3:4"),
+        ("2001:db8:1:2:3:4:5:0", b"2001:db8:1:2:3:4:5::"),
+        ("0:1:2:3:4:5:6:7", b"::1:2:3:4:5:6:7"),
+        ("1:0:3:0:5:0:7:8", b"1::3:0:5:0:7:8"),
+        ("2001:0:0:1::5", b"2001:0:0:1::5"),
+        ("2001:db8::1:0:0:5", b"2001:db8::1:0:0:5"),
+        ("::1.2.3.4", b"::102:304"),
+        ("1:2:3:4:5:6:7:8", b"1:2:3:4:5:6:7:8"),
+    ],
+)
+def test_ipv6_as_tcpserver_prints_it(ip: str, printed: bytes) -> None:
+    """The tcpserver of ucspi-tcp-ipv6 shortens one zero group, too; the form of RFC 5952 counts as well."""
+    proper = str(ipaddress.ip_address(ip)).encode()
+    assert [_DENY] == shown(of(rules.cdb([(printed, b"D\0"), (b"", b"")]), ip))
+    assert [_DENY] == shown(of(rules.cdb([(proper, b"D\0"), (b"", b"")]), ip))
+
+
+def test_prefixes_of_ipv6_as_tcpserver_prints_it() -> None:
+    """A prefix of the form that tcpserver prints comes before all of the other form."""
+    ip = "2001:db8:0:42:1:2:3:4"
+    both = [(b"2001:db8::42:", b"D\0"), (ip.encode(), b"+A=x\0"), (b"", b"")]
+    assert [_DENY] == shown(of(rules.cdb(both), ip))
+    assert [_DENY] == shown(of(rules.cdb([(b"2001:db8:0:42:", b"D\0"), (b"", b"")]), ip))
 
 # What tcprules of ucspi-tcp6 1.11.4 makes of 10./8:deny, 10.1.2.0/23:allow, 1.2.3.4:deny, 1.2.:allow,
 # 2001:db8::/32:deny, 2001:db8:1::/48:allow, fe80::1:deny and the default, each allow with its variable.
