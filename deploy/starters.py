@@ -38,10 +38,12 @@ from observability.__main__ import main
 sys.exit(main(sys.argv[1:], os.environ))
 """
 
-# Started only once, so start-up time matters little; `site` would only add other modules to sys.path.
+# Started only once, so start-up time matters little; `site` would only add other modules to sys.path. SIGHUP is
+# blocked first, because it would end the listener until there is a handler: loading the modules takes 0.1 s.
 LISTENER = """\
 #!@PYTHON@ -IS
-import os, sys
+import _signal, os, sys
+_signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGHUP])
 lib = os.path.realpath(__file__).rsplit("/", 2)[0] + "/lib/qmail-popup"
 sys.path.insert(0, lib)
 from qmail_popup.listener.__main__ import main

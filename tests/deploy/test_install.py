@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +132,18 @@ def test_another_python_s_byte_code(prefix: Path, hostile: Path) -> None:
     before = files(prefix)
     works([prefix / STARTER], hostile)
     assert before.keys() == files(prefix).keys()
+
+
+def test_a_reload_while_the_listener_starts(installed: Path, tmp_path: Path) -> None:
+    """SIGHUP does not end it: here it is still reading its certificate, and goes on to say what is wrong."""
+    certificate = tmp_path / "pop.pem"
+    os.mkfifo(certificate)
+    command: list[str | Path] = [installed / "bin/qmail-popup-listener", "--pop3", "127.0.0.1:0"]
+    command += ["--tls-certificate", certificate, "pop.example.org", "/bin/true"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as listener:
+        with certificate.open("w"):  # waits until the listener reads
+            listener.send_signal(signal.SIGHUP)
+        assert (f"qmail-popup-listener: no certificate in {certificate}\n", 2) == (
+            listener.communicate()[1],
+            listener.returncode,
+        )
