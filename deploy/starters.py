@@ -38,8 +38,8 @@ from observability.__main__ import main
 sys.exit(main(sys.argv[1:], os.environ))
 """
 
-# Started only once, so start-up time matters little; `site` would only add other modules to sys.path. SIGHUP is
-# blocked first, because it would end the listener until there is a handler: loading the modules takes 0.1 s.
+# Started only once, so start-up time matters little; `site` would only add other modules to sys.path. SIGHUP
+# is blocked first, because it would end the listener until there is a handler: loading modules takes 0.1 s.
 LISTENER = """\
 #!@PYTHON@ -IS
 import _signal, os, sys

@@ -150,6 +150,7 @@ def test_prefixes_of_ipv6_as_tcpserver_prints_it() -> None:
     assert [_DENY] == shown(of(rules.cdb(both), ip))
     assert [_DENY] == shown(of(rules.cdb([(b"2001:db8:0:42:", b"D\0"), (b"", b"")]), ip))
 
+
 # What tcprules of ucspi-tcp6 1.11.4 makes of 10./8:deny, 10.1.2.0/23:allow, 1.2.3.4:deny, 1.2.:allow,
 # 2001:db8::/32:deny, 2001:db8:1::/48:allow, fe80::1:deny and the default, each allow with its variable.
 _AS_BITS = rules.cdb(
