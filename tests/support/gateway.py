@@ -1,10 +1,10 @@
 """A real Pushgateway and a real Prometheus, on ports chosen by the kernel."""
 
 import json
-import os
 from pathlib import Path
 
 from tests.support.daemon import Daemon
+from tests.support.processes import contents
 from tests.support.programs import need
 from tests.support.prometheus_server import PrometheusServer
 from tests.support.scraper import Numbers, read
@@ -53,11 +53,4 @@ class Prometheus(PrometheusServer):
 
 def processes_with(word: str) -> list[int]:
     """Return the pids of processes with `word` among their arguments."""
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if word in _arguments(pid)]
-
-
-def _arguments(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return []
+    return [pid for pid, told in contents("cmdline") if word.encode() in told.split(b"\0")]

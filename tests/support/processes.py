@@ -1,6 +1,8 @@
 """Looks up processes in /proc that were not started by the test."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -9,16 +11,16 @@ def children(pid: int) -> list[int]:
 
     Does not use /proc/PID/task/*/children, because the file of a thread that ends disappears.
     """
-    return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == pid]
+    return [child for child, parent in _parents().items() if parent == pid]
 
 
-def descendants(pid: int) -> list[int]:
-    """Return all descendants of a process."""
-    parents = {int(stat.parent.name): _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
-    found = [pid]
+def descendants(*pids: int) -> list[int]:
+    """Return all descendants of processes."""
+    parents = _parents()
+    found = [*pids]
     for ancestor in found:
         found += [child for child, parent in parents.items() if parent == ancestor]
-    return found[1:]
+    return found[len(pids) :]
 
 
 def name_of(pid: int) -> str:
@@ -42,11 +44,27 @@ def is_stopped(pid: int) -> bool:
     return False
 
 
-def _parent(stat: Path) -> int | None:
-    """Return a process's parent; None if it has just ended."""
-    with contextlib.suppress(OSError):
-        return int(_state(stat)[1])
-    return None
+def contents(name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the pid of each process, and a file of its directory in /proc.
+
+    Tests of servers ask for this again and again, and there are hundreds of processes: hence no pathlib.
+    """
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has just ended
+            yield int(pid), _content(f"/proc/{pid}/{name}")
+
+
+def _content(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(file, 65536), b""))
+    finally:
+        os.close(file)
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of each process."""
+    return {pid: int(stat.rpartition(b") ")[2].split(None, 2)[1]) for pid, stat in contents("stat")}
 
 
 def _state(stat: Path) -> list[str]:

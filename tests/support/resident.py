@@ -73,10 +73,8 @@ class Listener:
     def __exit__(
         self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._family |= set(self.children())
+        kill(*self._family)
         descriptors.wait(self.process, 0)
-        for pid in self._family:
-            kill(pid)
 
     def errors(self) -> str:
         """Return its output on descriptor 2, without timestamps."""
@@ -172,13 +170,11 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def kill(pid: int) -> None:
-    """Kill a process, if it still runs, and all its descendants."""
-    started = processes.children(pid)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    for child in started:
-        kill(child)
+def kill(*pids: int) -> None:
+    """Kill processes, if they still run, and all their descendants."""
+    for pid in (*pids, *processes.descendants(*pids)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def refused(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

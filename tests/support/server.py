@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.support import descriptors
 from tests.support.descriptors import CHECKOUT
+from tests.support.processes import contents
 from tests.support.programs import need
 from tests.support.waiting import until
 
@@ -45,7 +46,7 @@ class Server:
     def processes(self) -> list[int]:
         """Return the pids of the running processes that the server has started, directly or not."""
         wanted = f"{_MARK}={self.mark}".encode()
-        return [pid for pid in _pids() if pid != self.pid and wanted in _environ(pid).split(b"\0")]
+        return [pid for pid, told in contents("environ") if pid != self.pid and wanted in told.split(b"\0")]
 
 
 def free_port() -> int:
@@ -101,16 +102,6 @@ def _port(reader: int) -> int:
         line += byte
     os.close(reader)
     return int(line)
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _environ(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    return b""
 
 
 def _end(pids: Sequence[int]) -> None:
