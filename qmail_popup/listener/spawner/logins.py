@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from qmail_popup import protocol, reasons, stderr, subprogram
+from qmail_popup import executable, protocol, reasons, stderr, subprogram
 from qmail_popup.listener.ipc.counts import Column
 from qmail_popup.listener.process import privileges
 from qmail_popup.listener.process.loop import OUT, Loop, Timeouts
@@ -19,6 +19,8 @@ from qmail_popup.listener.process.throttled import Throttled
 from qmail_popup.listener.spawner.session import Session
 from qmail_popup.listener.variables import SettingsOf, for_subprogram
 from qmail_popup.wire import wipe
+
+_PATH = b"PATH"
 
 
 class _Login(NamedTuple):
@@ -121,7 +123,7 @@ class Logins:
             network=peer.fileno(),
             sigmask=self._sigmask,
             defaulted=self._defaulted,
-            spawn=self._spawn,
+            spawn=_searching(self._spawn) if _PATH in session.rules else self._spawn,
             keep_stderr=settings.keep_stderr,
             clock=session.clock,
         )
@@ -183,6 +185,13 @@ class Logins:
         """Close the connection and end the session."""
         peer.close()
         self._session_ended(session)
+
+
+def _searching(spawn: Callable[..., int]) -> Callable[..., int]:
+    """Return `spawn` searching the subprogram's PATH, as the popup does: it searches that of this process."""
+    return lambda program, argv, environ, **options: spawn(
+        executable.find(program, environ[_PATH])[0], argv, environ, **options
+    )
 
 
 def _not_ignored() -> tuple[int, ...]:

@@ -130,6 +130,18 @@ def test_the_environment(tmp_path: Path) -> None:
         )
 
 
+def test_the_path(tmp_path: Path) -> None:
+    """A subprogram is searched in the PATH of its client's rule, as under tcpserver."""
+    checker = tmp_path / "checker"
+    checker.write_text("#!/bin/sh\necho found\n")
+    checker.chmod(0o755)
+    text = f'{HOST}:allow,PATH="/nowhere:{tmp_path}"\n{_OTHER}:allow,PATH="/nowhere"\n'
+    with ruled(tmp_path, text, subprogram=("checker",)) as (listener, _):
+        assert _SERVED + b"found\n" == listener.talk(LOGIN)
+        assert _SERVED + b"-ERR authorization failed\r\n" == listener.talk(LOGIN, _OTHER)
+        until(lambda: "cannot run checker: No such file or directory\n" in listener.errors())
+
+
 def test_apop_for_some(tmp_path: Path) -> None:
     """POP3AUTH of a rule changes greeting and capabilities, and only its clients'."""
     with ruled(tmp_path, f'{_OTHER}:allow,POP3AUTH="apop"\n') as (listener, _path):
