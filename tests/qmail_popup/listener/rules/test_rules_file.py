@@ -4,10 +4,14 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from qmail_popup.listener.addresses import read
+from qmail_popup.listener.rules import rules_file
+from qmail_popup.listener.rules.rules_file import RulesFile
 from tests.qmail_popup.listener.test_balancers import _SERVED, variables
 from tests.qmail_popup.listener.test_rules_served import complaints, ruled
 from tests.support import rules
@@ -84,6 +88,7 @@ _BREAK = {
     "zeros": (_zeros, "its hash tables are not where they belong"),
     "a directory": (_directory, "it is not a regular file"),
     "a FIFO": (_fifo, "it is not a regular file"),
+    "huge": (lambda path: os.truncate(path, (64 << 20) + 1), "it is larger than 64 MiB"),
     "empty": (lambda path: path.write_bytes(b""), "it is shorter than a header"),
 }
 
@@ -148,6 +153,55 @@ def test_a_reader_that_is_killed(tmp_path: Path) -> None:
         assert "x" == variables(b"+OK\r\n" + read_all(early))["MARK"]
         assert "x" == variables(listener.talk(LOGIN))["MARK"]
         assert b"" == listener.talk(LOGIN, _OTHER)
+
+
+def test_two_changes_in_an_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has just changed is read again though nothing shows it: a kernel's times have ticks."""
+    monkeypatch.setattr(rules_file, "_seen", lambda _status: (1, 1, 1, 1, 1))
+    path = tmp_path / "cdb"
+    file = RulesFile(os.fsencode(path), print)
+    for text in (":deny\n", "\n", ":deny\n"):
+        rules.compiled(path, text)
+        file.refresh()
+        assert (text == ":deny\n") == file.of(read((HOST, 0)).ip, file.edition).is_denied
+
+
+def test_a_directory_that_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file at the same place counts again, though nothing about it has changed."""
+    monkeypatch.setattr(rules_file, "_FRESH_SECONDS", 0.0)
+    place, away = tmp_path / "rules", tmp_path / "away"
+    place.mkdir()
+    rules.compiled(place / "cdb", "\n")
+    file, lets_in = RulesFile(os.fsencode(place / "cdb"), print), []
+    for move in (lambda: None, lambda: place.rename(away), lambda: away.rename(place)):
+        move()
+        file.refresh()
+        lets_in.append(file.lets_in)
+    assert [True, False, True] == lets_in
+
+
+def test_the_editions_of_two_readers(tmp_path: Path) -> None:
+    """Those of a reader that was started later are higher: none of them is taken for one of before."""
+    path, numbers = tmp_path / "cdb", []
+    for texts in (("\n", ":deny\n"), ("\n",)):
+        file = RulesFile(os.fsencode(path), print)
+        for text in texts:
+            rules.compiled(path, text)
+            file.refresh()
+            numbers.append(file.edition)
+    assert sorted(set(numbers)) == numbers
+
+
+def test_a_crowd(tmp_path: Path) -> None:
+    """However many come at once, and while the file is being looked at, each is answered."""
+    options = ("--workers", "1", "--connections-per-client", "1000")
+    with ruled(tmp_path, "\n", *options) as (listener, _path), ExitStack() as stack:
+        reader = _reader(listener)
+        for _ in range(4):
+            os.kill(reader, signal.SIGSTOP)
+            clients = [stack.enter_context(listener.connect()) for _ in range(100)]
+            os.kill(reader, signal.SIGCONT)
+            assert [b"+OK\r\n"] * 100 == [read_line(client) for client in clients]
 
 
 def test_once_the_supervisor_has_ended(tmp_path: Path) -> None:
