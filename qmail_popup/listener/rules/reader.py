@@ -3,8 +3,9 @@
 It is as privileged as the spawner, because rules may be readable by root only. It parses a file that root
 compiled, and accepts only fixed-length questions from workers. A worker is sent only the variables it needs
 before a login, the spawner all of them. A question about a new connection is answered after a thread has
-checked the file for changes; one about a login at once, by the edition that admitted the client. Queues are
-limited: the reader stops reading from a process that does not take its answers.
+checked the file and read it if it changed, which takes seconds with 100,000 rules; one about a login at once,
+by the edition that admitted the client. Queues are limited: the reader stops reading from a process that does
+not take its answers.
 """
 
 import socket

@@ -18,8 +18,8 @@ _MAX_EDITIONS = 16
 _FRESH_SECONDS = 2.0  # two changes this close together may leave the file with the same times
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-Content = bytes | str
-"""The file's bytes, or why there are none."""
+Content = Rules | str
+"""The file's rules, or why there are none."""
 _Seen = tuple[int, int, int, int, int]
 
 
@@ -32,7 +32,7 @@ class RulesFile:
         self._editions: OrderedDict[int, Rules | None] = OrderedDict()
         self._seen: _Seen | None = None
         self._is_fresh = False
-        self._content: Content | None = None
+        self._read_last: bytes | str | None = None
         self.edition = 0
 
     def of(self, ip: bytes, edition: int) -> Verdict:
@@ -50,23 +50,26 @@ class RulesFile:
         self.take(self.look())
 
     def look(self) -> Content | None:
-        """Read the file; None if unchanged. May block; starts no edition."""
+        """Read the file; None if unchanged. May block or take seconds, so a thread runs it."""
         try:
             seen = _seen(os.stat(self._path))
             if seen == self._seen and not self._is_fresh:
                 return None
-            return self._read()
+            read = self._read()
         except OSError as error:
             self._seen = None
-            return error.strerror or "it cannot be read"
+            read = error.strerror or "it cannot be read"
+        if read == self._read_last:
+            return None
+        self._read_last = read
+        return _parsed(read)
 
     def take(self, content: Content | None) -> None:
         """Start an edition if the content is new."""
-        if content is not None and content != self._content:
-            self._content = content
+        if content is not None:
             self._begin(content)
 
-    def _read(self) -> Content:
+    def _read(self) -> bytes | str:
         """Return the file's contents, or what is wrong with the file; OSError."""
         fd = os.open(self._path, _FLAGS)
         try:
@@ -82,21 +85,14 @@ class RulesFile:
     def _begin(self, content: Content) -> None:
         """Start an edition, numbered above those of any earlier reader, so that each number is unique."""
         self.edition = max(self.edition + 1, time.monotonic_ns())
-        self._editions[self.edition] = self._rules(content)
+        if isinstance(content, str):
+            self._editions[self.edition] = None
+            self._complain(f"all clients are refused: {content}")
+        else:
+            self._editions[self.edition] = content
+            self._remark(content)
         if len(self._editions) > _MAX_EDITIONS:
             self._editions.popitem(last=False)
-
-    def _rules(self, content: Content) -> Rules | None:
-        """Parse the rules and log any remarks; None if they are missing or broken."""
-        try:
-            rules = Rules(content) if isinstance(content, bytes) else None
-        except BrokenRulesError as error:
-            content, rules = str(error), None
-        if rules:
-            self._remark(rules)
-        else:
-            self._complain(f"all clients are refused: {content!s}")
-        return rules
 
     def _remark(self, rules: Rules) -> None:
         if rules.unused:
@@ -112,6 +108,13 @@ class RulesFile:
 def _seen(status: os.stat_result) -> _Seen:
     """Return the metadata that shows whether a file was changed or replaced."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _parsed(read: bytes | str) -> Content:
+    try:
+        return Rules(read) if isinstance(read, bytes) else read
+    except BrokenRulesError as error:
+        return str(error)
 
 
 def _contents(fd: int) -> bytes:

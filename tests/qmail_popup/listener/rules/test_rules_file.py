@@ -11,6 +11,7 @@ import pytest
 
 from qmail_popup.listener.addresses import read
 from qmail_popup.listener.rules import rules_file
+from qmail_popup.listener.rules.rules import Rules
 from qmail_popup.listener.rules.rules_file import RulesFile
 from tests.qmail_popup.listener.test_balancers import _SERVED, variables
 from tests.qmail_popup.listener.test_rules_served import complaints, ruled
@@ -178,6 +179,15 @@ def test_a_directory_that_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         file.refresh()
         lets_in.append(file.lets_in)
     assert [True, False, True] == lets_in
+
+
+def test_what_takes_long(tmp_path: Path) -> None:
+    """All of it is done by look(), which a thread runs: meanwhile the reader answers for logins."""
+    rules.compiled(tmp_path / "cdb", "\n")
+    file = RulesFile(os.fsencode(tmp_path / "cdb"), print)
+    assert isinstance(file.look(), Rules)
+    (tmp_path / "cdb").write_bytes(bytes(4096))
+    assert "its hash tables are not where they belong" == file.look()
 
 
 def test_the_editions_of_two_readers(tmp_path: Path) -> None:
