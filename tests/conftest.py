@@ -1,8 +1,12 @@
 """Fixtures that all tests share: the installed product, and the popup in both forms that users start."""
 
 import fcntl
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +95,14 @@ def _install(prefix: Path) -> None:
     if made.returncode != 0:
         pytest.fail(f"make install failed:\n{made.stdout}{made.stderr}", pytrace=False)
     prefix.with_name("said").write_text(made.stdout)
+
+
+@pytest.fixture(scope="session")
+def shared_prefix(installed: Path) -> Iterator[Path]:
+    """Return a copy that every account may read, as pytest's own directories may not be; nobody writes."""
+    with tempfile.TemporaryDirectory(prefix="installed-") as name:
+        Path(name).chmod(0o755)
+        yield Path(shutil.copytree(installed, Path(name) / "prefix", copy_function=os.link, symlinks=True))
 
 
 @pytest.fixture(scope="session", params=["checkout", "installed"])

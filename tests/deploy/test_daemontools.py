@@ -8,7 +8,6 @@ these tests hold what pop3s/run asks of sslserver, and not what sslserver makes 
 import os
 import poplib
 import pwd
-import shutil
 import socket
 import stat
 import subprocess
@@ -33,21 +32,13 @@ ACCEPTED = "Accept::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
 REJECTED = "Reject::AUTH::User P:{} S:127.0.0.1:unknown ?~ 'bob'"
 
 
-@pytest.fixture(scope="module")
-def prefix(installed: Path) -> Iterator[Path]:
-    """Return an installed copy where every account may read it, as a test's own directories may not be."""
+@pytest.fixture
+def host(shared_prefix: Path) -> Iterator[Host]:
+    """Return a host with daemontools on which nothing is placed yet."""
     need_root()  # for setuidgid and envuidgid, which is what there is to test
     with tempfile.TemporaryDirectory(prefix="daemontools-") as name:
         Path(name).chmod(0o755)
-        yield Path(shutil.copytree(installed, Path(name) / "prefix", copy_function=os.link, symlinks=True))
-
-
-@pytest.fixture
-def host(prefix: Path) -> Iterator[Host]:
-    """Return a host with daemontools on which nothing is placed yet."""
-    with tempfile.TemporaryDirectory(prefix="daemontools-") as name:
-        Path(name).chmod(0o755)
-        host = Host(Path(name), prefix)
+        host = Host(Path(name), shared_prefix)
         with host.svscan:
             yield host
 

@@ -4,7 +4,6 @@ The paths of the pages lie below a directory of the test's own, and accounts, ch
 machine's; all else is as it stands there.
 """
 
-import os
 import poplib
 import re
 import shutil
@@ -31,9 +30,8 @@ _MOVE = "From tcpserver or sslserver to the listener"
 class Operator:
     """Somebody who has a host with tcpserver, and follows the page."""
 
-    def __init__(self, place: Path, installed: Path, service: str) -> None:
+    def __init__(self, place: Path, prefix: Path, service: str) -> None:
         """Lay the host out in `place`, which all accounts may enter. service: pop3 or pop3s."""
-        prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
         self.host, self.port = Host(place, prefix), free_port()
         self._place, self.service = place, service
         self._certificates = authority.make(place)
@@ -112,13 +110,13 @@ class Operator:
 
 
 @pytest.fixture(params=["pop3", "pop3s"])
-def operator(installed: Path, request: pytest.FixtureRequest) -> Iterator[Operator]:
+def operator(shared_prefix: Path, request: pytest.FixtureRequest) -> Iterator[Operator]:
     """Return one, at a host on which tcpserver serves, or sslserver."""
     need_root()
     need("svscan", "tcprules", "envdir")
     with tempfile.TemporaryDirectory(prefix="move-") as name:
         Path(name).chmod(0o755)
-        found = Operator(Path(name), installed, request.param)
+        found = Operator(Path(name), shared_prefix, request.param)
         with found.host.svscan:
             found.host.start()
             yield found

@@ -1,8 +1,6 @@
 """deploy/daemontools/listener under a real supervise and a real runsv: reloads, restarts, and real mail."""
 
-import os
 import poplib
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -48,14 +46,13 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def host(installed: Path, kind: Kind) -> Iterator[Host]:
+def host(shared_prefix: Path, kind: Kind) -> Iterator[Host]:
     """Return a host with a listener, which has not started yet."""
     need_root()  # for setuidgid, and workers of another account
     with tempfile.TemporaryDirectory(prefix="listener-") as name:
         place = Path(name)
         place.chmod(0o755)
-        prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
-        host = Host(place, prefix, kind.scanner)
+        host = Host(place, shared_prefix, kind.scanner)
         host.place_listener(f"--pop3 {HOST}:0 --workers 2 --rules tcp.cdb")
         with host.svscan:
             yield host

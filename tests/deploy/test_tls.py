@@ -51,11 +51,10 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def host(place: Path, installed: Path) -> Iterator[Host]:
+def host(place: Path, shared_prefix: Path) -> Iterator[Host]:
     """Return a host with daemontools on which nothing is placed yet."""
     need("tlswrapper")
-    prefix = Path(shutil.copytree(installed, place / "prefix", copy_function=os.link, symlinks=True))
-    host = Host(place, prefix)
+    host = Host(place, shared_prefix)
     with host.svscan:
         yield host
 

@@ -45,11 +45,11 @@ mount -t tmpfs none /var/lib
 mount -t tmpfs none /var/spool
 mkdir -p /var/lib/tlswrapper/empty
 mount -t cgroup2 none /sys/fs/cgroup
-mount --bind "$LOCAL" /usr/local
+mount -t overlay none -o lowerdir="$HELPERS:$LOCAL" /usr/local
 cp -R "$UNITS" /run/units
 systemd-sysusers /run/units/sysusers.d/qmail-popup.conf
 systemd-tmpfiles --create /run/units/tmpfiles.d/qmail-popup.conf
-exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units \
+exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units SYSTEMD_GENERATOR_PATH=/run/none \
   /lib/systemd/systemd --unit=boot.target --log-target=journal --show-status=no
 """
 
@@ -78,11 +78,11 @@ class Systemd:
             denied("this is a chroot: a namespace cannot be entered at its root")
         self._group = _control_groups() / f"qmail-popup-test.{os.getpid()}.{directory.name}"
         self._units = Path(shutil.copytree(SOURCE, directory / "units"))
-        self._local = Path(shutil.copytree(prefix, directory / "local", copy_function=os.link))
+        self._prefix, self._helpers = prefix, directory / "helpers"
         self._said = directory / "boot"
         self._unshare: subprocess.Popen[bytes] | None = None
         self._init = 0
-        helper = self._local / "libexec/qmail-popup/tcp-environ"
+        helper = self._helpers / "libexec/qmail-popup/tcp-environ"
         helper.parent.mkdir(parents=True)
         shutil.copy(SOURCE / helper.name, helper)
         for name in _JOURNAL:
@@ -109,7 +109,12 @@ class Systemd:
         with self._said.open("wb") as said:
             self._unshare = subprocess.Popen(
                 ["/bin/sh", "-c", _ENTER, "enter", self._group, _INIT, *spaces],
-                env={"PATH": _PATH, "UNITS": str(self._units), "LOCAL": str(self._local)},
+                env={
+                    "PATH": _PATH,
+                    "UNITS": str(self._units),
+                    "LOCAL": str(self._prefix),
+                    "HELPERS": str(self._helpers),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -122,7 +127,9 @@ class Systemd:
         assert self._unshare.poll() is None, f"it did not boot: {self._said.read_text()}"
         pid = self._unshare.pid
         self._init = int((Path(f"/proc/{pid}/task/{pid}/children").read_text().split() or ["0"])[0])
-        return self._init > 0 and self.try_run("systemctl", "is-active", "boot.target").returncode == 0
+        if not self._init or not self.file("/run/systemd/private").is_socket():
+            return False
+        return self.try_run("systemctl", "start", "boot.target").returncode == 0  # waits until it has
 
     def try_run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a command on it; it may fail."""

@@ -10,18 +10,20 @@ TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "120"))
 tests/mutants wants less: what a mutant never does is waited for again and again.
 """
 
-_PAUSE_SECONDS = 0.01, 0.2  # first and longest: checking may cost more than the awaited work
+_PAUSE_SECONDS = 0.01, 0.2  # first and longest
+_SHARE = 4  # the pause after a check is so many times as long as that took: it may cost more than the work
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
     """Wait for a condition; return whether it came true in time."""
     deadline = time.monotonic() + TIMEOUT
     pause, longest = _PAUSE_SECONDS
-    while not happened():
-        if time.monotonic() > deadline:
+    while (begun := time.monotonic()) and not happened():
+        ended = time.monotonic()
+        if ended > deadline:
             return False
+        pause = min(max(1.3 * pause, _SHARE * (ended - begun)), longest)
         time.sleep(pause)
-        pause = min(1.3 * pause, longest)
     return True
 
 
