@@ -15,6 +15,7 @@ from __future__ import annotations  # so that an older Python reaches main, whic
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,10 @@ Nothing is running yet. For the next steps, see {checkout}/deploy:
   daemontools/README.md or systemd/README.md   to set it up
   OPERATIONS.md, "Upgrade"                     if an older copy was running
 """
+UNINSTALLED = """\
+Removed the programs, modules and manual pages below {prefix}. Settings, counts and logs stay in
+/etc/qmail-popup, /var/lib/qmail-popup, /var/spool/qmail-popup and /var/log/qmail-popup.
+"""
 
 
 def main() -> None:
@@ -61,19 +66,17 @@ def main() -> None:
     prefix = Path(f"{asked.destdir}/{asked.prefix}") if asked.destdir else asked.prefix
     os.umask(0o022)  # popups of any user must be able to read the files
     try:
-        if asked.uninstall:
-            uninstall(prefix)
-        else:
-            install(prefix.absolute(), asked.python, compiles=not asked.no_compile)
-            print(_report(prefix, is_in_place=not asked.destdir), end="")
-    except PermissionError as error:
-        if error.filename is None:
-            sys.exit(f"install: {error}")
-        sys.exit(
-            f"install: no permission to write {error.filename}: run this as root, or choose another PREFIX="
-        )
+        print(_uninstalled(prefix) if asked.uninstall else _installed(prefix, asked), end="")
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"install: {error}")
+        sys.exit(f"install: {_explain(error)}")
+
+
+def _explain(error: OSError | subprocess.CalledProcessError) -> str:
+    if isinstance(error, subprocess.CalledProcessError):  # what it said is above
+        return f"this command failed: {shlex.join(map(str, error.cmd))}"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"no permission to write {error.filename}: run this as root, or choose another PREFIX="
+    return str(error)
 
 
 def _asked() -> argparse.Namespace:
@@ -100,10 +103,17 @@ def install(prefix: Path, python: str, *, compiles: bool) -> None:
         _move(stage, prefix)
 
 
-def _report(prefix: Path, *, is_in_place: bool) -> str:
+def _installed(prefix: Path, asked: argparse.Namespace) -> str:
+    """Install, and return what to say about it."""
+    install(prefix.absolute(), asked.python, compiles=not asked.no_compile)
     pages = ", ".join(page.replace(".8", "(8)") for page in PAGES)
     text = INSTALLED.format(prefix=prefix, programs=", ".join(PROGRAMS), pages=pages)
-    return text + NEXT.format(checkout=ROOT) * is_in_place
+    return text if asked.destdir else text + NEXT.format(checkout=ROOT)
+
+
+def _uninstalled(prefix: Path) -> str:
+    uninstall(prefix)
+    return UNINSTALLED.format(prefix=prefix)
 
 
 def uninstall(prefix: Path) -> None:

@@ -89,6 +89,7 @@ def _make_uninstall(prefix: Path) -> None:
     command = ["make", "-s", "-C", str(CHECKOUT), "uninstall", f"PREFIX={prefix}"]
     done = subprocess.run(command, env=environ_without_make(), capture_output=True, text=True, check=False)
     assert (0, "") == (done.returncode, done.stderr)
+    assert "/var/lib/qmail-popup" in done.stdout  # what is left, for whoever wants that gone as well
 
 
 def _sessions_during(command: list[str], prefix: Path) -> tuple[int, str]:
@@ -166,6 +167,17 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     status, said = install(CHECKOUT, "--prefix", str(file / "prefix"), "--python", PYTHON)
     assert (1, 1) == (status, len(said.splitlines()))
     assert said.startswith("install: ")
+
+
+def test_without_a_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that failed is shown as it would be typed, and nothing is left."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    status, said = install(CHECKOUT, "--prefix", str(tmp_path), "--python", PYTHON)
+    last = said.splitlines()[-1]
+    assert (1, True) == (status, last.startswith(f"install: this command failed: {tmp_path}/.qmail-popup-"))
+    assert "'protobuf>=" in last
+    assert [] == list(tmp_path.iterdir())
 
 
 # As Debian's is without python3-venv.
