@@ -98,7 +98,14 @@ def _mistake(given: Mapping[str, Any], *, has_otlp: bool) -> str:
         for name in given if alone in given else ():
             if name not in {alone, *others}:
                 return f"{_option(name)} has no effect with {_option(alone)}"
-    return _read_twice(given.get("read_log", ()))
+    return _read_twice(given.get("read_log", ())) or _unusable_spool(given)
+
+
+def _unusable_spool(given: Mapping[str, Any]) -> str:
+    """Return that --spool is no directory, unless --check-config was asked, which says it with the others."""
+    if "spool" in given and "check_config" not in given and kinds.is_in_the_way(given["spool"]):
+        return f"--spool {given['spool']} is not a directory"
+    return ""
 
 
 def _read_twice(logs: Sequence[Path]) -> str:

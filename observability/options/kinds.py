@@ -1,12 +1,14 @@
 """Strict parsers for the values of command-line options.
 
 One parser for each kind of value, URLs among them: text in, a value out, or ValueError, which says what is
-wrong and never repeats a password. Pure, except for --state, whose links are followed. settings.py has the
-options' names.
+wrong and never repeats a password. Pure, except that the links of --state are followed and that --spool is
+looked at. settings.py has the options' names.
 """
 
 import errno
+import os
 import stat
+import threading
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ _PORTS = {"http": 80, "https": 443}
 _MAX_PORT = 65535
 _MAX_SECONDS = 86400.0
 _TEXTFILE_SUFFIX = ".prom"
+_LOOK_SECONDS = 1.0  # for a file system that answers; one that hangs must not delay the start further
 
 
 class Gateway(NamedTuple):
@@ -100,6 +103,17 @@ def resolved(text: str) -> Path:
     if is_loop:
         raise ValueError(f"{text}: its symbolic links form a loop")
     return found
+
+
+def is_in_the_way(directory: Path) -> bool:
+    """Whether there is something else where a directory should be; False if the file system hangs."""
+    found: list[bool] = []
+    look = threading.Thread(
+        target=lambda: found.append(os.path.exists(directory) and not os.path.isdir(directory)), daemon=True
+    )
+    look.start()
+    look.join(_LOOK_SECONDS)
+    return found == [True]
 
 
 def textfile(text: str) -> Path:

@@ -219,7 +219,7 @@ TABLE = {
 
 def said(directory: Path, options: Options, broken: Broken) -> list[str]:
     """Return the lines for a set-up, with DIR for its directory."""
-    settings = parse(options, broken.environ, "1.2.3")
+    settings = parse([*options, "--check-config"], broken.environ, "1.2.3")
 
     def allowed(path: Path, mode: int) -> bool:
         return may(path, mode) and str(path) != f"{directory}/{broken.forbidden}"
