@@ -141,7 +141,7 @@ def _parser() -> _Parser:
     add("--check", action="store_true", help="report problems, and exit")
     add("hostname")
     add("subprogram")
-    add("argument", nargs=argparse.REMAINDER)
+    add("argument", nargs=argparse.REMAINDER).required = False  # or errors would call it missing
     return parser
 
 

@@ -42,6 +42,12 @@ def test_where_it_listens(text: str, endpoint: tuple[str, int]) -> None:
     assert [endpoint, endpoint] == options.parse(["--pop3", text, "--pop3", text, *_REST]).pop3
 
 
+def test_what_is_missing_is_named() -> None:
+    """A subprogram, but none of its arguments, which there need not be."""
+    expected = "qmail-popup-listener: the following arguments are required: subprogram\n"
+    assert (2, expected) == ((done := refused("pop.example.org")).returncode, done.stderr)
+
+
 def test_the_page_has_each_option() -> None:
     """Neither says more than the other."""
     page = Path(CHECKOUT, "deploy/man/qmail-popup-listener.8").read_text().replace("\\-", "-")
