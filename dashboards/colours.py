@@ -23,7 +23,7 @@ _LINES = {
     "accepted": GOOD,
     "failed": ODD,
     "spike": BAD,
-    "usual": "text",
+    "expected": "text",
     "open": CALM,
     "allowed": BAD,
     "all hosts": BAD,
@@ -71,7 +71,7 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
 
 _COMPARED: Mapping[str, object] = {"lineStyle": {"fill": "dash", "dash": [8, 6]}, "fillOpacity": 0}
 _ALARMING: Mapping[str, object] = {"lineWidth": 0, "fillOpacity": 60}
-_DRAWN = {"usual": _COMPARED, "allowed": _COMPARED, "spike": _ALARMING}
+_DRAWN = {"expected": _COMPARED, "allowed": _COMPARED, "spike": _ALARMING}
 
 
 def of(legend: str) -> Mapping[str, str]:

@@ -65,16 +65,16 @@ def _attack() -> Row:
                 WAITING
             ),
             stat(
-                "Usual",
+                "Expected",
                 "Expected failed logins in ten minutes: those at this hour of other days, or on the first "
                 "day in the last two hours, scaled by how many people log in.",
                 "short",
                 f"sum({_EXPECTED})",
             ).no_value(WAITING),
             stat(
-                "Times the usual",
-                "Failed logins divided by the usual number. Ten are added to both, so that two instead of "
-                "one are no spike.",
+                "Failed / expected",
+                "Failed logins divided by the expected number. Ten are added to both, so that two instead "
+                "of one are no spike.",
                 "none",
                 _times(f"({_FAILED} and on (job, instance) {_EXPECTED})", _EXPECTED),
                 TIMES_USUAL,
@@ -87,7 +87,7 @@ def _attack() -> Row:
                 NONE_IS_GOOD,
             ).no_value(WAITING),
             stat(
-                "Hosts where nobody gets in",
+                "Hosts where nobody can log in",
                 "Hosts where logins with a method or protocol no longer succeed and about as many more "
                 "are refused: the checker or its database is broken.",
                 "short",
@@ -102,10 +102,10 @@ def _attack() -> Row:
                 NONE_IS_GOOD,
             ).no_value(WAITING),
             timeseries(
-                "Failed logins against the usual",
+                "Failed logins and what was expected",
                 "In ten minutes, on all selected hosts. The red area is the hosts with a spike.",
                 "short",
-                {"failed": f"sum({_FAILED})", "spike": f"sum({_SPIKE})", "usual": f"sum({_EXPECTED})"},
+                {"failed": f"sum({_FAILED})", "spike": f"sum({_SPIKE})", "expected": f"sum({_EXPECTED})"},
             )
             .no_value(WAITING)
             .span(18),
@@ -134,14 +134,15 @@ def _hosts() -> Row:
             ).no_value(WAITING),
             table(
                 "Hosts in the last ten minutes",
-                f"failed: {_FAILED_ABOUT}. usual: at this hour of other days. peers: what the median host "
-                "would have with as many logins. checker failed: refused because the checker failed.",
+                f"failed: {_FAILED_ABOUT}. expected: as at this hour of other days. peers: what the "
+                "median host would have with as many logins. checker failed: refused because the "
+                "checker failed.",
                 {
                     "failed": _of_host(_FAILED),
-                    "usual": _of_host(_EXPECTED),
+                    "expected": _of_host(_EXPECTED),
                     "peers": _of_host(_PEERS),
                     "accepted": _of_host(_LOGINS),
-                    "accepted, usual": _of_host(_USUAL_LOGINS),
+                    "accepted, expected": _of_host(_USUAL_LOGINS),
                     "checker failed": _of_host(_BROKEN),
                 },
                 {},
@@ -182,10 +183,10 @@ def _refusals() -> Row:
                 )
             ),
             timeseries(
-                "Logins against the usual",
+                "Logins and what was expected",
                 "Accepted logins in ten minutes. An attack does not change them; a broken checker does.",
                 "short",
-                {"accepted": f"sum({_LOGINS})", "usual": f"sum({_USUAL_LOGINS})"},
+                {"accepted": f"sum({_LOGINS})", "expected": f"sum({_USUAL_LOGINS})"},
             ).no_value(WAITING),
         ],
     )

@@ -105,7 +105,7 @@ def _intake() -> Row:
             ).span(6),
             timeseries(
                 "Events that did not count",
-                "In ten minutes. malformed and spool_full are lost. A duplicate is no loss: it arrived "
+                "In ten minutes. malformed and spool_full are lost. A duplicate is not: it arrived "
                 "twice and was counted once.",
                 "short",
                 {"{{reason}}": ten_minutes(_DROPPED, by="reason")},
@@ -118,7 +118,7 @@ def _intake() -> Row:
                 "short",
                 {
                     "lines of the JSON log": ten_minutes(_LOG_LINES),
-                    "text files failed": ten_minutes(_TEXTFILES, _FAILED),
+                    "textfile writes failed": ten_minutes(_TEXTFILES, _FAILED),
                     "commits failed": ten_minutes(_COMMITS),
                     "{{path}} removed": ten_minutes(_PATHS, by="path"),
                     "gaps in logs": ten_minutes(_LOG_GAPS),
