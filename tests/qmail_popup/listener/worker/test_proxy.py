@@ -76,7 +76,7 @@ _BAD = {
     "a command": b"USER bob\r\n",
     "TLS": b"\x16\x03\x01\x02\x00",
     "lower case": b"proxy TCP4 192.0.2.1 198.51.100.2 1 2\r\n",
-    "v1 no CR": b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\n",
+    "v1 no CR": b"PROXY TCP4 192.0.2.1 198.51.100.2 1 22\n",
     "v1 too long": b"PROXY UNKNOWN ".ljust(106, b"x") + b"\r\n",
     "v1 no end": b"PROXY UNKNOWN ".ljust(200, b"x"),
     "v1 nothing": b"PROXY \r\n",
