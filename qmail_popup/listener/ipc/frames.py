@@ -107,7 +107,7 @@ def parse(data: memoryview, slot: int, now: int) -> Frame:
         raise BrokenFrameError("a short frame")
     *fixed, name_size, secret_size = _HEAD.unpack_from(data)
     if len(data) != _HEAD.size + name_size + secret_size:
-        raise BrokenFrameError("a frame of another length than it says")
+        raise BrokenFrameError("a frame with a wrong length")
     _check(fixed[:_CHECKED], slot, now)
     name = bytes(data[_HEAD.size : _HEAD.size + name_size])
     secret = bytearray(data[_HEAD.size + name_size :])
@@ -123,16 +123,16 @@ def _check(fixed: Sequence[int], slot: int, now: int) -> None:
     """Check the fields before the addresses, as variables: to read a NamedTuple's attributes takes longer."""
     kind, word, number, _trace, _span, origin, start, greeted, reached, _edition, tls, suite = fixed
     if word >= _WORDS.get(kind, 0):
-        raise BrokenFrameError("a frame of no known kind")
+        raise BrokenFrameError("a frame of an unknown kind")
     if number <= MIN_NUMBER or number % SLOTS != slot:
         raise BrokenFrameError("a number that is not its own")
     greeted = greeted or start
     if not 0 < start <= greeted <= (reached or greeted) <= now:
         raise BrokenFrameError("times that run backwards")
     if not 0 < origin + start < _MAX_NANOSECONDS:
-        raise BrokenFrameError("a time of day that is none")
+        raise BrokenFrameError("an invalid time of day")
     if tls >= len(VERSIONS) or suite >= (1 if tls == CLEAR else len(SUITES)):
-        raise BrokenFrameError("TLS of no known kind")
+        raise BrokenFrameError("TLS of an unknown kind")
 
 
 def _check_credentials(frame: Frame) -> None:

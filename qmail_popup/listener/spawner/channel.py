@@ -148,9 +148,9 @@ class Channel:
 
     def _begin(self, frame: Frame) -> None:
         if frame.number in self._open:
-            raise BrokenFrameError("a number that it has given already")
+            raise BrokenFrameError("a session number that it has already used")
         if len(self._open) >= self._limit:
-            raise BrokenFrameError("more connections than there may be")
+            raise BrokenFrameError("more connections than are allowed")
         self._open[frame.number] = self._spawner.begin(frame)
 
 
@@ -165,7 +165,7 @@ def _peer(
     try:
         peer = socket.SocketType(fileno=descriptors[0])  # which asks for its family and type
     except OSError as error:
-        raise BrokenFrameError("a descriptor that is no socket") from error
+        raise BrokenFrameError("a descriptor that is not a socket") from error
     del descriptors[0]
     try:
         if session.frame.tls == CLEAR:
@@ -181,13 +181,13 @@ def _peer(
 
 def _check(peer: socket.SocketType, session: Session, balancers: Collection[addresses.Network]) -> None:
     if peer.family not in _INTERNET or peer.type != _STREAM:
-        raise BrokenFrameError("a socket that is no client's")
+        raise BrokenFrameError("a socket that is not a client's")
     local = addresses.read_local(peer.getsockname())
     try:
         client = addresses.read(peer.getpeername())
     except OSError as error:
         if peer.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise BrokenFrameError("a socket that is no client's") from error
+            raise BrokenFrameError("a socket that is not a client's") from error
         if not balancers:
             session.local = local
         return
@@ -201,10 +201,10 @@ def _check_pair(peer: socket.SocketType) -> None:
     That program would receive the output of a subprogram that may be root, and SO_PASSCRED would confirm it.
     """
     if peer.family != _UNIX or peer.type != _STREAM:
-        raise BrokenFrameError("a socket that is none of a pair")
+        raise BrokenFrameError("a socket that is not one of a pair")
     try:
         names = (peer.getsockname(), peer.getpeername())
     except OSError as error:
-        raise BrokenFrameError("a socket that is none of a pair") from error
+        raise BrokenFrameError("a socket that is not one of a pair") from error
     if any(name not in _NO_NAME for name in names):
-        raise BrokenFrameError("a socket that is none of a pair")
+        raise BrokenFrameError("a socket that is not one of a pair")

@@ -57,7 +57,7 @@ def _text(data: bytes | bytearray) -> Header | None:
     if not end and len(data) < _MAX_LINE:
         return None
     if data[end - 2 : end] != b"\r\n":
-        raise BadHeaderError("its line has no end, or another than CRLF")
+        raise BadHeaderError("its line does not end with CRLF")
     words = data[: end - 2].decode("latin-1").split(" ")
     if words[1] == _UNKNOWN:
         return Header(end, None)
@@ -92,7 +92,7 @@ def _binary(data: bytes | bytearray) -> Header | None:
         return Header(size, None) if len(data) >= size else None
     family, transport = kind >> 4, kind & 0xF
     if family > _MAX_FAMILY or transport > _MAX_TRANSPORT or length < _SIZES.get(family, 0):
-        raise BadHeaderError("its addresses are of no known kind, or cut short")
+        raise BadHeaderError("its addresses are of an unknown kind, or cut short")
     if len(data) < size:
         return None
     return Header(size, _ends(data, kind))

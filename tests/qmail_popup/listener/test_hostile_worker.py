@@ -185,7 +185,7 @@ def test_a_number_that_is_in_use(stand_in: StandIn) -> None:
     stand_in.send(begin)
     stand_in.send(begin)
     until(stand_in.is_ended)
-    assert any("a number that it has given already" in line for line in stand_in.lines())
+    assert any("a session number that it has already used" in line for line in stand_in.lines())
 
 
 def test_too_many_frames(stand_in: StandIn) -> None:
@@ -194,7 +194,7 @@ def test_too_many_frames(stand_in: StandIn) -> None:
         number = FIRST + SLOT + 256 * count
         stand_in.send(login(number, kind=BEGIN, name=b"", secret=bytearray(), reached=0))
     until(stand_in.is_ended)
-    assert any("more connections than there may be" in line for line in stand_in.lines())
+    assert any("more connections than are allowed" in line for line in stand_in.lines())
 
 
 def test_too_many_logins(tmp_path: Path) -> None:
