@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> Options:
         parsed.sessions,
         parsed.connections,
         parsed.connections_per_client,
-        os.fsencode(os.path.abspath(parsed.rules)) if parsed.rules else None,
+        None if parsed.rules is None else os.fsencode(os.path.abspath(parsed.rules)),
         parsed.proxy_protocol,
         parsed.verbose,
         parsed.log_descriptor,

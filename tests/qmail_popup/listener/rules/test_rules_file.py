@@ -137,6 +137,12 @@ def test_a_check(tmp_path: Path) -> None:
     assert 0 == refused(*arguments).returncode
 
 
+def test_a_file_without_a_name(tmp_path: Path) -> None:
+    """An empty name, as from a variable that is not set, lets nobody in."""
+    with Listener(tmp_path, "--rules", "") as listener:
+        assert b"" == listener.talk(LOGIN)
+
+
 def _reader(listener: Listener) -> int:
     (pid,) = [pid for pid in listener.children() if name_of(pid) == "popup-rules"]
     return pid
