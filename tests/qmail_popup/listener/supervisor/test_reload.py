@@ -149,6 +149,20 @@ def test_signals_in_a_burst(tmp_path: Path) -> None:
         assert listener.process.poll() is None
 
 
+def test_a_signal_while_the_next_generation_starts(program: Program, tmp_path: Path) -> None:
+    """It waits until somebody handles it: the program that was executed has no handler yet."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        program.change(f"'--check' in sys.argv or open({str(gate)!r}).read()")
+        listener.process.send_signal(signal.SIGHUP)
+        with gate.open("w"):  # waits until it is executed
+            program.change("")
+            listener.process.send_signal(signal.SIGHUP)
+        until(lambda: ": reloaded\n" in listener.errors() or listener.process.poll() is not None)
+        assert (None, _SERVED) == (listener.process.poll(), listener.talk(LOGIN))
+
+
 def test_sessions_of_before(tmp_path: Path) -> None:
     """Who has logged in goes on, and so does who has not; their processes end with them, and not before."""
     with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
