@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from tests.support.waiting import TIMEOUT
 
@@ -81,6 +82,16 @@ class Spawned:
 Started = subprocess.Popen[bytes] | Spawned
 
 
+class Running(Protocol):
+    """Any of these, or a process of a fork server."""
+
+    def wait(self, timeout: float, /) -> int:
+        """Wait for its end; subprocess.TimeoutExpired."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
 def start(  # noqa: PLR0913  everything that a process inherits
     argv: Sequence[str | bytes],
     fds: Mapping[int, int],
@@ -99,7 +110,7 @@ def start(  # noqa: PLR0913  everything that a process inherits
         return Spawned(argv, fds, env)
 
     def become() -> None:
-        _place(fds)
+        place(fds)
         for number in ignore:
             signal.signal(number, signal.SIG_IGN)
         if prepare is not None:
@@ -121,7 +132,8 @@ def _path(program: str | bytes, env: Environment) -> str | bytes:
     return shutil.which(name, path=search) or name
 
 
-def _place(fds: Mapping[int, int]) -> None:
+def place(fds: Mapping[int, int]) -> None:
+    """Give this process only these descriptors (number from now on → number so far)."""
     parked = {target: fcntl.fcntl(source, fcntl.F_DUPFD, _PARKED) for target, source in fds.items()}
     os.closerange(0, _PARKED)
     for target, source in parked.items():
@@ -136,13 +148,13 @@ def close(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def wait(child: Started, patience: float = TIMEOUT) -> int | None:
+def wait(child: Running, patience: float = TIMEOUT) -> int | None:
     """Wait for `child` and return its status; kill it after the timeout and return None."""
     try:
         return child.wait(patience)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.wait()
+        child.wait(TIMEOUT)
         return None
 
 

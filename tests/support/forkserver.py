@@ -1,9 +1,9 @@
-"""A fork server for sidecars: it has imported what a sidecar needs, and forks one for each request.
+"""A fork server for each of our daemons: it has imported what that needs, and forks one for each request.
 
-Most of a start is imports, so this takes a fraction of its CPU time. Each sidecar is a process with the
-arguments, environment, umask and output that a test names, and runs the main function as
-`python -m observability` does. The server has a single thread, and knows nothing of a test, so nothing passes
-from one sidecar to the next. What is about the start itself starts the program.
+Most of a start is imports, so this takes a fraction of its CPU time. Each daemon is a process with the
+arguments, environment, umask and descriptors that a test names, and runs the main function as `python -m`
+does. The server has a single thread, and knows nothing of a test, so nothing passes from one process to the
+next. What is about the start itself starts the program.
 """
 
 import atexit
@@ -16,24 +16,31 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from signal import SIGKILL, Signals
+from importlib import import_module
+from signal import SIGKILL, SIGTERM, Signals
 
-from tests.support.descriptors import CHECKOUT
+from tests.support.descriptors import CHECKOUT, place
 from tests.support.waiting import TIMEOUT
 
+SIDECAR, LISTENER = "observability", "qmail_popup.listener"
+
+_IMPORTED = {SIDECAR: ("observability.assembly",), LISTENER: ()}
+"""What each imports as it starts, in addition to its `__main__`."""
 _REQUEST_BYTES = 65536
-_MAX_DESCRIPTORS = 1024
+_MAX_DESCRIPTORS = 8  # of a request
 
 
 class Process:
     """A process of the server, as subprocess.Popen has its own."""
 
-    def __init__(self, argv: Sequence[str], *, environ: Mapping[str, str], stdout: int, stderr: int) -> None:
-        """Start it. argv: what follows `python -m observability`; stdout, stderr: descriptors."""
+    def __init__(
+        self, program: str, argv: Sequence[str], *, environ: Mapping[str, str], fds: Mapping[int, int]
+    ) -> None:
+        """Start it. argv: what follows `python -m program`; fds: number there → number here."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = json.dumps([list(argv), dict(environ), _umask()]).encode()
+        request = json.dumps([list(argv), dict(environ), _umask(), list(fds)]).encode()
         with theirs:
-            socket.send_fds(_server(), [request], [stdout, stderr, theirs.fileno()])
+            socket.send_fds(_server(program), [request], [*fds.values(), theirs.fileno()])
         self.pid = int(self._channel.recv(16))
         self.returncode: int | None = None
 
@@ -53,6 +60,10 @@ class Process:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """Send it SIGTERM, unless it has ended."""
+        self.send_signal(SIGTERM)
+
     def kill(self) -> None:
         """Kill it, unless it has ended."""
         self.send_signal(SIGKILL)
@@ -65,9 +76,9 @@ class Process:
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    """Run one to its end, with this process's environment; argv: what follows `python -m observability`."""
+    """Run a sidecar to its end, with this process's environment; argv: its options."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = Process(argv, environ=os.environ, stdout=out.fileno(), stderr=err.fileno())
+        process = Process(SIDECAR, argv, environ=os.environ, fds={1: out.fileno(), 2: err.fileno()})
         status = process.wait(TIMEOUT)
         out.seek(0)
         err.seek(0)
@@ -82,10 +93,10 @@ def _umask() -> int:
 
 
 @cache
-def _server() -> socket.socket:
-    """Return the line to this process's server, which ends with it."""
+def _server(program: str) -> socket.socket:
+    """Return the line to this process's server of a program, which ends with it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command, environ = [sys.executable, "-m", "tests.support.forkserver"], {"PATH": os.environ["PATH"]}
+    command, environ = [sys.executable, "-m", __name__, program], {"PATH": os.environ["PATH"]}
     with theirs:
         server = subprocess.Popen(command, cwd=CHECKOUT, env=environ, stdin=theirs.fileno())
     atexit.register(server.wait)
@@ -99,7 +110,8 @@ Work = Callable[[], int]
 class _Server:
     """The server's side: the line on which requests come, and the processes that run."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        self._program = program
         self._line = socket.socket(fileno=0)
         self._running: dict[int, tuple[int, int]] = {}  # pid and channel, by pidfd
         self._poll = select.poll()
@@ -125,38 +137,43 @@ class _Server:
 
     def _begin(self) -> Work | None:
         """Fork for one request; return what is to be done, if anything."""
-        request, fds, _, _ = socket.recv_fds(self._line, _REQUEST_BYTES, 3)
+        request, received, _, _ = socket.recv_fds(self._line, _REQUEST_BYTES, _MAX_DESCRIPTORS)
         if not request:
             return lambda: 0
-        stdout, stderr, channel = fds
+        *fds, channel = received
         if pid := os.fork():
             os.write(channel, b"%d" % pid)
             pidfd = os.pidfd_open(pid)
             self._running[pidfd] = pid, channel
             self._poll.register(pidfd, select.POLLIN)
-            os.close(stdout)
-            os.close(stderr)
+            for fd in fds:
+                os.close(fd)
             return None
         self._line.detach()  # its number is stdin's from now on
-        return _work(request, stdout, stderr)
+        return _work(self._program, request, fds)
 
 
-def _work(request: bytes, stdout: int, stderr: int) -> Work:
+def _work(program: str, request: bytes, fds: Sequence[int]) -> Work:
     """Make this process what the request says."""
-    from observability.__main__ import main
-
-    argv, environ, umask = json.loads(request)
-    for number, fd in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
-        os.dup2(fd, number)
-    os.closerange(3, _MAX_DESCRIPTORS)
+    argv, environ, umask, numbers = json.loads(request)
+    place(dict(zip(numbers, fds, strict=True)))
+    if 0 not in numbers:
+        os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)  # noqa: FBT003  its only argument
     os.umask(umask)
     os.environ.clear()
     os.environ.update(environ)
-    return partial(main, argv, os.environ)
+    module = import_module(f"{program}.__main__")
+    sys.argv = [str(module.__file__), *argv]
+    sys.orig_argv = [sys.executable, "-m", program, *argv]
+    return partial(module.main, argv, os.environb if program == LISTENER else os.environ)
+
+
+def _imported(program: str) -> str:
+    """Import what a program needs; return its name."""
+    for name in (f"{program}.__main__", *_IMPORTED[program]):
+        import_module(name)
+    return program
 
 
 if __name__ == "__main__":
-    import observability.__main__
-    import observability.assembly  # noqa: F401  what every sidecar imports
-
-    sys.exit(_Server().serve()())
+    sys.exit(_Server(_imported(sys.argv[1])).serve()())

@@ -13,7 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from tests.support.descriptors import CHECKOUT
-from tests.support.forkserver import Process
+from tests.support.forkserver import SIDECAR, Process
 from tests.support.processes import is_stopped
 from tests.support.scraper import Numbers, read
 from tests.support.waiting import TIMEOUT, eventually, until
@@ -168,7 +168,8 @@ class Keeper:
         argv = [*named, "--listen=127.0.0.1:0", *options]
         with self._errors.open("wb") as errors, self.log.open("wb") as log:
             if self._may_fork and self.command == COMMAND:
-                return Process(argv, environ=self._environ, stdout=log.fileno(), stderr=errors.fileno())
+                fds = {1: log.fileno(), 2: errors.fileno()}
+                return Process(SIDECAR, argv, environ=self._environ, fds=fds)
             return subprocess.Popen(
                 [*self.command, *argv],
                 cwd=self._cwd,

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from tests.support import descriptors, processes
+from tests.support.forkserver import LISTENER, Process
 from tests.support.waiting import TIMEOUT, until
 
 HOST = "127.0.0.1"
@@ -30,6 +31,8 @@ class Listener:
     log: the file on descriptor 5, unless another descriptor was given
     """
 
+    _may_fork = "PYTEST_VERSION" in os.environ  # benchmarks measure the program itself
+
     def __init__(  # noqa: PLR0913  everything that a process inherits
         self,
         directory: Path,
@@ -43,28 +46,25 @@ class Listener:
     ) -> None:
         """Start it, and wait until it serves. handed_in: its sockets, as from systemd."""
         self.log, self._errors = directory / "log", directory / "errors"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        fds = {
-            0: os.open("/dev/null", os.O_RDONLY),
-            1: os.open("/dev/null", os.O_WRONLY),
-            2: os.open(self._errors, flags, 0o600),
-            5: os.open(self.log, flags, 0o600) if log is None else os.dup(log),
-        }
+        fds = self._descriptors(log)
         environ = {"PATH": os.environ["PATH"], **(env or {})}
         if handed_in:
             command = (*_HANDING_IN, *command)
             environ |= {"LISTEN_FDS": str(len(handed_in))}
         else:
-            command = (*command, "--pop3", f"{HOST}:0")
+            options = ("--pop3", f"{HOST}:0", *options)
         handed = {fd: sock.fileno() for fd, sock in enumerate(handed_in, 3)}
-        argv = [*command, *options, HOSTNAME, *subprogram]
-        self.process = descriptors.start(argv, {**fds, **handed}, env=environ, prepare=prepare)
+        argv = [*options, HOSTNAME, *subprogram]
+        self.process: descriptors.Started | Process
+        if self._may_fork and command == CHECKOUT_COMMAND and prepare is None:
+            self.process = Process(LISTENER, argv, environ=environ, fds=fds)
+        else:
+            self.process = descriptors.start(
+                [*command, *argv], {**fds, **handed}, env=environ, prepare=prepare
+            )
         descriptors.close(fds.values())
         self._family: set[int] = {self.process.pid}
-        until(lambda: bool(_PORT.search(self.errors())) or self.process.poll() is not None)
-        found = _PORT.search(self.errors())
-        assert found, self.errors()
-        self.port = int(found[1])
+        self.port = self._served_port()
         self._family |= set(self.children())
 
     def __enter__(self) -> Self:
@@ -75,6 +75,22 @@ class Listener:
     ) -> None:
         kill(*self._family)
         descriptors.wait(self.process, 0)
+
+    def _descriptors(self, log: int | None) -> dict[int, int]:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        return {
+            0: os.open("/dev/null", os.O_RDONLY),
+            1: os.open("/dev/null", os.O_WRONLY),
+            2: os.open(self._errors, flags, 0o600),
+            5: os.open(self.log, flags, 0o600) if log is None else os.dup(log),
+        }
+
+    def _served_port(self) -> int:
+        """Wait until it serves; return its port."""
+        until(lambda: bool(_PORT.search(self.errors())) or self.process.poll() is not None)
+        found = _PORT.search(self.errors())
+        assert found, self.errors()
+        return int(found[1])
 
     def errors(self) -> str:
         """Return its output on descriptor 2, without timestamps."""
@@ -133,6 +149,12 @@ class Listener:
                 peer.sendall(said)
                 peer.shutdown(socket.SHUT_WR)
             return greeting + read_all(peer)
+
+
+class Started(Listener):
+    """A listener that is a program of its own from the start, for tests of what it inherits."""
+
+    _may_fork = False
 
 
 class Peer(Protocol):

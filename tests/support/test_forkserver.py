@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import forkserver
 from tests.support.keeper import COMMAND, Keeper
+from tests.support.resident import LOGIN, Listener, Started
 from tests.support.waiting import TIMEOUT
 
 
@@ -31,6 +32,24 @@ def test_a_forked_sidecar_has_the_descriptors_of_a_started_one(tmp_path: Path) -
         assert isinstance(forked.process, forkserver.Process)
         assert not isinstance(real.process, forkserver.Process)
         assert _kinds(real.process.pid) == _kinds(forked.process.pid)
+
+
+def test_a_forked_listener_has_what_a_started_one_has(tmp_path: Path) -> None:
+    """Descriptors, environment and command line, which it passes on to subprograms and at a reload."""
+    found = []
+    for kind in (Listener, Started):
+        directory = tmp_path / kind.__name__
+        directory.mkdir()
+        program = ("/bin/sh", "-c", f"env | grep -v PORT= | sort >>{directory}/env")
+        with kind(directory, "--workers", "1", subprogram=program, env={"TOLD": "it"}) as listener:
+            assert isinstance(listener.process, forkserver.Process) == (kind is Listener)
+            before = _kinds(listener.process.pid)
+            listener.talk(LOGIN)
+            listener.reload()
+            assert before == _kinds(listener.process.pid)
+            listener.talk(LOGIN)
+            found.append((before, (directory / "env").read_text()))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(("number", "status"), [(SIGTERM, 0), (SIGKILL, -9)])

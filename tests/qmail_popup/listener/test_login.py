@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, kill, read_all, read_line
+from tests.support.resident import HOST, HOSTNAME, LOGIN, Started, kill, read_all, read_line
 from tests.support.waiting import TIMEOUT, until
 
 _PREAMBLE = "import os, sys; w = lambda text: os.write(1, text.encode('latin-1') + b'\\n'); "
@@ -26,14 +26,14 @@ def python(statement: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """Return a listener whose subprogram says what it gets on descriptors 3 and 0."""
     directory = tmp_path_factory.mktemp("listener")
-    with Listener(directory, subprogram=python(_TALK), env={"POP3AUTH": "apop"}) as running:
+    with Started(directory, subprogram=python(_TALK), env={"POP3AUTH": "apop"}) as running:
         yield running
 
 
-def test_a_login(talkative: Listener) -> None:
+def test_a_login(talkative: Started) -> None:
     """The subprogram gets name, secret and the greeting's timestamp, and what stands behind PASS."""
     greeting, *_, given, rest = talkative.talk(LOGIN + b"STAT").splitlines()
     stamp = greeting.removeprefix(b"+OK ")
@@ -41,7 +41,7 @@ def test_a_login(talkative: Listener) -> None:
     assert (b"bob|x|" + stamp + b"|", b"STAT") == (given, rest)
 
 
-def test_a_login_with_apop(talkative: Listener) -> None:
+def test_a_login_with_apop(talkative: Started) -> None:
     """Name and digest go the same way, and the record says how."""
     said = talkative.talk(b"APOP eve 0123456789abcdef\r\n")
     stamp = said.splitlines()[0].removeprefix(b"+OK ")
@@ -51,7 +51,7 @@ def test_a_login_with_apop(talkative: Listener) -> None:
     until(lambda: record in talkative.records())
 
 
-def test_the_number_is_no_process(talkative: Listener) -> None:
+def test_the_number_is_no_process(talkative: Started) -> None:
     """It is above what a pid can be, the same in timestamp and record, and another one each time."""
     stamps = [talkative.talk(LOGIN).split(b"<")[1].split(b".")[0].decode() for _ in range(5)]
     assert 5 == len(set(stamps))
@@ -60,7 +60,7 @@ def test_the_number_is_no_process(talkative: Listener) -> None:
         until(partial(_has_record, talkative, number))
 
 
-def _has_record(listener: Listener, number: str) -> bool:
+def _has_record(listener: Started, number: str) -> bool:
     return any(f" pid {number} " in line for line in listener.records())
 
 
@@ -75,7 +75,7 @@ def test_what_the_subprogram_inherits(tmp_path: Path) -> None:
         **dict.fromkeys(("TRACEPARENT", "TRACESTATE", "BAGGAGE"), "of whoever started the listener"),
     }
     program = python(r"w('|'.join(sorted(k + '=' + v for k, v in os.environ.items() if k != 'PATH')))")
-    with Listener(tmp_path, subprogram=program, env=env) as listener, listener.connect() as peer:
+    with Started(tmp_path, subprogram=program, env=env) as listener, listener.connect() as peer:
         port = peer.getsockname()[1]
         peer.sendall(LOGIN)
         seen = read_all(peer).splitlines()[-1].decode().split("|")
@@ -103,7 +103,7 @@ def test_signals(tmp_path: Path) -> None:
             signal.signal(number, signal.SIG_IGN)
 
     program = ["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
-    with Listener(tmp_path, subprogram=program, prepare=prepare) as listener:
+    with Started(tmp_path, subprogram=program, prepare=prepare) as listener:
         blocked, still = (int(line.split()[1], 16) for line in listener.talk(LOGIN).splitlines()[-2:])
     found = {number for number in signal.valid_signals() if still >> number - 1 & 1}
     assert (0, {*ignored[:2]}) == (blocked, found)
@@ -114,7 +114,7 @@ def test_ipv6(tmp_path: Path) -> None:
     program = python(
         "w(' '.join(os.environ[n] for n in ('PROTO', 'TCP6REMOTEIP', 'TCPREMOTEIP', 'TCP6LOCALIP')))"
     )
-    with Listener(tmp_path, "--pop3", "[::1]:0", subprogram=program) as listener:
+    with Started(tmp_path, "--pop3", "[::1]:0", subprogram=program) as listener:
         (port,) = re.findall(r"pop3 on \[::1\]:([0-9]+)", listener.errors())
         with socket.create_connection(("::1", int(port)), 30) as peer:
             peer.sendall(LOGIN)
@@ -137,7 +137,7 @@ def test_descriptors_and_signals(tmp_path: Path) -> None:
     def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, 2048))
 
-    with Listener(tmp_path, subprogram=program, prepare=prepare) as listener:
+    with Started(tmp_path, subprogram=program, prepare=prepare) as listener:
         *_, seen, masks = listener.talk(LOGIN).splitlines()
         assert b"[0, 1, 2, 3, 5] 1 True 512" == seen
         assert [0, 0] == [int(mask, 16) & 0x7FFFFFFF & ~(1 << 24 | 1 << 12) for mask in masks.split()]
@@ -150,7 +150,7 @@ def test_signals_that_were_blocked(tmp_path: Path) -> None:
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2, signal.SIGCHLD, signal.SIGTERM))
 
-    with Listener(tmp_path, "--workers", "2", subprogram=program, prepare=prepare) as listener:
+    with Started(tmp_path, "--workers", "2", subprogram=program, prepare=prepare) as listener:
         assert f"[{signal.SIGUSR2:d}]".encode() == listener.talk(LOGIN).splitlines()[-1]
         worker, _ = listener.workers()
         kill(worker)
@@ -169,7 +169,7 @@ def test_signals_that_were_blocked(tmp_path: Path) -> None:
 )
 def test_how_it_ends(program: list[str], reply: bytes, result: str, tmp_path: Path) -> None:
     """The status decides reply and record, as it does in the popup."""
-    with Listener(tmp_path, subprogram=program) as listener:
+    with Started(tmp_path, subprogram=program) as listener:
         assert b"+OK\r\n+OK \r\n" + reply == listener.talk(LOGIN)
         (record,) = listener.wait_for_records(1)
         assert f"{result}::AUTH::User P:POP3 S:127.0.0.1:unknown ?~ 'bob'" == record.split(" ", 3)[3]
@@ -177,7 +177,7 @@ def test_how_it_ends(program: list[str], reply: bytes, result: str, tmp_path: Pa
 
 def test_a_client_that_has_gone(tmp_path: Path) -> None:
     """A login that has begun gets its record, whoever has gone, and whether or not it was reset."""
-    with Listener(tmp_path, subprogram=["/bin/sleep", "0.2"]) as listener:
+    with Started(tmp_path, subprogram=["/bin/sleep", "0.2"]) as listener:
         for reset in (b"\0" * 8, b"\1\0\0\0\0\0\0\0"):
             with listener.connect() as peer:
                 read_line(peer)
@@ -189,7 +189,7 @@ def test_a_client_that_has_gone(tmp_path: Path) -> None:
 
 def test_clear_text_where_tls_is_required(tmp_path: Path) -> None:
     """Nobody is let in, and the record says why."""
-    with Listener(tmp_path, env={"UCSPITLS": "!"}) as listener:
+    with Started(tmp_path, env={"UCSPITLS": "!"}) as listener:
         assert b"+OK\r\n-ERR TLS required but not negotiated\r\n" == listener.talk(LOGIN)
         (record,) = listener.wait_for_records(1)
         assert "Reject::STLS::Any P:POP3 S:127.0.0.1:unknown ?~ 'unknown'" == record.split(" ", 3)[3]
@@ -198,13 +198,13 @@ def test_clear_text_where_tls_is_required(tmp_path: Path) -> None:
 def test_without_descriptor_5(tmp_path: Path) -> None:
     """Where there is no log nobody gets one, and what is opened later is not mistaken for it."""
     program = python("w(str(os.path.lexists('/proc/self/fd/5')))")
-    with Listener(tmp_path, subprogram=program, prepare=lambda: os.close(5)) as listener:
+    with Started(tmp_path, subprogram=program, prepare=lambda: os.close(5)) as listener:
         assert b"False" == listener.talk(LOGIN).splitlines()[-1]
 
 
 def test_slow_bytes(tmp_path: Path) -> None:
     """A login that comes byte by byte is a login."""
-    with Listener(tmp_path) as listener, listener.connect() as peer:
+    with Started(tmp_path) as listener, listener.connect() as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in LOGIN:
             peer.sendall(bytes([byte]))
@@ -214,7 +214,8 @@ def test_slow_bytes(tmp_path: Path) -> None:
 
 def test_a_client_that_reads_no_reply(tmp_path: Path) -> None:
     """It is given up when it has been silent too long; what it holds up is its own session alone."""
-    with Listener(tmp_path, env={"QMAIL_POPUP_TIMEOUT": "2"}) as listener, listener.connect() as greedy:
+    with Started(tmp_path, env={"QMAIL_POPUP_TIMEOUT": "2"}) as listener, listener.connect() as greedy:
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else it takes megabytes
         greedy.settimeout(0.1)
         with suppress(TimeoutError, ConnectionError):
             while True:
@@ -226,7 +227,7 @@ def test_a_client_that_reads_no_reply(tmp_path: Path) -> None:
 
 def test_two_thousand_timestamps(tmp_path: Path) -> None:
     """All that are given within a few seconds differ, whichever worker gives them."""
-    with Listener(tmp_path, "--workers", "3", env={"POP3AUTH": "apop"}) as listener:
+    with Started(tmp_path, "--workers", "3", env={"POP3AUTH": "apop"}) as listener:
         stamps = set()
         for _ in range(2000):
             with socket.create_connection((HOST, listener.port)) as peer:

@@ -12,7 +12,7 @@ import pytest
 from tests.support import processes
 from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need_root, need_shared
-from tests.support.resident import LOGIN, Listener, kill, read_all, read_line, refused
+from tests.support.resident import LOGIN, Started, kill, read_all, read_line, refused
 from tests.support.waiting import TIMEOUT, until
 
 _SERVED = b"+OK\r\n+OK \r\n"
@@ -35,7 +35,7 @@ def limit(pid: int, name: str) -> list[str]:
 def test_what_a_worker_may_do(tmp_path: Path) -> None:
     """It is nobody, in no group, gains nothing by an exec, writes no file and starts no process."""
     need_root()
-    with Listener(tmp_path, "--workers", "2") as listener:
+    with Started(tmp_path, "--workers", "2") as listener:
         workers = listener.workers()
         assert 2 == len(workers)
         for pid in workers:
@@ -55,7 +55,7 @@ def test_what_a_worker_may_do(tmp_path: Path) -> None:
 def test_what_a_worker_has_open(tmp_path: Path) -> None:
     """Neither the log nor any file, and descriptor 2 leads nowhere."""
     need_root()  # only root may look into a worker
-    with Listener(tmp_path, "--workers", "1") as listener:
+    with Started(tmp_path, "--workers", "1") as listener:
         (worker,) = listener.workers()
         opened = {name: os.readlink(f"/proc/{worker}/fd/{name}") for name in os.listdir(f"/proc/{worker}/fd")}
         assert {"/dev/null"} == {opened[str(fd)] for fd in range(6)}
@@ -72,7 +72,7 @@ def test_an_ordinary_user(tmp_path: Path) -> None:
         os.setresgid(65534, 65534, 65534)
         os.setresuid(65534, 65534, 65534)
 
-    with Listener(tmp_path, "--workers", "1", prepare=become) as listener:
+    with Started(tmp_path, "--workers", "1", prepare=become) as listener:
         assert 1 == listener.errors().count("not started as root")
         (worker,) = listener.workers()
         assert ["0", "0"] == limit(worker, "Max processes")
@@ -121,13 +121,13 @@ def test_a_port_that_is_taken() -> None:
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
 
 
-def _has_another(listener: Listener, worker: int) -> bool:
+def _has_another(listener: Started, worker: int) -> bool:
     return listener.workers() not in ([], [worker])
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     """Its own connections end, a login that it has handed over goes on, and another takes its place."""
-    with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
+    with Started(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
         (worker,) = listener.workers()
         with listener.connect() as idle, listener.connect() as logged_in:
             read_line(idle)
@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_spawner_that_is_killed(tmp_path: Path) -> None:
     """Its logins have no record, their subprograms go on; who has not logged in yet does so at the next."""
-    with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
+    with Started(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
         spawner = listener.spawner()
         with listener.connect() as early, listener.connect() as late:
             early.sendall(LOGIN)
@@ -165,7 +165,7 @@ def test_a_spawner_that_is_killed(tmp_path: Path) -> None:
 
 def test_the_pause_grows(tmp_path: Path) -> None:
     """Who ends again and again is started after longer and longer pauses."""
-    with Listener(tmp_path, "--workers", "1") as listener:
+    with Started(tmp_path, "--workers", "1") as listener:
         for _ in range(3):
             (worker,) = listener.workers()
             os.kill(worker, signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_the_pause_grows(tmp_path: Path) -> None:
 
 def test_sigterm(tmp_path: Path) -> None:
     """No new connections from there on, the first process ends, and the last session ends as it wants to."""
-    with Listener(tmp_path, "--workers", "2", subprogram=_HANGING) as listener:
+    with Started(tmp_path, "--workers", "2", subprogram=_HANGING) as listener:
         family = listener.children()
         with listener.connect() as logged_in, listener.connect() as idle:
             logged_in.sendall(LOGIN)
@@ -194,7 +194,7 @@ def test_sigterm(tmp_path: Path) -> None:
         until(lambda: all(map(processes.is_gone, family)))
 
 
-def _refuses(listener: Listener) -> bool:
+def _refuses(listener: Started) -> bool:
     try:
         listener.connect().close()
     except ConnectionRefusedError:
@@ -204,7 +204,7 @@ def _refuses(listener: Listener) -> bool:
 
 def test_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     """It is as with SIGTERM: nobody who has logged in is cut off."""
-    with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
+    with Started(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
         family = listener.children()
         with listener.connect() as logged_in:
             logged_in.sendall(LOGIN)
@@ -220,7 +220,7 @@ def test_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 def test_signals_to_all(tmp_path: Path) -> None:
     """A terminal's SIGINT reaches all processes, and ends no session."""
-    with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
+    with Started(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
         with listener.connect() as logged_in:
             logged_in.sendall(LOGIN)
             while read_line(logged_in) != b"begun\n":
@@ -239,7 +239,7 @@ def test_numbers_after_a_restart(tmp_path: Path) -> None:
     for attempt in range(2):
         directory = tmp_path / str(attempt)
         directory.mkdir()
-        with Listener(directory, "--workers", "1", env={"POP3AUTH": "apop"}) as listener:
+        with Started(directory, "--workers", "1", env={"POP3AUTH": "apop"}) as listener:
             stamps += [listener.talk(b"QUIT\r\n").split()[1] for _ in range(3)]
             (worker,) = listener.workers()
             kill(worker)
@@ -258,7 +258,7 @@ def test_help_and_version() -> None:
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """A subprogram that has ended is no zombie of the spawner's."""
-    with Listener(tmp_path) as listener:
+    with Started(tmp_path) as listener:
         for _ in range(20):
             assert _SERVED == listener.talk(LOGIN)
         listener.wait_for_records(20)
@@ -267,7 +267,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
 def test_a_client_that_a_dead_worker_was_told_of(tmp_path: Path) -> None:
     """The kernel wakes one worker for a client; where that is killed the other ones take the client."""
-    with Listener(tmp_path, "--workers", "2") as listener:
+    with Started(tmp_path, "--workers", "2") as listener:
         one, other = listener.workers()
         for pid in (one, other):
             os.kill(pid, signal.SIGSTOP)

@@ -102,9 +102,10 @@ def _refusal(*options: str) -> str:
     return done.stderr.removeprefix("qmail-popup-listener: ").rstrip()
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
-    """Return files of all kinds, by what is wrong with them."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return files of all kinds, by what is wrong with them; making a key takes longer than a test."""
+    tmp_path = tmp_path_factory.mktemp("files")
     issuer = Issuer(tmp_path)
     issuer.issue("one", RSA, "localhost")
     issuer.issue("two", RSA, "localhost")
