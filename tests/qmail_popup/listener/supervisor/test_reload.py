@@ -269,6 +269,34 @@ def test_an_interpreter_that_is_gone(tmp_path: Path) -> None:
         assert (family, _SERVED) == (listener.children(), listener.talk(LOGIN))
 
 
+def test_an_interpreter_that_goes_behind_the_check(program: Program, tmp_path: Path) -> None:
+    """One line, and all is as before, under nohup too: it serves, reloads, and can be stopped."""
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    command = ("nohup", str(python), program.command[1])
+    with Listener(tmp_path, "--workers", "1", command=command) as listener:
+        program.change("'--check' in sys.argv and os.unlink(sys.executable)")
+        said = listener.refuses_to_reload()
+        assert (1, True) == (said.count("\n"), f"cannot execute {python}: No such file" in said)
+        assert (0, _SERVED) == (_inheritable(listener.process.pid), listener.talk(LOGIN))
+        program.change("")
+        python.symlink_to(sys.executable)
+        listener.reload()
+        assert 0 == _inheritable(listener.process.pid)
+        listener.process.terminate()
+        assert 0 == listener.process.wait(TIMEOUT)
+
+
+def _inheritable(pid: int) -> int:
+    """Return how many of a process's sockets a program that it executes would have."""
+    flags = [
+        info.read_text().split("flags:")[1].split()[0]
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir()
+        if os.readlink(f"/proc/{pid}/fd/{info.name}").startswith("socket:")
+    ]
+    return sum(not int(flag, 8) & os.O_CLOEXEC for flag in flags)
+
+
 def test_a_check_that_hangs(program: Program, tmp_path: Path) -> None:
     """It is killed after a while, which is one line, and all goes on."""
     program.change(
