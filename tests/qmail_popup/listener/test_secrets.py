@@ -67,6 +67,23 @@ def _settle(listener: Listener) -> None:
     listener.talk(b"NOOP\r\n")
 
 
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", b""], ids=["good", "missing"])
+def test_a_secret_behind_a_proxy_header(header: bytes, tmp_path: Path) -> None:
+    """It may arrive together with the header, or where the header should have been."""
+    need_root()
+    options = ("--workers", "1", "--proxy-protocol", "127.0.0.1")
+    with (
+        Listener(tmp_path, *options, subprogram=_WAITS) as listener,
+        listener.connect() as peer,
+    ):
+        peer.sendall(header + b"USER bob\r\nPASS " + _SECRET + b"\r\n")
+        with suppress(ConnectionError):
+            while read_line(peer) not in (b"here\n", b""):
+                pass
+        for pid in (listener.spawner(), *listener.workers()):
+            assert not any(_SECRET[:-4] in region for region in memory(pid))
+
+
 def test_a_secret_that_waits_is_gone_with_its_login(tmp_path: Path) -> None:
     """Where a login had to wait for a place, nothing is left of it afterwards either."""
     need_root()
