@@ -20,6 +20,7 @@ import pytest
 
 from tests.support import authority
 from tests.support.authority import Authority
+from tests.support.documents import commands
 from tests.support.maildir import MESSAGES
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
@@ -110,6 +111,28 @@ def test_directories_that_are_there_stay_as_they_are(host: Host) -> None:
     assert {} != host.numbers()
     place = host.state.parent.stat()
     assert (0, 0, 0o1777) == (place.st_uid, place.st_gid, stat.S_IMODE(place.st_mode))
+
+
+def test_it_takes_over_what_another_account_counted(host: Host) -> None:
+    """After the commands of OBSERVE.md, which is for a sidecar that runs as the account of a log."""
+    host.place_server("pop3")
+    host.place_sidecar()
+    account = host.svscan.place_of("sidecar") / "env/ACCOUNT"
+    account.write_text(LOGGER)
+    host.start()
+    served(connect(host))
+    assert host.counts_to("accepted")
+    host.svscan.control("-d", "sidecar")
+    until(lambda: not host.svscan.pid("sidecar"))
+    (script,) = commands(SOURCE.parent / "OBSERVE.md", "Switch to the new popup")
+    places = {"/run": host.socket.parent, "/var/lib": host.state.parent, "/var/spool": host.spool}
+    for base, place in places.items():
+        script = script.replace(f"{base}/qmail-popup", str(place))
+    subprocess.run(["sh", "-eu", "-c", script.replace("qmailpop", SIDECAR)], check=True)
+    account.write_text(SIDECAR)
+    host.svscan.control("-u", "sidecar")
+    until(lambda: len(host.starts()) > 1)
+    assert host.counts_to("accepted")
 
 
 def test_popups_need_not_be_root(host: Host) -> None:
