@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -336,15 +337,18 @@ def test_a_stop_in_the_middle(program: Program, tmp_path: Path) -> None:
         until(lambda: processes.is_gone(trial))
 
 
-def test_numbers(tmp_path: Path) -> None:
-    """No session of any generation has the number of another, wherever the host's clock is set meanwhile."""
-    with Listener(tmp_path, "--workers", "2", env={"POP3AUTH": "apop"}) as listener:
-        stamps = []
-        for _ in range(4):
-            stamps += [listener.talk(b"QUIT\r\n").split()[1] for _ in range(5)]
+def test_numbers(program: Program, tmp_path: Path) -> None:
+    """Those of a generation are above those of the one before, wherever the host's clock is set meanwhile."""
+    env = {"POP3AUTH": "apop"}
+    with Listener(tmp_path, "--workers", "2", env=env, command=program.command) as listener:
+        generations = []
+        for hours in (0, -1, 2, -3):
+            program.change(f"import time; now = time.time; time.time = lambda: now() + {hours} * 3600")
             listener.reload()
-        numbers = [int(stamp[1:].split(b".")[0]) for stamp in stamps]
-        assert 20 == len(set(numbers))
+            stamps = [listener.talk(b"QUIT\r\n").split()[1] for _ in range(5)]
+            generations.append({int(stamp[1:].split(b".")[0]) for stamp in stamps})
+        assert [5] * 4 == [len(numbers) for numbers in generations]
+        assert all(max(before) < min(after) for before, after in pairwise(generations))
 
 
 def test_what_a_subprogram_inherits(tmp_path: Path) -> None:
