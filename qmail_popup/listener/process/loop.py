@@ -7,6 +7,7 @@ amount, so that one peer cannot delay the others.
 import select
 import time
 from collections.abc import Callable, Collection
+from itertools import takewhile
 from typing import Protocol, TypeVar
 
 IN, OUT, NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
@@ -54,7 +55,17 @@ class Deadlines(dict[_Item, float]):
     def set(self, item: _Item, since: float | None = None) -> None:
         """Start or restart an item's timeout. since: if it began earlier than now."""
         self.pop(item, None)
-        self[item] = (time.monotonic() if since is None else since) + self.seconds
+        if since is None:
+            self[item] = time.monotonic() + self.seconds
+        else:
+            self._insert(item, since + self.seconds)
+
+    def _insert(self, item: _Item, due: float) -> None:
+        """Add an item in front of those with later deadlines, of which there are few."""
+        later = [*takewhile(lambda other: self[other] > due, reversed(self))]
+        self[item] = due
+        for other in reversed(later):
+            self[other] = self.pop(other)
 
     def drop(self, item: _Item) -> None:
         """Cancel an item's timeout."""

@@ -165,7 +165,7 @@ class Worker:
 
     def _admit(self, connection: Connection) -> None:
         """Greet an admitted client, over POP3S after the handshake."""
-        if connection.settings is not self._settings:  # a rule may have changed the timeout
+        if connection.settings.login_timeout != self._settings.login_timeout:  # a rule has changed it
             self._slow.set(connection, connection.settings.login_timeout, connection.start / 1e9)
         connection.state = self._authorization(connection)
         if connection.tls == CLEAR or not self._handshakes:

@@ -148,12 +148,13 @@ def test_many_times() -> None:
 
 
 def test_one_time_for_all() -> None:
-    """Who is set again has its time again."""
+    """Who is set again has its time again, and who began first is first, though set last."""
     ended: list[str] = []
     deadlines: Deadlines[str] = Deadlines(10, ended.append)
     now = time.monotonic()
-    deadlines.set("one")
-    deadlines.set("two", now - 9)
-    deadlines.set("one", now - 11)
-    deadlines.expire(now + 2)
-    assert ["two", "one"] == ended
+    deadlines.set("first")
+    for name, ago in (("second", 9), ("third", 5), ("first", 11)):
+        deadlines.set(name, now - ago)
+    for later, expected in ((0, ["first"]), (2, ["first", "second"]), (6, ["first", "second", "third"])):
+        deadlines.expire(now + later)
+        assert expected == ended
