@@ -164,6 +164,33 @@ def test_a_signal_while_the_next_generation_starts(program: Program, tmp_path: P
         assert (None, _SERVED) == (listener.process.poll(), listener.talk(LOGIN))
 
 
+def test_a_signal_while_a_check_is_under_way(program: Program, tmp_path: Path) -> None:
+    """What was checked may have changed since: it is checked once more before anything is executed."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        program.change(f"open({str(gate)!r}).read()")
+        listener.process.send_signal(signal.SIGHUP)
+        with gate.open("w"):  # waits until it is checked
+            program.change("sys.argv.insert(1, '--no-such')")
+            listener.process.send_signal(signal.SIGHUP)
+        until(lambda: "unrecognized" in listener.errors())
+        assert "not reloaded, nothing has changed: unrecognized" in listener.errors()
+        assert _SERVED == listener.talk(LOGIN)
+
+
+def test_a_worker_of_before_that_does_not_hear(tmp_path: Path) -> None:
+    """The reload is over only when all of before have said that they take no newcomers."""
+    with Listener(tmp_path, "--workers", "2") as listener:
+        deaf, other = listener.workers()
+        os.kill(deaf, signal.SIGSTOP)
+        listener.process.send_signal(signal.SIGHUP)
+        until(lambda: processes.is_gone(other))
+        assert (_SERVED, False) == (listener.talk(LOGIN), ": reloaded\n" in listener.errors())
+        os.kill(deaf, signal.SIGCONT)
+        until(lambda: ": reloaded\n" in listener.errors())
+
+
 def test_sessions_of_before(tmp_path: Path) -> None:
     """Who has logged in goes on, and so does who has not; their processes end with them, and not before."""
     with Listener(tmp_path, "--workers", "1", subprogram=_HANGING) as listener:
