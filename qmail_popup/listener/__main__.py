@@ -147,7 +147,7 @@ def _announce(listening: Sequence[Listening], former: Handover | None) -> None:
 def _user(name: str | None) -> pwd.struct_passwd | None:
     """Return the workers' account; None, and a warning, if not started as root."""
     if os.geteuid():
-        complain("not started as root: workers run as the same user, so nothing separates them")
+        complain("not started as root: workers run as the same user, without privilege separation")
         return None
     try:
         user = pwd.getpwnam(_DEFAULT_USER if name is None else name)
