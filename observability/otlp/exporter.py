@@ -184,5 +184,5 @@ class _Process:
         """Kill it, if it has not ended."""
         self._process.kill()
         self._process.wait()
-        self._stream.close()  # nothing reads any more, so none of its writes blocks or remains
+        self._stream.close()  # nothing reads it now, so none of its writes blocks or remains
         self._line.close()
