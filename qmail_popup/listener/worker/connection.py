@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MAX_SKIPPED = 1 << 20  # bytes of a line without an end
 _ROOM = protocol.MAX_LINE + 1  # one more, to detect a line that is too long
-
 _NO_IDENTITY = bytes(24)
 LOGIN, START_TLS = "login", "start tls"  # outcomes other than the session's end
 _HANDED_ON = (LOGIN, START_TLS)
@@ -123,6 +122,7 @@ class Connection:
 
     def serve_left(self, buffer: Buffer) -> str:
         """Process plaintext kept from TLS; return as `read` does."""
+        self._last = ""  # STLS led here, and must not start TLS again when a later reply has been sent
         if not self.left:
             return self._over()
         size = len(self.left)

@@ -6,9 +6,11 @@ import socket
 from qmail_popup.listener.ipc.frames import DISCONNECTED
 from qmail_popup.listener.tls.engine import Server
 from qmail_popup.listener.worker.buffer import Buffer
+from qmail_popup.listener.worker.connection import START_TLS
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support.memory_tls import MemoryClient
 from tests.support.resident import read_all
+from tests.support.secure import STARTING
 from tests.support.unserved import unserved
 from tests.support.waiting import TIMEOUT
 
@@ -47,3 +49,23 @@ def test_a_farewell_while_a_reply_waits(certified: Certified, tls_server: Server
             near.shutdown(socket.SHUT_WR)
             assert (DISCONNECTED, asked * _ANSWER) == (came, said + client.read(read_all(far)))
             return
+
+
+def test_a_flight_that_waits_behind_stls(certified: Certified, tls_server: Server) -> None:
+    """Once the rest of a handshake is sent, the session goes on over TLS, and TLS is not started again."""
+    buffer, (near, far) = Buffer(), socket.socketpair()
+    with near, far:
+        far.settimeout(TIMEOUT)
+        client, connection = MemoryClient(certified.issuer.trusted()), unserved(near)
+        far.sendall(b"STLS\r\n")
+        assert START_TLS == connection.read(buffer)
+        assert STARTING == far.recv(65536)
+        connection.secure = tls_server.open()
+        client.greet(connection.secure, buffer.view)
+        connection.unsent = b"the rest"
+        assert "" == connection.serve_left(buffer)
+        assert "" == connection.flush(buffer)
+        assert b"the rest" == far.recv(65536)
+        far.sendall(client.say(b"NOOP\r\n"))
+        assert "" == connection.read(buffer)
+        assert b"+OK \r\n" == client.read(far.recv(65536))
