@@ -66,7 +66,7 @@ class Handshakes:
         """Continue a handshake with received bytes, or send unsent ones."""
         was_full = bool(connection.unsent)
         try:
-            failed = connection.transmit() if was_full else self._take(connection)
+            failed = _send_rest(connection) if was_full else self._take(connection)
         except BlockingIOError:
             return
         if failed:
@@ -97,3 +97,8 @@ class Handshakes:
         gone = connection.transmit(secure.pending())
         has_failed = not secure.is_on and (secure.has_failed or secure.has_ended)
         return TLS_FAILED if gone or has_failed else ""
+
+
+def _send_rest(connection: Connection) -> str:
+    """Send the rest of a flight; return how the session ended, if it did."""
+    return TLS_FAILED if connection.transmit() else ""

@@ -194,6 +194,19 @@ def test_a_client_that_reads_late(place: Place, certified: Certified) -> None:
     assert ([place.connection], []) == (place.done, place.ended)
 
 
+def test_a_client_that_resets_before_it_has_read(place: Place, certified: Certified) -> None:
+    """It began with TLS and has not ended its handshake, so that has failed."""
+    _fill(place.connection.peer, place.near)
+    place.handshakes.begin(place.connection)
+    place.near.sendall(MemoryClient(certified.issuer.trusted()).hello())
+    place.loop.turn()
+    assert place.connection.unsent
+    reset_at_close(place.near)
+    place.near.close()
+    place.loop.turn()
+    assert ([], [TLS_FAILED]) == (place.done, place.ended)
+
+
 def _fill(peer: socket.SocketType, reader: socket.socket) -> int:
     """Send until there is no room; return the number of bytes."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # sizes that the kernel does not change
