@@ -42,8 +42,8 @@ class Secure:
         self._pending, self._begun = b"", 0
         self.is_on = self.has_ended = self.has_failed = False
 
-    def receive(self, data: bytes, plain: memoryview) -> int:
-        """Decrypt `data` into `plain`; return the number of bytes.
+    def receive(self, data: bytes | memoryview, plain: memoryview) -> int:
+        """Decrypt `data` into `plain`, which may overlap; return the number of bytes.
 
         plain: must have room for `data` and another 16 KiB, because a record may have begun earlier
         """

@@ -1,8 +1,9 @@
 """TLS handshakes in a worker: after STLS, or before the greeting of POP3S.
 
 Bytes after the STLS command are still on the socket and so become part of the handshake: a command injected
-in cleartext is not a TLS record, makes the handshake fail, and is never executed. OpenSSL is not used before
-the first byte arrives, so a silent client costs no more than without TLS.
+in cleartext is not a TLS record, makes the handshake fail, and is never executed. It may hold a password, so
+OpenSSL, which would leave copies of it in memory, does not get it. OpenSSL is not used before the first byte
+arrives, so a silent client costs no more than without TLS.
 """
 
 import socket
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 from qmail_popup.listener.ipc.frames import DISCONNECTED, TIMEOUT, TLS_FAILED
 from qmail_popup.listener.process.loop import IN, OUT, Deadlines, Loop
 from qmail_popup.listener.tls.suites import UNKNOWN
-from qmail_popup.listener.worker.buffer import Buffer, receive
+from qmail_popup.listener.worker.buffer import TLS_CHUNK, Buffer
 from qmail_popup.listener.worker.connection import Connection
 
 if TYPE_CHECKING:
-    from qmail_popup.listener.tls.engine import Server
+    from qmail_popup.listener.tls.engine import Secure, Server
 
 SECONDS = 30  # part of the login timeout
+_HANDSHAKE = 22  # first byte of a handshake record (RFC 8446 section 5.1)
 
 
 class _Handshake:
@@ -81,19 +83,28 @@ class Handshakes:
 
     def _take(self, connection: Connection) -> str:
         """Read; return how the session ended, if it did. BlockingIOError if nothing arrived."""
+        buffer = self._buffer
         try:
-            data = receive(connection.peer)
+            came = connection.peer.recv_into(buffer.bytes, TLS_CHUNK, socket.MSG_DONTWAIT)
         except BlockingIOError:
             raise
         except OSError:
-            data = b""
-        if not data:  # a port scan is not a failed handshake
+            came = 0
+        if not came:  # a port scan is not a failed handshake
             return TLS_FAILED if connection.secure or connection.greeted else DISCONNECTED
-        secure = connection.secure = connection.secure or self._server.open()
+        if not connection.secure:
+            connection.secure = self._server.open()
+            if buffer.bytes[0] != _HANDSHAKE:
+                buffer.wipe(came)
+                return TLS_FAILED
+        return self._shake(connection, connection.secure, buffer.view[:came])
+
+    def _shake(self, connection: Connection, secure: "Secure", data: memoryview) -> str:
+        """Continue with received bytes, which are in the buffer; return how the session ended, if it did."""
         size = secure.receive(data, self._buffer.view)
         if size:
             connection.left = bytearray(self._buffer.view[:size])
-            self._buffer.wipe(size)
+        self._buffer.wipe(max(size, len(data)))
         gone = connection.transmit(secure.pending())
         has_failed = not secure.is_on and (secure.has_failed or secure.has_ended)
         return TLS_FAILED if gone or has_failed else ""

@@ -9,11 +9,11 @@ import socket
 from contextlib import suppress
 
 from qmail_popup.listener.process.loop import Deadlines, Loop
+from qmail_popup.listener.worker.buffer import TAKE, Buffer
 from qmail_popup.listener.worker.connection import Connection
 
 _SECONDS = 2.0
 _MAX = 1000  # clients; beyond that the oldest is closed at once
-_AT_ONCE = 65536
 
 
 class _LingeringClose:
@@ -31,9 +31,9 @@ class _LingeringClose:
 class LingeringCloses:
     """One worker's connections being closed."""
 
-    def __init__(self, loop: Loop) -> None:
-        """loop: watches them."""
-        self._loop = loop
+    def __init__(self, loop: Loop, buffer: Buffer) -> None:
+        """loop: watches them; buffer: nothing is written to it."""
+        self._loop, self._buffer = loop, buffer
         self._open: Deadlines[_LingeringClose] = Deadlines(_SECONDS, self._hang_up)
         loop.timers.append(self._open)
 
@@ -68,20 +68,19 @@ class LingeringCloses:
     def discard(self, closing: _LingeringClose) -> None:
         """Discard input up to end of file."""
         with suppress(BlockingIOError):
-            if not _received(closing.peer):
+            if not self._discarded(closing.peer):
                 self._open.drop(closing)
                 self._hang_up(closing)
+
+    def _discarded(self, peer: socket.SocketType) -> int:
+        """Discard input; return its size, 0 at end of file or on errors; BlockingIOError if there is none."""
+        try:
+            return peer.recv_into(self._buffer.bytes, 0, TAKE)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return 0
 
     def _hang_up(self, closing: _LingeringClose) -> None:
         self._loop.closing(closing.peer.fileno())
         closing.peer.close()
-
-
-def _received(peer: socket.SocketType) -> bytes:
-    """Read input; empty at end of file or on errors; BlockingIOError if there is none yet."""
-    try:
-        return peer.recv(_AT_ONCE, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return b""

@@ -1,8 +1,9 @@
 """The password is in the subprogram, and in no process of the listener's."""
 
 import re
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import secure
 from tests.support.programs import need_root
-from tests.support.resident import Listener, read_line
+from tests.support.resident import Listener, read_all, read_line
 
 _SECRET = b"correct-horse-4711-battery-staple"
 _WRITABLE = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
@@ -149,6 +150,22 @@ def test_a_secret_that_comes_in_several_records(
             pass
         for pid in (listener.spawner(), *listener.workers()):
             assert not any(_SECRET[:-4] in region for region in memory(pid))
+
+
+@pytest.mark.parametrize("connect", [secure.bare, secure.asking], ids=["pop3s", "stls"])
+def test_a_secret_in_clear_where_a_handshake_should_be(
+    connect: Callable[[Listener], socket.socket], tmp_path: Path, certified: Certified
+) -> None:
+    """The worker ends the connection, and no copy of it stays, of what came first or later."""
+    need_root()
+    with Listener(tmp_path, *certified.options, "--workers", "1") as listener:
+        with connect(listener) as peer:
+            peer.sendall((b"USER bob\r\nPASS " + _SECRET + b"\r\n") * 2000)
+            peer.shutdown(socket.SHUT_WR)
+            assert b"" == read_all(peer)
+        _settle(listener)
+        (worker,) = listener.workers()
+        assert not any(_SECRET[:-4] in region for region in memory(worker))
 
 
 @pytest.mark.parametrize("way", ["clear", "pop3s"])

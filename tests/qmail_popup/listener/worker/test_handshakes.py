@@ -19,6 +19,7 @@ from tests.qmail_popup.listener.conftest import Certified
 from tests.support import waiting
 from tests.support.leaving import reset_at_close
 from tests.support.memory_tls import MemoryClient
+from tests.support.resident import LOGIN
 from tests.support.stand_in import client
 from tests.support.unserved import give_up_in_time, unserved
 
@@ -150,6 +151,15 @@ def test_what_is_no_handshake(place: Place) -> None:
     place.loop.turn()
     assert ([], [TLS_FAILED]) == (place.done, place.ended)
     assert b"\x15\x03" == place.near.recv(2)
+
+
+def test_what_is_no_tls(place: Place) -> None:
+    """It fails at once, and is wiped: a password may be in it."""
+    place.handshakes.begin(place.connection)
+    place.near.sendall(LOGIN)
+    place.loop.turn()
+    assert ([], [TLS_FAILED]) == (place.done, place.ended)
+    assert not any(place.buffer.bytes)
 
 
 def test_nothing_to_read(place: Place) -> None:
