@@ -3,13 +3,14 @@
 The subprogram has one end of a socket pair, the relay has the other, `near`. Data is read from one side only
 after the other has accepted everything before, so a slow reader delays only its own session and uses no
 memory. The client's close_notify becomes the subprogram's end of file, and the end of its output becomes a
-close_notify. When the subprogram exits, the connection is closed once everything is sent.
+close_notify. When the subprogram exits, the connection is closed once everything is sent. Until then
+no other limit counts the session, so the number of such clients is limited here.
 """
 
 import socket
 from typing import TYPE_CHECKING
 
-from qmail_popup.listener.process.loop import GONE, IN, NOTHING, OUT, Deadlines, Loop
+from qmail_popup.listener.process.loop import GONE, IN, NOTHING, OUT, Loop, Timeouts
 from qmail_popup.listener.worker.buffer import Buffer, receive
 from qmail_popup.listener.worker.connection import Connection
 from qmail_popup.listener.worker.lingering import LingeringCloses
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
     from qmail_popup.listener.tls.engine import Secure
 
 _MAX_UNSENT = 1 << 17  # bytes; limits replies to key updates from a client that reads nothing
+_MAX_STUCK = 1000  # clients whose subprogram has exited; beyond that the one stuck longest is disconnected
 
 
 class Relays:
     """One worker's relays."""
 
-    def __init__(self, loop: Loop, buffer: Buffer, lingering: LingeringCloses, idle: float) -> None:
-        """idle: seconds that a client may read nothing after its subprogram has exited."""
+    def __init__(
+        self, loop: Loop, buffer: Buffer, lingering: LingeringCloses, max_stuck: int = _MAX_STUCK
+    ) -> None:
+        """Start without a session."""
         self.loop, self.buffer, self.lingering = loop, buffer, lingering
         self.open: set[Relay] = set()
-        self.stuck: Deadlines[Relay] = Deadlines(idle, lambda relay: relay.cut())
+        self.stuck: Timeouts[Relay] = Timeouts(lambda relay: relay.cut())
+        self._max_stuck = max_stuck
         loop.timers.append(self.stuck)
 
     def __len__(self) -> int:
@@ -36,10 +41,16 @@ class Relays:
     def begin(self, connection: Connection, secure: "Secure") -> socket.socket:
         """Start relaying for an unwatched client; return the subprogram's end of the pair. OSError."""
         near, far = socket.socketpair()
-        relay = Relay(self, connection.peer, secure, near)
+        relay = Relay(self, connection.peer, secure, near, connection.settings.idle_timeout)
         self.open.add(relay)
         relay.start(bytes(connection.left or b""))
         return far
+
+    def await_client(self, relay: "Relay", seconds: float) -> None:
+        """Wait for a client to read what is left of its session; it may read nothing for `seconds`."""
+        self.stuck.set(relay, seconds)
+        if len(self.stuck) > self._max_stuck and (longest := self.stuck.longest()):
+            longest[0].cut()
 
 
 class _Near:
@@ -65,6 +76,7 @@ class Relay:
         "_client_ended",
         "_client_events",
         "_has_left",
+        "_idle",
         "_near",
         "_near_events",
         "_peer",
@@ -76,10 +88,11 @@ class Relay:
     )
 
     def __init__(
-        self, relays: Relays, peer: socket.SocketType, secure: "Secure", near: socket.socket
+        self, relays: Relays, peer: socket.SocketType, secure: "Secure", near: socket.socket, idle: float
     ) -> None:
-        """peer: the client's socket."""
+        """peer: the client's socket; idle: how long it may read nothing after the subprogram's exit."""
         self._relays, self._peer, self._secure, self._near = relays, peer, secure, near
+        self._idle = idle
         self._to_client = self._to_program = b""
         self._client_ended = self._program_ended = self._has_left = False
         self._client_events = self._near_events = NOTHING
@@ -189,7 +202,7 @@ class Relay:
             self._client_events = wanted
         if self._has_left:
             self._relays.loop.forget(self._near.fileno())
-            self._relays.stuck.set(self)
+            self._relays.await_client(self, self._idle)
         elif self._near_events != (wanted := self._wanted_of_program()):
             self._relays.loop.change(self._near.fileno(), wanted)
             self._near_events = wanted

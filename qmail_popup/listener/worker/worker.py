@@ -82,7 +82,7 @@ class Worker:
             ended=self._end,
         )
         self._lingering = LingeringCloses(self._loop, self._buffer)
-        self._relays = Relays(self._loop, self._buffer, self._lingering, settings.idle_timeout)
+        self._relays = Relays(self._loop, self._buffer, self._lingering)
         self._handshakes = (
             Handshakes(self._loop, tls, self._buffer, done=self._secured, ended=self._end) if tls else None
         )
