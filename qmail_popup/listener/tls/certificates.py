@@ -99,8 +99,20 @@ def _context(pairs: Iterable[Pair], oldest: ssl.TLSVersion) -> ssl.SSLContext:
     context.num_tickets = 0
     context.set_ciphers(_CIPHERS)
     for pair in reversed([*pairs]):
-        context.load_cert_chain(pair.certificate, pair.key, password=_no_password)
+        _add(context, pair)
     return context
+
+
+def _add(context: ssl.SSLContext, pair: Pair) -> None:
+    """Load a pair; UnusableError. It may have been replaced since it was loaded last."""
+    try:
+        context.load_cert_chain(pair.certificate, pair.key, password=_no_password)
+    except UnusableError:
+        raise UnusableError(f"the key in {pair.key} is encrypted") from None
+    except ssl.SSLError as error:
+        raise UnusableError(_why(pair, error)) from error
+    except OSError as error:
+        raise UnusableError(f"cannot read {pair.certificate} or {pair.key}: {error.strerror}") from error
 
 
 def _no_password() -> str:
@@ -112,12 +124,7 @@ def _checked(pair: Pair, oldest: ssl.TLSVersion) -> Certificate:
     """Load a pair to validate it and return its certificate; UnusableError."""
     certificate = _read(pair.certificate, _contents(pair.certificate))
     _contents(pair.key)
-    try:
-        _context([pair], oldest)
-    except UnusableError:
-        raise UnusableError(f"the key in {pair.key} is encrypted") from None
-    except ssl.SSLError as error:
-        raise UnusableError(_why(pair, error)) from error
+    _context([pair], oldest)
     return certificate
 
 

@@ -1,15 +1,18 @@
 """Certificates and keys: which a client gets, and what happens where they cannot be used."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from qmail_popup.listener.tls import x509
+from qmail_popup.listener.options import Pair
+from qmail_popup.listener.tls import certificates, x509
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import authority, descriptors, secure
 from tests.support.issuer import ECDSA, RSA, Issuer
@@ -140,6 +143,36 @@ def test_what_cannot_be_used(files: dict[str, str], certificate: str, key: str, 
     good = ["--tls-certificate", files["three.pem"], "--tls-key", files["three.key"]]
     assert expected == _refusal(*pair)
     assert expected == _refusal(*good, *pair)
+
+
+class _Replaced(list[Pair]):
+    """A pair whose key is replaced right after it has been checked."""
+
+    def __init__(self, pair: Pair, by: str) -> None:
+        super().__init__([pair])
+        self._by = by
+
+    def __iter__(self) -> Iterator[Pair]:
+        yield from super().__iter__()
+        Path(self[0].key).unlink()
+        with suppress(FileNotFoundError):
+            shutil.copy(self._by, self[0].key)
+
+
+@pytest.mark.parametrize(
+    ("by", "line"),
+    [
+        ("two.key", "the key in .* is not that of the certificate in "),
+        ("encrypted.key", "the key in .* is encrypted"),
+        ("missing", "cannot read .*: No such file or directory"),
+    ],
+)
+def test_a_key_that_is_replaced_meanwhile(files: dict[str, str], tmp_path: Path, by: str, line: str) -> None:
+    """It is an error like one that was found at once: any other would end a listener that reloads."""
+    key = str(tmp_path / "key")
+    shutil.copy(files["one.key"], key)
+    with pytest.raises(certificates.UnusableError, match=line):
+        certificates.load(_Replaced(Pair(files["one.pem"], key), files[by]), "TLSv1.2")
 
 
 @pytest.mark.parametrize(
