@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.support import wheels
 from tests.support.programs import environ_without_make
 from tests.support.selection import starts_server
 from tests.support.supervised import supervise
@@ -95,6 +96,19 @@ def _install(prefix: Path) -> None:
     if made.returncode != 0:
         pytest.fail(f"make install failed:\n{made.stdout}{made.stderr}", pytrace=False)
     prefix.with_name("said").write_text(made.stdout)
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Return the environment of a pip that takes dependencies from wheels of what is installed."""
+    return wheels.offline(installed, tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture
+def offline(wheelhouse: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have installers ask no index for dependencies, as on a packager's machine."""
+    for name, value in wheelhouse.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

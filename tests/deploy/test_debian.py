@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,11 @@ from tests.support.programs import need
 from tests.support.throwaway import ThrowAwayRoot
 
 DOC = "usr/share/doc/qmail-popup"
+LIB = "usr/lib/qmail-popup"
+GONE = f"{LIB}/qmail_popup/listener/__main__.py"
+
+# Triggers are other packages' work, such as an index of manual pages.
+DPKG = ("dpkg", "--no-triggers")
 
 LISTENER = (
     "qmail-popup-listener.socket",
@@ -33,12 +38,12 @@ NOTES = (
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Mapping[str, str]) -> Path:
     """Build the package."""
     need("dpkg-deb", "systemd-sysusers", "systemd-tmpfiles")
     output = tmp_path_factory.mktemp("debian")
     command = [PYTHON, str(CHECKOUT / "deploy/debian/build.py"), "--output", str(output)]
-    quickly = {**os.environ, "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
+    quickly = {**os.environ, **wheelhouse, "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
     built = subprocess.run(command, env=quickly, capture_output=True, text=True, check=False)
     assert 0 == built.returncode, built.stderr
     return Path(built.stdout.strip())
@@ -67,7 +72,7 @@ def installed_once(tmp_path_factory: pytest.TempPathFactory, package: Path) -> I
         systemctl.write_text(SYSTEMCTL)
         if policy.exists():  # as on a machine that lets nothing start
             policy.write_text("#!/bin/sh\n")
-        root.run("dpkg", "--install", root.take(package))
+        root.run(*DPKG, "--install", root.take(package))
         yield root
 
 
@@ -123,26 +128,27 @@ def _field(tag: str, name: str) -> str:
 
 def test_no_tests_of_dependencies_are_in_it(unpacked: Path) -> None:
     """Nor anything that fits one version of Python alone."""
-    names = {path.name for path in (unpacked / "usr/lib/qmail-popup").rglob("*")}
+    names = {path.name for path in (unpacked / LIB).rglob("*")}
     assert set() == names & {"tests", "testdata", "__pycache__"}
     assert [] == [name for name in names if name.startswith("popup.") or ".cpython-" in name]
 
 
 def byte_code(root: ThrowAwayRoot) -> set[str]:
     """Return for which versions of Python there is byte code of the popup there."""
-    lib = root.path / "usr/lib/qmail-popup"
+    lib = root.path / LIB
     caches = {file.name.split(".")[-2] for file in (lib / "qmail_popup/__pycache__").glob("*.pyc")}
     return caches | {file.name.removeprefix("popup.") for file in lib.glob("popup.*")}
 
 
 def test_byte_code_is_made_on_the_host_and_again_for_another_python(root: ThrowAwayRoot) -> None:
     """Debian calls a hook where its Python changes; what the former one left is gone after that."""
-    lib = root.path / "usr/lib/qmail-popup"
+    lib = root.path / LIB
     (mine,) = byte_code(root)
     assert sys.implementation.cache_tag == mine
     (lib / f"popup.{mine}").rename(lib / "popup.cpython-399")
     cache = lib / "qmail_popup/__pycache__"
     (cache / f"session.{mine}.pyc").rename(cache / "session.cpython-399.pyc")
+    shutil.rmtree(lib / "site-packages")  # to compile that takes long
     hook = "/usr/share/python3/runtime.d/qmail-popup.rtupdate"
     root.run(hook, "pre-rtupdate", "python3.99", "python3")
     assert {mine, "cpython-399"} == byte_code(root)
@@ -176,7 +182,7 @@ def test_each_link_of_its_pages_leads_somewhere(unpacked: Path) -> None:
 def test_its_licences_are_told(unpacked: Path) -> None:
     """Ours, and each that came with the sidecar's dependencies."""
     ours, theirs = (unpacked / DOC / "copyright").read_text().split("dist-info:\n\n")
-    came = (unpacked / "usr/lib/qmail-popup/site-packages").glob("*.dist-info")
+    came = (unpacked / LIB / "site-packages").glob("*.dist-info")
     assert ours.startswith((CHECKOUT / "LICENSE").read_text())
     assert len(list(came)) == theirs.count("\n")
     assert "    prometheus_client " in theirs
@@ -209,14 +215,15 @@ def test_the_sidecar_starts_with_the_machine_and_pop3_does_not(root: ThrowAwayRo
     assert "" == root.run("systemd-analyze", "verify", *units)
 
 
-def test_what_is_asked_of_systemd(root: ThrowAwayRoot, package: Path) -> None:
+def test_what_is_asked_of_systemd(root: ThrowAwayRoot, unpacked: Path, tmp_path: Path) -> None:
     """The sidecar starts, is another after an upgrade, on the socket that stayed, and stops at the end.
 
     A listener that runs reloads at an upgrade.
     """
     (root.path / "run/listens").touch()
+    package = newer(unpacked, tmp_path, without=f"{LIB}/site-packages")  # to compile that takes long
     for action in (["--install", root.take(package)], ["--remove", "qmail-popup"]):
-        root.run("dpkg", *action)
+        root.run(*DPKG, *action)
     asked = (root.path / "run/asked").read_text().replace("--quiet --system ", "").splitlines()
     installed = ["daemon-reload", f"start {SIDECAR[0]}", f"restart {SIDECAR[1]}"]
     reloaded = ["reload qmail-popup-listener.service"]
@@ -233,17 +240,14 @@ def test_a_login_is_served_and_counted(root: ThrowAwayRoot, tmp_path: Path) -> N
         assert (1, b"") == (len(server.records()), server.errors.read_bytes())
 
 
-GONE = "usr/lib/qmail-popup/qmail_popup/listener/__main__.py"
-
-
-def newer(unpacked: Path, directory: Path) -> Path:
-    """Make a newer version of the package that is unpacked there, in which a module has gone."""
+def newer(unpacked: Path, directory: Path, *, without: str) -> Path:
+    """Make a newer version of the package that is unpacked there, in which a file or directory has gone."""
     stage = shutil.copytree(unpacked, directory / "newer", symlinks=True, copy_function=os.link)
     control = stage / "DEBIAN/control"
     text = control.read_text().replace(f"Version: {VERSION}", "Version: 99")
     control.unlink()  # a link
     control.write_text(text)
-    (stage / GONE).unlink()
+    said("rm", "-r", stage / without)
     made = directory / "newer.deb"
     said("dpkg-deb", "-Znone", "--build", stage, made)
     return made
@@ -263,7 +267,7 @@ def test_an_upgrade(root: ThrowAwayRoot, unpacked: Path, tmp_path: Path) -> None
             log_in(server)
             assert sidecar.counts(1)
         log_in(server)
-        root.run("dpkg", "--install", root.take(newer(unpacked, tmp_path)))
+        root.run(*DPKG, "--install", root.take(newer(unpacked, tmp_path, without=GONE)))
         assert (set(), False) == (enabled(root), (root.path / GONE).exists())
         with Sidecar(root, tmp_path / "log") as sidecar:
             log_in(server)
@@ -279,7 +283,7 @@ def left(root: ThrowAwayRoot) -> set[str]:
 def test_removed_it_leaves_the_totals(root: ThrowAwayRoot) -> None:
     """And the spool, and that its units were enabled: it may come back."""
     (root.path / STATE[1:] / "state.sqlite").touch()
-    root.run("dpkg", "--remove", "qmail-popup")
+    root.run(*DPKG, "--remove", "qmail-popup")
     assert {STATE, f"{STATE}/state.sqlite", SPOOL} == {path for path in left(root) if "/systemd/" not in path}
     assert ({*SIDECAR}, set()) == (enabled(root), root.gone())
 
@@ -288,7 +292,7 @@ def test_purged_it_leaves_nothing_but_the_account(root: ThrowAwayRoot) -> None:
     """No file and no directory, whatever was in its own; and nothing of anybody else's has gone."""
     (root.path / STATE[1:] / "state.sqlite").touch()
     (root.path / SPOOL[1:] / "spool").touch()
-    root.run("dpkg", "--purge", "qmail-popup")
+    root.run(*DPKG, "--purge", "qmail-popup")
     assert (set(), set()) == (left(root), root.gone())
     assert [] == list((root.path / "run").glob("qmail-popup*"))
     assert root.run("getent", "passwd", "qmailpop").startswith("qmailpop:")

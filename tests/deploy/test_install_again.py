@@ -61,6 +61,7 @@ def plant(prefix: Path) -> None:
     (prefix / OTHERS).touch()
 
 
+@pytest.mark.usefixtures("offline")
 def test_a_packager_s_way(installed: Path, directory: Path) -> None:
     """With DESTDIR, over an older copy while sessions start, without the checkout, and away again."""
     checkout, destdir = directory / "checkout", directory / "destdir"

@@ -136,6 +136,7 @@ def test_a_backup_is_restored(host: Host) -> None:
     assert 2 == host.attempts()
 
 
+@pytest.mark.usefixtures("offline")
 def test_an_upgrade_loses_no_event(installed: Path, tmp_path: Path) -> None:
     """Logins go on all the while, and each is served; what waits in the spool meanwhile counts once."""
     host = Host(tmp_path, [str(tmp_path / "usr/local/bin/qmail-popup-sidecar")])
