@@ -37,6 +37,10 @@ _FIRST = (
     "chain/",
     "hostile/",
     "fuzz/",
+    "qmail_popup/listener/",
+    "observability/otlp/",
+    "mutants/",
+    "test_supervised.py",
 )
 
 

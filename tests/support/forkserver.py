@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from signal import SIGKILL, SIGTERM, Signals
@@ -58,7 +59,8 @@ class Process:
     def send_signal(self, number: Signals) -> None:
         """Send it a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # ended, and about to be reported
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send it SIGTERM, unless it has ended."""
