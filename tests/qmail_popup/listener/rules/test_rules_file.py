@@ -220,6 +220,18 @@ def test_a_crowd(tmp_path: Path) -> None:
             assert [b"+OK\r\n"] * 100 == [read_line(client) for client in clients]
 
 
+def test_a_crowd_that_waits(tmp_path: Path) -> None:
+    """Who waits for the rules counts as connected: at the limit the first to come has to go."""
+    options = ("--workers", "1", "--connections", "2")
+    with ruled(tmp_path, "\n", *options) as (listener, _path), ExitStack() as stack:
+        reader = _reader(listener)
+        os.kill(reader, signal.SIGSTOP)
+        first, *others = [stack.enter_context(listener.connect()) for _ in range(3)]
+        assert b"" == read_all(first)
+        os.kill(reader, signal.SIGCONT)
+        assert [b"+OK\r\n"] * 2 == [read_line(client) for client in others]
+
+
 def test_once_the_supervisor_has_ended(tmp_path: Path) -> None:
     """Who is in can still log in by its rule, and then the reader ends, too."""
     with (

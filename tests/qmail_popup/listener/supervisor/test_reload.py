@@ -339,6 +339,17 @@ def test_a_check_that_hangs(program: Program, tmp_path: Path) -> None:
         assert 2 == len(listener.children())
 
 
+def test_a_check_that_leaves_a_process(program: Program, tmp_path: Path) -> None:
+    """Nothing waits for whoever else has its descriptor 2."""
+    left = tmp_path / "left"
+    sleep = f"open({str(left)!r}, 'w').write(str(os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '1000')))"
+    with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
+        program.change(f"'--check' in sys.argv and {sleep}")
+        listener.reload()
+        assert _SERVED == listener.talk(LOGIN)
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
 def test_workers_that_do_not_serve(program: Program, tmp_path: Path) -> None:
     """Where a check finds nothing and workers end at their start, those of before serve on, however often."""
     with Listener(tmp_path, "--workers", "1", command=program.command) as listener:
