@@ -28,7 +28,7 @@ TESTS = {
     "qmail_popup/listener/rules/lookups.py": "tests/qmail_popup/listener/rules/test_lookups.py",
     "qmail_popup/listener/tls/certificates.py": "tests/qmail_popup/listener/tls/test_certificates.py",
     "qmail_popup/listener/tls/suites.py": "tests/qmail_popup/listener/tls/test_suites.py",
-    "qmail_popup/listener/worker/relays.py": "tests/qmail_popup/listener/worker/test_relays.py",
+    "qmail_popup/listener/worker/relays.py": "tests/qmail_popup/listener/worker/test_relays*.py",
     "qmail_popup/listener/spawner/blocks.py": "tests/qmail_popup/listener/spawner/test_blocks.py",
     "qmail_popup/listener/spawner/delivery.py": "tests/qmail_popup/listener/spawner/test_delivery.py",
     "qmail_popup/listener/supervisor/reload.py": "tests/qmail_popup/listener/supervisor/test_reload.py",
