@@ -17,7 +17,7 @@ from tests.qmail_popup.listener.conftest import Certified
 from tests.support import authority, descriptors, secure
 from tests.support.issuer import ECDSA, RSA, Issuer
 from tests.support.programs import need, need_root
-from tests.support.resident import CHECKOUT_COMMAND, LOGIN, Listener, refused
+from tests.support.resident import CHECKOUT_COMMAND, HOST, LOGIN, Listener, refused
 from tests.support.secure import Client, talk
 from tests.support.waiting import TIMEOUT
 
@@ -33,7 +33,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, Lis
         *issuer.issue("other", ECDSA, "pop.example.net"),
         *issuer.issue("wild", RSA, "*.example.com"),
         *issuer.issue("under", ECDSA, "pop.example.com"),
-        *issuer.issue("late", ECDSA, "pop.example.net"),
+        *issuer.issue("late", ECDSA, "late.example.net", "pop.example.net"),
     ]
     with Listener(directory, "--pop3s", "127.0.0.1:0", *options) as running:
         yield issuer, running
@@ -55,7 +55,6 @@ def _served(
     ("asked", "subject"),
     [
         ("pop.example.org", "pop.example.org"),
-        ("POP.Example.ORG", "pop.example.org"),
         ("pop.example.net", "pop.example.net"),
         ("any.example.com", "*.example.com"),
         ("pop.example.com", "pop.example.com"),
@@ -70,6 +69,22 @@ def test_the_name_that_is_asked_for(many: tuple[Issuer, Listener], asked: str, s
     issuer, listener = many
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         assert subject == _served(listener, issuer, asked, version)
+
+
+def test_the_case_of_a_name(many: tuple[Issuer, Listener]) -> None:
+    """It counts for nothing; a client of Python never sends a capital letter."""
+    _issuer, listener = many
+    (openssl,) = need("openssl")
+    argv = [
+        openssl,
+        "s_client",
+        "-connect",
+        f"{HOST}:{secure.port(listener)}",
+        "-servername",
+        "POP.Example.NET",
+    ]
+    done = subprocess.run(argv, input="QUIT\n", capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert "subject=CN = pop.example.net\n" in done.stdout
 
 
 def test_no_name(many: tuple[Issuer, Listener]) -> None:
