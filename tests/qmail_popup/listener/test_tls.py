@@ -163,7 +163,8 @@ def test_quit(talkative: Listener, certified: Certified) -> None:
     """It is answered, and the end is told by close_notify."""
     with secure.pop3s(talkative, certified.issuer.trusted()) as client:
         client.sendall(b"QUIT\r\n")
-        assert b"+OK \r\n" == read_all(client)
+        assert b"+OK \r\n" == read_line(client)
+        assert b"" == client.recv(1)  # an error without close_notify
 
 
 def test_tls_is_loaded_only_for_a_certificate(tmp_path: Path, certified: Certified) -> None:

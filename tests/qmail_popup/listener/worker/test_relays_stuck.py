@@ -1,14 +1,15 @@
 """Clients that do not read what their subprogram has left, in a worker's loop without the worker."""
 
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from qmail_popup.listener.process.loop import Loop
-from qmail_popup.listener.tls.engine import Server
+from qmail_popup.listener.process.loop import IN, Loop
+from qmail_popup.listener.tls.engine import Secure, Server
 from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.lingering import LingeringCloses
 from qmail_popup.listener.worker.relays import Relays
@@ -60,6 +61,22 @@ class Place:
             timer.expire(time.monotonic() + seconds)
 
 
+class _Updating(Secure):
+    """TLS of a client that asks for new keys with all it sends, which Python's cannot do; it gets 16 KiB."""
+
+    def __init__(self) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        super().__init__(context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing)
+
+    def receive(self, data: bytes | memoryview, plain: memoryview) -> int:
+        del data, plain
+        return 0
+
+    def pending(self) -> bytes:
+        return bytes(16384)
+
+
 @pytest.fixture
 def place(tls_server: Server, certified: Certified) -> Iterator[Place]:
     """Return relays without a client."""
@@ -96,3 +113,17 @@ def test_the_time_to_read(place: Place) -> None:
         assert len(read_all(first)) < len(_LEFT)
         place.expire(1201)
         assert 0 == len(place.relays)
+
+
+def test_new_keys_without_end(place: Place) -> None:
+    """A client that reads nothing is not read either once 128 KiB wait for it."""
+    near, far = socket.socketpair()
+    with near, far:
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        with place.relays.begin(unserved(far), _Updating()):
+            (relay,) = place.relays.open
+            for _ in range(50):
+                near.send(b"x")
+                relay.ready(IN)
+            unread = far.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            assert 50 - 9 <= len(unread) <= 50 - 8
