@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from qmail_popup.listener.process.loop import IN, Loop
+from qmail_popup.listener.process.loop import IN, Deadlines, Loop
 from qmail_popup.listener.tls.engine import Secure, Server
 from qmail_popup.listener.worker.buffer import Buffer
 from qmail_popup.listener.worker.lingering import LingeringCloses
@@ -54,6 +54,15 @@ class Place:
     def turn(self) -> None:
         """Turn the loop once."""
         self._loop.turn()
+
+    def is_idle(self) -> bool:
+        """Whether the loop waits for its next deadline, because nothing is ready."""
+        expired: list[bool] = []
+        soon: Deadlines[bool] = Deadlines(0.01, expired.append)
+        soon.set(True)
+        self._loop.timers.append(soon)
+        self.turn()
+        return bool(expired)
 
     def expire(self, seconds: float) -> None:
         """Have the loop's timers see a later time."""
@@ -113,6 +122,20 @@ def test_the_time_to_read(place: Place) -> None:
         assert len(read_all(first)) < len(_LEFT)
         place.expire(1201)
         assert 0 == len(place.relays)
+
+
+def test_what_a_stuck_client_costs(place: Place, tls_server: Server, certified: Certified) -> None:
+    """Nothing: its subprogram has more to say, which is not looked at again and again."""
+    near, far = socket.socketpair()
+    with near, far:
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        secure = tls_server.open()
+        MemoryClient(certified.issuer.trusted()).greet(secure, Buffer().view)
+        with place.relays.begin(unserved(far), secure) as program:
+            program.sendall(_LEFT)
+            place.turn()
+            program.sendall(_LEFT)
+            assert place.is_idle()
 
 
 def test_new_keys_without_end(place: Place) -> None:
