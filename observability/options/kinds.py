@@ -106,12 +106,15 @@ def resolved(text: str) -> Path:
 
 
 def is_in_the_way(directory: Path) -> bool:
-    """Whether there is something else where a directory should be; False if the file system hangs."""
+    """Whether there is something else where a directory should be; False if nobody can look or that hangs."""
     found: list[bool] = []
     look = threading.Thread(
         target=lambda: found.append(os.path.exists(directory) and not os.path.isdir(directory)), daemon=True
     )
-    look.start()
+    try:
+        look.start()
+    except RuntimeError:  # under a limit of memory there may be none for its stack, as for a pusher's
+        return False
     look.join(_LOOK_SECONDS)
     return found == [True]
 
