@@ -16,6 +16,7 @@ _FOLDERS = (
     "deploy/test_pack",
     "dashboards/test_rules",
     "fuzz/",
+    "mutants/test_trial",
 )
 _STARTERS = {
     f"tests.support.{name}"
