@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.cells import CHANGE, END, EVERY, Rates, gauge, host
+from tests.support.cells import CHANGE, END, PACE, Rates, gauge, host
 from tests.support.promtool import Seen, fleet_case
 
 SOON = 20
@@ -155,4 +155,4 @@ def test_each_half_raises_its_own_alert(tmp_path: Path) -> None:
         series |= gauge("qmail_popup_sessions_active", name, *case.active, job=name)
     alerts = [(alert, name) for name, case in CASES.items() for alert in case.raises]
     seen = [Seen(CHANGE, CHANGE, ()), Seen(CHANGE + SOON, SOON, alerts), Seen(END, END, alerts)]
-    assert "" == fleet_case(tmp_path / "case.yml", series, seen, (EVERY, 4))
+    assert "" == fleet_case(tmp_path / "case.yml", series, seen, PACE)

@@ -1,17 +1,21 @@
 """Mail hosts whose sessions come first: their events are kept, and sent to the sidecar at a story's pace.
 
 Sessions of real popups take as long as the machine needs for them. An event costs next to nothing, so what is
-counted in which second is for the story to say, however busy the machine is.
+counted in which second is for the story to say, however busy the machine is. Of sessions that are alike only
+the first are real: the others are their events again, each with an identity of its own.
 """
 
+import re
 import ssl
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from observability.arrivals.connection import ACKNOWLEDGEMENT
-from observability.event import SEPARATOR
+from observability.event import SEPARATOR, TRACE
 from tests.fleet.hosts_mail import MailHost
 from tests.fleet.hosts_users import visit
 from tests.support.background import Background
@@ -21,6 +25,8 @@ from tests.support.sidecar import deliver
 from tests.support.waiting import until
 
 _AT_ONCE = 4
+_REAL_SESSIONS = 10
+_IDENTITY = re.compile(rb"(?<=\0%b=)[0-9a-f]{32}" % TRACE)
 
 Events = Iterator[bytes]
 """As popups made them; what is taken once is gone."""
@@ -40,14 +46,15 @@ class StoryHost(MailHost):
         return {"QMAIL_POPUP_SPOOL": str(self._kept)}
 
     def events(self, account: Account, count: int, tls: ssl.SSLContext | None = None) -> Events:
-        """Have so many sessions now, and return their events."""
+        """Have sessions now, and return so many events of sessions like these."""
         events: list[bytes] = []
-        while len(events) < count:  # a popup that is starved gives its event up
+        real = min(count, _REAL_SESSIONS)
+        while len(events) < real:  # a popup that is starved gives its event up
             with ThreadPoolExecutor(_AT_ONCE) as visitors:
-                list(visitors.map(lambda _: visit(self, account, tls), range(count - len(events))))
+                list(visitors.map(lambda _: visit(self, account, tls), range(real - len(events))))
             until(lambda: not any(server.processes() for server in self._servers))
             events += self._taken()
-        return iter(events)
+        return islice(chain(events, map(_of_another, cycle(events))), count)
 
     def _taken(self) -> list[bytes]:
         """Take all events that there are, at least one."""
@@ -59,6 +66,13 @@ class StoryHost(MailHost):
     def send(self, event: bytes) -> None:
         """Send an event to the sidecar; it has been counted then."""
         assert ACKNOWLEDGEMENT == deliver(self._keeper.socket, event)
+
+
+def _of_another(event: bytes) -> bytes:
+    """Return the event that another session like this one would make."""
+    again, found = _IDENTITY.subn(uuid.uuid4().hex.encode(), event)
+    assert 1 == found
+    return again
 
 
 class Sending(Background):

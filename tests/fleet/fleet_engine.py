@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tests.support.daemon import GO_ENVIRON
 from tests.support.descriptors import CHECKOUT
 from tests.support.programs import need
 from tests.support.waiting import TIMEOUT, until
@@ -49,7 +50,7 @@ class Program:
         address = _free_address()
         self.url = f"http://{address}"
         self._run, self._log, self._answers = run, log, self.url + answers
-        self._environ = {"PATH": os.environ["PATH"], "LISTEN": address, **told}
+        self._environ = {"PATH": os.environ["PATH"], **GO_ENVIRON, "LISTEN": address, **told}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

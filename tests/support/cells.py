@@ -12,6 +12,9 @@ from observability.store import families
 EVERY = 2
 """Minutes between two samples."""
 
+PACE = (EVERY, 5)
+"""Minutes between two samples, and between two evaluations."""
+
 CHANGE = 80
 """The minute at which the rates change; the rules need the time before."""
 
@@ -40,11 +43,14 @@ _ALL = [
 ]
 
 
-def host(instance: str, rates: Rates, job: str = "qmail-popup") -> dict[str, str]:
-    """Return all series of the host in promtool's notation; most are constant."""
+def host(instance: str, rates: Rates, job: str = "qmail-popup", *, idle: bool = True) -> dict[str, str]:
+    """Return all series of the host in promtool's notation; most are constant.
+
+    idle: also those of which `rates` says nothing; they are the dearest part of a case
+    """
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
-    for name in _ALL:
+    for name in _ALL if idle else ():
         before[name.format(job=job, instance=instance)] += 0
     for key, rate in rates.items():
         first, then = rate if isinstance(rate, tuple) else (rate, rate)
