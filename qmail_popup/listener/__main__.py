@@ -36,7 +36,7 @@ _DEFAULT_USER = "nobody"
 _SPARE = 100  # descriptors in addition to those of connections and sessions
 
 
-class _Told(NamedTuple):
+class _Parsed(NamedTuple):
     """The command line and the files it names, read and validated: everything --check covers."""
 
     options: Options
@@ -81,7 +81,7 @@ def main(argv: Sequence[str], environ: MutableMapping[bytes, bytes]) -> int:
     return 0
 
 
-def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
+def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Parsed:
     """Read the files and variables that the options refer to; exits if they are unusable."""
     user = _user(options.user)
     inherited = variables.inherited(environ)
@@ -91,7 +91,7 @@ def _read(options: Options, environ: Mapping[bytes, bytes]) -> _Told:
         complain(f"{EXITS.decode()} is ignored: {stderr.printable(mistake).decode()}")
     if options.check and options.rules:
         _check_rules(options.rules)
-    return _Told(options, settings_of, environment(inherited, {}), user, _tls(options, settings_of.default))
+    return _Parsed(options, settings_of, environment(inherited, {}), user, _tls(options, settings_of.default))
 
 
 def _tls(options: Options, settings: Settings) -> "Server | None":
