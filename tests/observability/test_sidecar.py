@@ -167,9 +167,14 @@ def test_lost_events_are_counted(sidecar: RunningSidecar) -> None:
 
 
 def test_a_spool_that_cannot_be_used_is_said_and_the_socket_served(tmp_path: Path) -> None:
-    """A file where the directory should be, once in the log, and every event by the socket counts."""
-    (tmp_path / "spool").write_bytes(b"")
+    """A file where the directory was, once in the log, and every event by the socket counts."""
+    directory, file, link = tmp_path / "directory", tmp_path / "file", tmp_path / "link"
+    directory.mkdir()
+    file.write_bytes(b"")
+    (tmp_path / "spool").symlink_to(directory)
+    link.symlink_to(file)
     with RunningSidecar(tmp_path) as sidecar:
+        link.rename(tmp_path / "spool")
         assert eventually(lambda: "cannot drain" in sidecar.said)
         assert b"\n" == deliver(sidecar.socket, build(fields()))
         assert 1 == sidecar.said.count("cannot drain")
