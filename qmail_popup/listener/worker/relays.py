@@ -1,6 +1,6 @@
 """Logins over TLS: a worker relays between client and subprogram until both have ended.
 
-The subprogram has one end of a socket pair, the relay has the other, `near`. Data is read from one side only
+The subprogram has one end of a socket pair, the relay has the other. Data is read from one side only
 after the other has accepted everything before, so a slow reader delays only its own session and uses no
 memory. The client's close_notify becomes the subprogram's end of file, and the end of its output becomes a
 close_notify. When the subprogram exits, the connection is closed once everything is sent. Until then
@@ -40,11 +40,11 @@ class Relays:
 
     def begin(self, connection: Connection, secure: "Secure") -> socket.socket:
         """Start relaying for an unwatched client; return the subprogram's end of the pair. OSError."""
-        near, far = socket.socketpair()
-        relay = Relay(self, connection.peer, secure, near, connection.settings.idle_timeout)
+        ours, theirs = socket.socketpair()
+        relay = Relay(self, connection.peer, secure, ours, connection.settings.idle_timeout)
         self.open.add(relay)
         relay.start(bytes(connection.left or b""))
-        return far
+        return theirs
 
     def await_client(self, relay: "Relay", seconds: float) -> None:
         """Wait for a client to read what is left of its session; it may read nothing for `seconds`."""
@@ -53,7 +53,7 @@ class Relays:
             longest[0].cut()
 
 
-class _Near:
+class _ProgramSide:
     """Handles the relay's end of the socket pair."""
 
     __slots__ = ("_relay",)
@@ -62,7 +62,7 @@ class _Near:
         self._relay = relay
 
     def ready(self, events: int) -> None:
-        self._relay.near_ready(events)
+        self._relay.program_ready(events)
 
 
 class Relay:
@@ -77,10 +77,10 @@ class Relay:
         "_client_events",
         "_has_left",
         "_idle",
-        "_near",
-        "_near_events",
         "_peer",
+        "_program",
         "_program_ended",
+        "_program_events",
         "_relays",
         "_secure",
         "_to_client",
@@ -88,51 +88,54 @@ class Relay:
     )
 
     def __init__(
-        self, relays: Relays, peer: socket.SocketType, secure: "Secure", near: socket.socket, idle: float
+        self, relays: Relays, peer: socket.SocketType, secure: "Secure", program: socket.socket, idle: float
     ) -> None:
-        """peer: the client's socket; idle: how long it may read nothing after the subprogram's exit."""
-        self._relays, self._peer, self._secure, self._near = relays, peer, secure, near
+        """peer: the client's socket; program: connected to the subprogram.
+
+        idle: how long the client may read nothing after the subprogram's exit
+        """
+        self._relays, self._peer, self._secure, self._program = relays, peer, secure, program
         self._idle = idle
         self._to_client = self._to_program = b""
         self._client_ended = self._program_ended = self._has_left = False
-        self._client_events = self._near_events = NOTHING
+        self._client_events = self._program_events = NOTHING
 
-    def start(self, said: bytes) -> None:
+    def start(self, early: bytes) -> None:
         """Start with the bytes that the client sent after its login command."""
         self._client_ended = self._secure.has_ended
-        self._relays.loop.watch(self._near.fileno(), _Near(self), NOTHING)
-        self._tell_program(said)
+        self._relays.loop.watch(self._program.fileno(), _ProgramSide(self), NOTHING)
+        self._send_program(early)
         if self._secure.has_failed:
             self.cut()
-        self._settle()
+        self._update()
 
     def ready(self, events: int) -> None:
         """Handle the client's socket."""
         if self._to_client:
-            self._tell_client(b"")
+            self._send_client(b"")
         elif self._has_left:
-            self._hear_program()
+            self._read_program()
         if events & ~OUT and self._client_events & IN:
-            self._hear_client()
-        self._settle()
+            self._read_client()
+        self._update()
 
-    def near_ready(self, events: int) -> None:
+    def program_ready(self, events: int) -> None:
         """Handle the subprogram's socket."""
         if self._to_program:
-            self._tell_program(b"")
+            self._send_program(b"")
         if not self._to_client:
-            self._hear_program()
+            self._read_program()
         if events & GONE:
             self._has_left = self._client_ended = True
             self._to_program = b""
-        self._settle()
+        self._update()
 
     def cut(self) -> None:
         """Close both directions at once: the client is gone or reads nothing."""
-        self._leave()
+        self._stop()
         self._peer.close()
 
-    def _hear_client(self) -> None:
+    def _read_client(self) -> None:
         """Read from the client; a reset is not end of file, but ends the session."""
         view = self._relays.buffer.view
         try:
@@ -144,26 +147,26 @@ class Relay:
             return
         size = self._secure.receive(data, view)
         self._client_ended = not data or self._secure.has_ended
-        self._tell_program(view[:size])
-        self._tell_client(self._secure.pending())
+        self._send_program(view[:size])
+        self._send_client(self._secure.pending())
         if self._secure.has_failed:
             self.cut()
 
-    def _hear_program(self) -> None:
+    def _read_program(self) -> None:
         """Read from the subprogram."""
         buffer = self._relays.buffer
         if self._program_ended:
             return
         try:
-            size = self._near.recv_into(buffer.bytes, 0, socket.MSG_DONTWAIT)
+            size = self._program.recv_into(buffer.bytes, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:  # it closed with unread input
             size = 0
         self._program_ended = not size
-        self._tell_client(self._secure.send(buffer.view[:size]) if size else self._secure.close())
+        self._send_client(self._secure.send(buffer.view[:size]) if size else self._secure.close())
 
-    def _tell_client(self, records: bytes) -> None:
+    def _send_client(self, records: bytes) -> None:
         """Send to the client as far as there is room; shut down after the last record."""
         self._to_client += records
         try:
@@ -176,47 +179,47 @@ class Relay:
         except OSError:
             self.cut()
 
-    def _tell_program(self, data: bytes | memoryview) -> None:
+    def _send_program(self, data: bytes | memoryview) -> None:
         """Write to the subprogram as far as there is room, then end of file; it need not read either."""
         try:
             if data or self._to_program:
                 data = self._to_program or data
-                self._to_program = bytes(data[self._near.send(data, socket.MSG_DONTWAIT) :])
+                self._to_program = bytes(data[self._program.send(data, socket.MSG_DONTWAIT) :])
             if self._client_ended and not self._to_program:
-                self._near.shutdown(socket.SHUT_WR)
+                self._program.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             self._to_program = bytes(data)
         except OSError:
             self._client_ended, self._to_program = True, b""
 
-    def _settle(self) -> None:
+    def _update(self) -> None:
         """Watch for the next possible events, or end the relay."""
         if self not in self._relays.open:
             return
-        if self._program_ended and not self._to_client and (self._has_left or self._is_heard()):
-            self._leave()
+        if self._program_ended and not self._to_client and (self._has_left or self._input_is_done()):
+            self._stop()
             self._relays.lingering.linger(self._peer)
             return
         if self._client_events != (wanted := self._wanted_of_client()):
             self._relays.loop.expect(self._peer.fileno(), self, wanted)
             self._client_events = wanted
         if self._has_left:
-            self._relays.loop.forget(self._near.fileno())
+            self._relays.loop.forget(self._program.fileno())
             self._relays.await_client(self, self._idle)
-        elif self._near_events != (wanted := self._wanted_of_program()):
-            self._relays.loop.change(self._near.fileno(), wanted)
-            self._near_events = wanted
+        elif self._program_events != (wanted := self._wanted_of_program()):
+            self._relays.loop.change(self._program.fileno(), wanted)
+            self._program_events = wanted
 
-    def _leave(self) -> None:
+    def _stop(self) -> None:
         """Stop relaying; the client's socket stays open."""
         if self in self._relays.open:
             self._relays.open.discard(self)
             self._relays.stuck.drop(self)
-            for sock in (self._near, self._peer):
+            for sock in (self._program, self._peer):
                 self._relays.loop.forget(sock.fileno())
-            self._near.close()
+            self._program.close()
 
-    def _is_heard(self) -> bool:
+    def _input_is_done(self) -> bool:
         return self._client_ended and not self._to_program
 
     def _wanted_of_client(self) -> int:
