@@ -12,7 +12,7 @@ from observability.store import families
 EVERY = 2
 """Minutes between two samples."""
 
-PACE = (EVERY, 5)
+PACE = (EVERY, 4)
 """Minutes between two samples, and between two evaluations."""
 
 CHANGE = 80
