@@ -29,10 +29,10 @@ run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PO
 	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
 
 check: lint ## quick check: lint, types and the tests that start no server (WORKERS=cores)
-	$(pytest) -n $(WORKERS) -q -m 'not server'
+# Many tests wait, so two workers share a core.
+	$(pytest) -n $$(( 2 * $(WORKERS) )) -q -m 'not server'
 
 test: packages-test lint ## install what is missing, then run all checks and all tests (WORKERS=cores)
-# Many tests wait for servers, so two workers share a core.
 	$(pytest) -n $$(( 2 * $(WORKERS) ))
 
 lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
