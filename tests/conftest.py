@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import wheels
 from tests.support.programs import environ_without_make
@@ -42,6 +43,10 @@ _FIRST = (
     "mutants/",
     "test_supervised.py",
 )
+
+# How long an example takes depends more on the machine than on the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

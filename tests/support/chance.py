@@ -6,9 +6,6 @@ from hypothesis import settings
 
 
 def examples(count: int) -> settings:
-    """Return settings for `count` examples, the same each time; FUZZ=n generates n times as many at random.
-
-    No deadline: the duration of an example depends more on the machine than on the code.
-    """
+    """Return settings for `count` examples, the same each time; FUZZ=n: n times as many, at random."""
     times = int(os.environ.get("FUZZ", "0"))
-    return settings(max_examples=count * (times or 1), derandomize=not times, database=None, deadline=None)
+    return settings(max_examples=count * (times or 1), derandomize=not times, database=None)

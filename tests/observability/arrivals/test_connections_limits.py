@@ -160,7 +160,7 @@ def test_another_socket_takes_over(intake: Intake, path: Path) -> None:
                     assert [SOCKET] == reasons(intake.arrivals(ENOUGH))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(st.binary(max_size=200), st.just(b"\0\0"), st.just(build(fields()))), max_size=6))
 def test_whatever_is_sent_the_next_one_is_served(tmp_path: Path, sent: list[bytes]) -> None:
     """Bytes of any kind, then the end: nothing raises, and nothing is left behind."""

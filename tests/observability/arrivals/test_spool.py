@@ -90,7 +90,7 @@ def test_what_never_ends_takes_no_memory(spool: Spool, directory: Path) -> None:
         tracemalloc.stop()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 3), st.integers(65536 - 700, 65536 + 100))
 def test_no_boundary_between_reads_is_seen(directory: Path, extra: int, filling: int) -> None:
     """Events come whole wherever the pieces in which the file is read happen to end."""

@@ -74,7 +74,7 @@ _PARTS = st.lists(st.sampled_from(["0", "1", "9", "10", "255"]), min_size=4, max
 _KEYS = st.tuples(_PARTS, st.integers(0, 4)).map(lambda drawn: ".".join([*drawn[0][: drawn[1]], ""][:4]))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(_KEYS), _PARTS)
 def test_any_rules(tmp_path: Path, keys: list[str], parts: list[str]) -> None:
     """Whatever prefixes there are, the same one is found."""

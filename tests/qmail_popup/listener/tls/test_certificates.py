@@ -84,7 +84,7 @@ def test_the_case_of_a_name(many: tuple[Issuer, Listener]) -> None:
         "POP.Example.NET",
     ]
     done = subprocess.run(argv, input="QUIT\n", capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert "subject=CN = pop.example.net\n" in done.stdout
+    assert "subject=CN=pop.example.net" in done.stdout.replace(" ", "")  # OpenSSL 3.0 writes CN = ...
 
 
 def test_no_name(many: tuple[Issuer, Listener]) -> None:
