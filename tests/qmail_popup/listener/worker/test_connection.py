@@ -69,3 +69,14 @@ def test_a_flight_that_waits_behind_stls(certified: Certified, tls_server: Serve
         far.sendall(client.say(b"NOOP\r\n"))
         assert "" == connection.read(buffer)
         assert b"+OK \r\n" == client.read(far.recv(65536))
+
+
+def test_a_secret_that_came_with_the_handshake() -> None:
+    """Once it has been processed, neither what was kept of it nor the buffer has it."""
+    buffer, (near, far) = Buffer(), socket.socketpair()
+    with near, far:
+        connection = unserved(near, tls=True)
+        connection.left = kept = bytearray(b"PASS secret\r\n")
+        assert "" == connection.serve_left(buffer)
+        assert far.recv(65536).startswith(b"-ERR")
+    assert (False, False) == (b"secret" in kept, b"secret" in buffer.bytes)
