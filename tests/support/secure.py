@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from tests.support.resident import HOST, Listener, read_all, read_line
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import TIMEOUT, until
 
 STARTING = b"+OK starting TLS negotiation\r\n"
 _POP3S = re.compile(r"pop3s on [^ ]*:([0-9]+)$", re.MULTILINE)
@@ -91,7 +91,8 @@ Connect = Callable[[Listener, ssl.SSLContext], Client]
 
 
 def port(listener: Listener) -> int:
-    """Return its POP3S port."""
+    """Return its POP3S port, which has a line of its own."""
+    until(lambda: bool(_POP3S.search(listener.errors())))
     found = _POP3S.search(listener.errors())
     assert found
     return int(found[1])
