@@ -4,7 +4,6 @@ New sessions all: no client resumes one. The certificate is ECDSA, the same for 
 """
 
 import hashlib
-import re
 import socket
 import ssl
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from tests.bench import listener_costs as costs
 from tests.bench import listener_servers as servers
 from tests.bench.listener_servers import Running
-from tests.support import authority, big_mail, maildir, subprogram
+from tests.support import authority, big_mail, maildir, secure, subprogram
 from tests.support.authority import Authority
 from tests.support.programs import need
 from tests.support.resident import HOST, Listener, read_line
@@ -158,10 +157,7 @@ def listener(prefix: Path, directory: Path, mail: servers.Mail, made: Authority)
     wide = ["--connections-per-client", "100000", "--sessions", "200", "--pop3s", f"{HOST}:0", *pair]
     command = [str(prefix / "bin/qmail-popup-listener")]
     with Listener(directory, *wide, subprogram=mail.subprogram, env=mail.env, command=command) as running:
-        found = re.search(r"pop3s on [^ ]*:([0-9]+)$", running.errors(), re.MULTILINE)
-        if not found:
-            raise RuntimeError(running.errors())
-        yield Running(running.process.pid, int(found[1]))
+        yield Running(running.process.pid, secure.port(running))
 
 
 @contextmanager

@@ -92,6 +92,11 @@ class Listener:
         assert found, self.errors()
         return int(found[1])
 
+    def announced(self, pattern: str) -> str:
+        """Wait for a line on descriptor 2, of which each socket has its own; return the pattern's group."""
+        until(lambda: bool(re.search(pattern, self.errors(), re.MULTILINE)))
+        return str(re.findall(pattern, self.errors(), re.MULTILINE)[0])
+
     def errors(self) -> str:
         """Return its output on descriptor 2, without timestamps."""
         return self._errors.read_text(encoding="latin-1")

@@ -1,6 +1,5 @@
 """TLS clients of a listener, by POP3S or STLS."""
 
-import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -9,10 +8,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from tests.support.resident import HOST, Listener, read_all, read_line
-from tests.support.waiting import TIMEOUT, until
+from tests.support.waiting import TIMEOUT
 
 STARTING = b"+OK starting TLS negotiation\r\n"
-_POP3S = re.compile(r"pop3s on [^ ]*:([0-9]+)$", re.MULTILINE)
 _CHUNK = 65536
 _Result = TypeVar("_Result")
 
@@ -91,11 +89,8 @@ Connect = Callable[[Listener, ssl.SSLContext], Client]
 
 
 def port(listener: Listener) -> int:
-    """Return its POP3S port, which has a line of its own."""
-    until(lambda: bool(_POP3S.search(listener.errors())))
-    found = _POP3S.search(listener.errors())
-    assert found
-    return int(found[1])
+    """Return its POP3S port."""
+    return int(listener.announced(r"pop3s on [^ ]*:([0-9]+)$"))
 
 
 def bare(listener: Listener) -> socket.socket:

@@ -115,8 +115,8 @@ def test_ipv6(tmp_path: Path) -> None:
         "w(' '.join(os.environ[n] for n in ('PROTO', 'TCP6REMOTEIP', 'TCPREMOTEIP', 'TCP6LOCALIP')))"
     )
     with Started(tmp_path, "--pop3", "[::1]:0", subprogram=program) as listener:
-        (port,) = re.findall(r"pop3 on \[::1\]:([0-9]+)", listener.errors())
-        with socket.create_connection(("::1", int(port)), 30) as peer:
+        port = int(listener.announced(r"pop3 on \[::1\]:([0-9]+)$"))
+        with socket.create_connection(("::1", port), 30) as peer:
             peer.sendall(LOGIN)
             assert b"TCP6 ::1 ::1 ::1" == read_all(peer).splitlines()[-1]
         (record,) = listener.wait_for_records(1)
