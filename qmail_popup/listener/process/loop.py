@@ -61,7 +61,7 @@ class Deadlines(dict[_Item, float]):
             self._insert(item, since + self.seconds)
 
     def _insert(self, item: _Item, due: float) -> None:
-        """Add an item in front of those with later deadlines, of which there are few."""
+        """Add an item in front of those with later deadlines; takes time for each of them."""
         later = [*takewhile(lambda other: self[other] > due, reversed(self))]
         self[item] = due
         for other in reversed(later):
