@@ -57,10 +57,12 @@ class Crowd:
         print(guesses, file=self._process.stdin, flush=True)
 
     def fall_silent(self) -> None:
-        """Let nobody log in any more; scrapes go on."""
+        """Wait until nobody logs in any more; scrapes go on."""
         assert self._process
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
+        assert self._process.stdout.readline() == "silent\n"
 
     def records(self) -> dict[str, list[str]]:
         """Return the lines of each host's log."""

@@ -3,9 +3,9 @@
     python -m tests.fleet.fleet_hosts COUNT SECONDS DIRECTORY
 
 Prints its port; host N is on /metrics/N. A host has a login every SECONDS in the mean, until descriptor 0
-ends. A line there is a number: so often a second somebody guesses at a password on host 0 from then on. As
-with a popup, the line of descriptor 5 comes first, in DIRECTORY/N.log, and the count then; pages are the
-product's own, so they have all its families and its size.
+ends; after the last one it prints "silent". A line there is a number: so often a second somebody guesses at a
+password on host 0 from then on. As with a popup, the line of descriptor 5 comes first, in DIRECTORY/N.log,
+and the count then; pages are the product's own, so they have all its families and its size.
 """
 
 import asyncio
@@ -157,6 +157,7 @@ async def _serve(count: int, seconds: float, directory: Path) -> None:
     server = await loop.create_server(partial(Scrape, hosts), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await _visit(hosts, seconds)
+    print("silent", flush=True)
     await server.serve_forever()
 
 
