@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 pytest = $(VENV)/bin/python -m pytest --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench mutants dashboards pictures manuals deb install uninstall rules packages-build packages-deb packages-run packages-test packages-browser packages-bench
+.PHONY: help run check test lint style bench mutants dashboards pictures manuals deb install uninstall rules packages-build packages-deb packages-run packages-test packages-browser packages-bench
 # In the order given: packages, then the virtual environment, then what runs in it.
 .NOTPARALLEL:
 
@@ -28,17 +28,20 @@ help: ## show this list
 run: packages-run $(VENV)/ready ## try it: a POP3 server with a demo account (PORT=1110 METRICS_PORT=9110)
 	@exec $(VENV)/bin/python deploy/demo/run.py --port '$(PORT)' --metrics-port '$(METRICS_PORT)'
 
-check: lint ## quick check: lint, types and the tests that start no server (WORKERS=cores)
+# mypy is one of the tests, tests/test_types.py, and runs beside the others.
+check: packages-build style ## quick check: lint, types and the tests that start no server (WORKERS=cores)
 # Many tests wait, so two workers share a core.
 	$(pytest) -n $$(( 2 * $(WORKERS) )) -q -m 'not server'
 
-test: packages-test lint ## install what is missing, then run all checks and all tests (WORKERS=cores)
+test: packages-test style ## install what is missing, then run all checks and all tests (WORKERS=cores)
 	$(pytest) -n $$(( 2 * $(WORKERS) ))
 
-lint: packages-build $(VENV)/with-dev ## ruff and mypy --strict, over code and tests
+lint: packages-build style ## ruff and mypy --strict, over code and tests
+	$(VENV)/bin/mypy
+
+style: $(VENV)/with-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
 
 bench: packages-bench $(VENV)/with-dev ## run the benchmarks
 	$(VENV)/bin/python -m tests.bench
@@ -71,15 +74,20 @@ packages-build packages-deb packages-run packages-test packages-browser packages
 	@deploy/setup/packages.sh $(@:packages-%=%) '$(PYTHON)'
 
 # The product's dependencies; updated in place when pyproject.toml has changed.
-$(VENV)/ready: pyproject.toml deploy/setup/requirements.py
-	@echo 'Creating the virtual environment $(VENV) with the dependencies in pyproject.toml.'
-	@$(PYTHON) -m venv $(VENV)
+$(VENV)/ready: pyproject.toml deploy/setup/requirements.py | $(VENV)/bin/pip
+	@echo 'Installing the dependencies in pyproject.toml in $(VENV).'
 	@$(pip_install)
 
 # The same, with an extra of pyproject.toml.
-$(VENV)/with-%: $(VENV)/ready
-	@echo 'Adding the dependencies of "$*" in pyproject.toml to $(VENV).'
+$(VENV)/with-%: pyproject.toml deploy/setup/requirements.py | $(VENV)/bin/pip
+	@echo 'Installing the dependencies in pyproject.toml, and those of "$*", in $(VENV).'
 	@$(pip_install)
+	@touch $(VENV)/ready
+
+# pip is what comes last into a new environment.
+$(VENV)/bin/pip:
+	@echo 'Creating the virtual environment $(VENV).'
+	@$(PYTHON) -m venv $(VENV)
 
 # The list of requirements is the stamp: it gets its final name only after pip has installed all of them.
 define pip_install

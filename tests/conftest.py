@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import wheels
+from tests.support import shares, wheels
 from tests.support.programs import environ_without_make
 from tests.support.selection import starts_server
 from tests.support.supervised import supervise
@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # What takes longest is begun first, so that no worker is kept when all others are done. A worker that gets a
 # file with one or two tests gets the next file as well, which then waits: there stands a short one.
 _FIRST = (
+    "test_types.py",
     "fleet/test_fleet.py",
     "dashboards/test_rules_fleet.py",
     "fleet/test_alerts.py",
@@ -54,6 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Go on in a process that takes all that tests start along when it ends; a worker descends from one."""
     if not hasattr(config, "workerinput"):
         supervise()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Share the compiling of the test modules among the workers."""
+    shares.compile_share(session.config)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
