@@ -1,4 +1,4 @@
-"""Load: clients that connect in a loop, each as soon as the one before has its answer."""
+"""Load: clients that connect in a loop, each soon after the one before has its answer."""
 
 import socket
 from collections.abc import Callable
@@ -29,6 +29,10 @@ class Client(Protocol):
 
 Connect = Callable[[], Client]
 
+# Before each. Some still come at every moment; without a pause they would use all of the machine's time, and
+# what happens meanwhile would have to wait for that.
+_PAUSE_SECONDS = 0.04
+
 
 def dial(port: int) -> socket.socket:
     """Connect to a local port."""
@@ -43,7 +47,7 @@ class Load(Repeated):
 
     def __init__(self, connect: int | Connect, said: bytes, *, clients: int) -> None:
         """connect: a port, or a function that connects; said: sent by each client at once."""
-        super().__init__(self._come, threads=clients)
+        super().__init__(self._come, pause=_PAUSE_SECONDS, threads=clients)
         self.answers: list[bytes] = []
         self._connect: Connect = partial(dial, connect) if isinstance(connect, int) else connect
         self._said = said

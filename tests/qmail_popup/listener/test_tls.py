@@ -251,17 +251,18 @@ def test_the_chain_comes_with_the_certificate(talkative: Listener, certified: Ce
         assert "Verify return code: 0 (ok)" in said
 
 
-def test_all_are_gone_in_the_end(talkative: Listener, certified: Certified) -> None:
+def test_all_are_gone_in_the_end(tmp_path: Path, certified: Certified) -> None:
     """Neither descriptors nor memory of TLS stay behind in a worker."""
     need_root()  # only root may look into a worker
     trusted = certified.issuer.trusted()
-    for _ in range(20):
-        talk(secure.pop3s(talkative, trusted), LOGIN)
-    before = _held(talkative)
-    for _ in range(300):
-        talk(secure.stls(talkative, trusted), LOGIN)
-    until(lambda: _held(talkative)[0] <= before[0])
-    assert _held(talkative)[1] - before[1] < 1024
+    with Listener(tmp_path, *certified.options) as listener:
+        for _ in range(20):
+            talk(secure.pop3s(listener, trusted), LOGIN)
+        before = _held(listener)
+        for _ in range(300):
+            talk(secure.stls(listener, trusted), LOGIN)
+        until(lambda: _held(listener)[0] <= before[0])
+        assert _held(listener)[1] - before[1] < 1024
 
 
 def _held(listener: Listener) -> tuple[int, int]:
