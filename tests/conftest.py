@@ -41,6 +41,9 @@ _FIRST = (
     "fuzz/",
     "qmail_popup/listener/",
     "observability/otlp/",
+    "observability/pushgateway/test_pusher.py",
+    "observability/test_sidecar",
+    "qmail_popup/test_wire",
     "mutants/",
     "test_supervised.py",
 )

@@ -1,4 +1,7 @@
-"""What the chains share: an account, an authority, and the subprograms behind the popup."""
+"""What the chains share: the popup, an account, an authority, and the subprograms behind the popup.
+
+The popup is the installed one, which servers start. That the checkout's serves alike is asked by the vectors.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -16,6 +19,12 @@ Checker = tuple[list[str], dict[str, str]]
 """A subprogram, and the environment that it wants."""
 
 OFFERED = {"UCSPITLS": ""}
+
+
+@pytest.fixture
+def popup(installed: Path) -> list[str]:
+    """Return the start of its command line."""
+    return [str(installed / "bin/qmail-popup")]
 
 
 @pytest.fixture

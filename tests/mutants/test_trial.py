@@ -10,7 +10,7 @@ from tests.mutants.trial import CHANCE, NOT_RUN, NOTICED, SURVIVED, TIMED_OUT, V
 _PASSES = "def test(): pass\n"
 _FAILS = "def test(): assert False\n"
 _NO_IMPORT = "import nothing_of_that_name\n"
-_LOOPS = "def test():\n    while True: pass\n"
+_HANGS = "import time\ndef test(): time.sleep(1000)\n"
 _INSTALLED = "def test_installed(): assert False\n"
 # Fails in the runs with these numbers: each failure has the failed test run once more.
 _BY_CHANCE = """
@@ -30,16 +30,16 @@ def _verdict(directory: Path, monkeypatch: pytest.MonkeyPatch, *tests: str) -> s
     for number, text in enumerate(tests):
         (directory / f"test_{number}_all.py").write_text(text)
     return trial.verdict(
-        [(f"test_{number}_*.py", 3 if text == _LOOPS else 100) for number, text in enumerate(tests)]
+        [(f"test_{number}_*.py", 1.5 if text == _HANGS else 100) for number, text in enumerate(tests)]
     )
 
 
 _CASES = {
     "all pass": ([_PASSES, _PASSES], SURVIVED),
-    "the first fails": ([_FAILS, _LOOPS], NOTICED),
+    "the first fails": ([_FAILS, _HANGS], NOTICED),
     "the second fails": ([_PASSES, _FAILS], NOTICED),
     "nothing to import": ([_NO_IMPORT], NOTICED),
-    "a loop": ([_LOOPS, _FAILS], TIMED_OUT),
+    "no end": ([_HANGS, _FAILS], TIMED_OUT),
     "nothing selected": ([_INSTALLED], f"{NOT_RUN}: status 5"),
     "chance": ([_BY_CHANCE.format("1, 3, 5")], CHANCE),
     "chance, then a failure": ([_BY_CHANCE.format("1,"), _FAILS], NOTICED),

@@ -10,7 +10,7 @@ TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "120"))
 tests/mutants wants less: what a mutant never does is waited for again and again.
 """
 
-_PAUSE_SECONDS = 0.01, 0.2  # first and longest
+_PAUSE_SECONDS = 0.01, 0.1  # first and longest
 _SHARE = 4  # the pause after a check is so many times as long as that took: it may cost more than the work
 
 
