@@ -7,10 +7,11 @@ import dataclasses
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -75,49 +76,57 @@ def _complaints(vector: Vector, popup: list[str]) -> list[str]:
     return found
 
 
-def _play(vectors: Sequence[Vector], popup: list[str], path: Path, spool: Path) -> list[str]:
-    """Play vectors, some at a time."""
-    mirrored = [_mirrored(vector, path, spool) for vector in vectors]
-    with ProcessPoolExecutor(_AT_ONCE, get_context("fork")) as pool:
-        found = pool.map(_complaints, mirrored, [popup] * len(mirrored))
+class Players(NamedTuple):
+    """Processes that play vectors against the installed popup, some at a time."""
+
+    pool: ProcessPoolExecutor
+    popup: list[str]
+
+    def complaints(
+        self, vectors: Sequence[Vector], path: Path, spool: Path, wrapper: Sequence[str] = ()
+    ) -> list[str]:
+        """Play vectors with the mirror on; wrapper: a command that runs the popup."""
+        mirrored = [_mirrored(vector, path, spool) for vector in vectors]
+        found = self.pool.map(_complaints, mirrored, [[*wrapper, *self.popup]] * len(mirrored))
         return [text for texts in found for text in texts]
 
 
-@pytest.fixture
-def popup(installed: Path) -> list[str]:
-    """Return the start of its command line."""
-    return [str(installed / "bin/qmail-popup")]
+@pytest.fixture(scope="module")
+def players(installed: Path) -> Iterator[Players]:
+    """Return them."""
+    with ProcessPoolExecutor(_AT_ONCE, get_context("fork")) as pool:
+        yield Players(pool, [str(installed / "bin/qmail-popup")])
 
 
-def test_with_a_sidecar(popup: list[str], tmp_path: Path) -> None:
+def test_with_a_sidecar(players: Players, tmp_path: Path) -> None:
     """Each session counts once, and none needs the spool."""
     with Keeper(tmp_path) as keeper:
         keeper.start()
-        assert [] == _play(_VECTORS, popup, keeper.socket, keeper.spool)
+        assert [] == players.complaints(_VECTORS, keeper.socket, keeper.spool)
         assert _SESSIONS == counts(keeper.numbers(), "sessions_total").total()
         assert [] == left_in(keeper.spool)
 
 
-def test_with_a_stopped_sidecar(popup: list[str], tmp_path: Path) -> None:
+def test_with_a_stopped_sidecar(players: Players, tmp_path: Path) -> None:
     """Each session is in the spool, and counts once, though the sidecar reads of it later as well."""
     with Keeper(tmp_path) as keeper:
         keeper.start().hold()
-        assert [] == _play(_VECTORS, popup, keeper.socket, keeper.spool)
+        assert [] == players.complaints(_VECTORS, keeper.socket, keeper.spool)
         assert _SESSIONS == len(left_in(keeper.spool))
         keeper.go_on()
         assert _SESSIONS == counts(keeper.drained(), "sessions_total").total()
 
 
-def test_without_a_sidecar(popup: list[str], tmp_path: Path) -> None:
+def test_without_a_sidecar(players: Players, tmp_path: Path) -> None:
     """Each session is in the spool, once, and nothing is lost."""
     (tmp_path / "spool").mkdir()
-    assert [] == _play(_VECTORS, popup, tmp_path / "socket", tmp_path / "spool")
+    assert [] == players.complaints(_VECTORS, tmp_path / "socket", tmp_path / "spool")
     assert _SESSIONS == len({event[b"TRACE"] for event in left_in(tmp_path / "spool")})
     assert ["spool"] == [path.name for path in (tmp_path / "spool").iterdir()]
 
 
 @pytest.mark.parametrize("place", _PLACES)
-def test_with_a_socket_that_is_none(popup: list[str], tmp_path: Path, place: str) -> None:
+def test_with_a_socket_that_is_none(players: Players, tmp_path: Path, place: str) -> None:
     """What stands at its path is left as it is, and each session is in the spool, once.
 
     Each vector meets one of the places: where nobody listens, all of them are played above.
@@ -131,6 +140,6 @@ def test_with_a_socket_that_is_none(popup: list[str], tmp_path: Path, place: str
     spool.mkdir()
     _PLACES[place](path)
     before = sorted(tmp_path.iterdir())
-    assert [] == _play(vectors, [*command, *popup], path, spool)
+    assert [] == players.complaints(vectors, path, spool, command)
     assert before == sorted(tmp_path.iterdir())
     assert _sessions(vectors) == len({event[b"TRACE"] for event in left_in(spool)})
