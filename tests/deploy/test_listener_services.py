@@ -104,6 +104,7 @@ def test_a_long_mail(host: Host, kind: Kind) -> None:
     assert [_RECORD] == host.records(_LISTENER, 1)
 
 
+@pytest.mark.parametrize("kind", ["supervise"], indirect=True)  # what a worker does is the same under both
 def test_a_long_mail_over_tls(host: Host, kind: Kind, tmp_path: Path) -> None:
     """The same, although it is a worker of before that carries it."""
     sent = big_mail.deliver(host.bob)
