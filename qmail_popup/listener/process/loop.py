@@ -177,7 +177,7 @@ class Loop:
 
     def forget(self, fd: int) -> None:
         """Stop watching `fd`. Required before closing it if another process has a copy."""
-        if self._handlers.pop(fd, None):
+        if self._handlers.pop(fd, None) is not None:  # an Output without lines is false
             self._epoll.unregister(fd)
 
     def closing(self, fd: int) -> None:

@@ -36,6 +36,25 @@ def test_a_handler_that_holds_nothing() -> None:
     os.close(writer)
 
 
+def test_a_handler_that_holds_nothing_is_forgotten() -> None:
+    """The kernel reports its descriptor no more, which can be watched again."""
+    loop = Loop()
+    reader, writer = os.pipe()
+    handler = Empty(reader)
+    for _ in range(2):
+        loop.watch(reader, handler)
+        loop.forget(reader)
+    os.write(writer, b"x")
+    expired: list[str] = []
+    timer = Deadlines(0.05, expired.append)
+    timer.set("quiet")
+    loop.timers.append(timer)
+    loop.turn()  # which would come back before its time if the pipe were watched
+    assert (["quiet"], b"") == (expired, handler.read)
+    os.close(reader)
+    os.close(writer)
+
+
 class Newcomer:
     """A handler that notes what it is called with."""
 
