@@ -1,15 +1,19 @@
 """Events on their way to a sidecar, as the spawner's loop sees them."""
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from qmail_popup.listener import options
 from qmail_popup.listener.process.loop import Deadlines, Loop
-from qmail_popup.listener.spawner.delivery import Deliveries
+from qmail_popup.listener.spawner.delivery import Deliveries, max_link
 from qmail_popup.listener.spawner.spooler import Spooler
+from tests.support.waiting import TIMEOUT
 
 _SOON = 0.05
 _ANY = 1 << 20
@@ -54,6 +58,39 @@ def test_few_descriptors(sidecar: socket.socket) -> None:
         assert deliveries.hello(b"hello") is None
         deliveries.event(b"event", None)
         assert b"event" == other.recv(9)
+
+
+def test_a_connection_that_takes_no_more(sidecar: socket.socket) -> None:
+    """The event goes over another one, at once."""
+    loop, (spooler, other) = Loop(), socket.socketpair()
+    sidecar.settimeout(TIMEOUT)
+    with spooler, other:
+        path = os.fsencode(sidecar.getsockname())
+        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=_ANY)
+        link = deliveries.hello(b"hello")
+        assert link is not None
+        unread, _ = sidecar.accept()
+        with suppress(BlockingIOError):
+            while link.send(bytes(4096)):
+                pass
+        deliveries.event(b"event", link)
+        with unread, sidecar.accept()[0] as peer:
+            assert b"event" == peer.recv(9)
+            peer.sendall(b"\n")
+            loop.turn()
+    assert not deliveries
+
+
+@pytest.mark.parametrize(("connections", "highest"), [(100, 770), (250, 620), (10_000, 620)])
+def test_what_is_left_for_logins(connections: int, highest: int) -> None:
+    """Of 1,000 descriptors one for each connection, but no more than 250; three for each session; and 100."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+    try:
+        asked = ["--connections", str(connections), "--sessions", "10", "pop.example.org", "/bin/true"]
+        assert highest == max_link(options.parse(asked))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def _acknowledge(sidecar: socket.socket) -> None:

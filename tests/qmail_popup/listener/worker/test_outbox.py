@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from qmail_popup.listener.ipc.frames import BEGIN, END, MAX_FRAME, Frame, parse
-from qmail_popup.listener.process.loop import Loop
+from qmail_popup.listener.process.loop import Deadlines, Loop
 from qmail_popup.listener.worker.outbox import Outbox
 from tests.support.stand_in import FIRST, SLOT, login
+from tests.support.waiting import TIMEOUT
+
+_SOON = 0.05
 
 Channel = tuple[socket.socket, socket.socket]
 
@@ -70,6 +73,33 @@ def test_what_waits_goes_to_the_next_spawner(channel: Channel) -> None:
     outbox.connect(channel[0])
     outbox.ready(4)
     assert [(END, frame(END, count - 1).number)] == received(channel[1])
+
+
+def test_a_full_channel(channel: Channel) -> None:
+    """What it does not take goes as soon as there is room, and the loop is quiet once nothing is left."""
+    loop = Loop()
+    outbox = Outbox(loop)
+    outbox.connect(channel[0])
+    count = 0
+    while not outbox:
+        outbox.put(frame(END, count))
+        count += 1
+    found = received(channel[1])
+    assert [] == _expired(loop, TIMEOUT)
+    found += received(channel[1])
+    assert [(END, frame(END, number).number) for number in range(count)] == found
+    assert ["expired"] == _expired(loop, _SOON)
+
+
+def _expired(loop: Loop, seconds: float) -> list[str]:
+    """Turn a loop once; return whether it waited for as long."""
+    expired: list[str] = []
+    timer = Deadlines(seconds, expired.append)
+    timer.set("expired")
+    loop.timers.append(timer)
+    loop.turn()
+    loop.timers.remove(timer)
+    return expired
 
 
 def test_a_client_is_let_go_once_it_is_handed_over(channel: Channel) -> None:
