@@ -61,6 +61,7 @@ def _fleet() -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as scratch, ExitStack() as stack:
         directory = Path(scratch)
         crowd = stack.enter_context(Crowd(directory / "crowd", HOSTS, LOGIN_EVERY))
+        crowd.begin()
         receiver = directory / "alertmanager.yml"
         receiver.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
         engine = Engine(directory, CHECKOUT / "dashboards/rules", receiver, _PACES)

@@ -14,7 +14,7 @@ class Crowd:
     """A process that answers for many hosts; leaving the context ends it."""
 
     def __init__(self, directory: Path, count: int, seconds: float) -> None:
-        """Have `count` hosts, each with a login every `seconds`, and their logs in `directory`."""
+        """Have `count` hosts, each with a login every `seconds` from `begin` on, and logs in `directory`."""
         directory.mkdir()
         self._directory = directory
         self.names = [f"mail{number}.example.org:9110" for number in range(count)]
@@ -49,6 +49,10 @@ class Crowd:
             }
             for number, name in enumerate(self.names)
         ]
+
+    def begin(self) -> None:
+        """Have people log in from now on: what was scraped before is 0."""
+        self.attack_first(0)
 
     def attack_first(self, guesses: float) -> None:
         """Have somebody guess at passwords on the first one, so often a second."""

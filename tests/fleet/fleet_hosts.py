@@ -2,10 +2,11 @@
 
     python -m tests.fleet.fleet_hosts COUNT SECONDS DIRECTORY
 
-Prints its port; host N is on /metrics/N. A host has a login every SECONDS in the mean, until descriptor 0
-ends; after the last one it prints "silent". A line there is a number: so often a second somebody guesses at a
-password on host 0 from then on. As with a popup, the line of descriptor 5 comes first, in DIRECTORY/N.log,
-and the count then; pages are the product's own, so they have all its families and its size.
+Prints its port; host N is on /metrics/N. From the first line on descriptor 0 on, a host has a login every
+SECONDS in the mean; when descriptor 0 ends, nobody logs in any more, and it prints "silent". Each line is a
+number: so often a second somebody guesses at a password on host 0 from then on. As with a popup, the line of
+descriptor 5 comes first, in DIRECTORY/N.log, and the count then; pages are the product's own, so they have
+all its families and its size.
 """
 
 import asyncio
@@ -141,11 +142,15 @@ async def _steadily(rate: float, visit: Callable[[], None]) -> None:
 
 
 async def _visit(hosts: Sequence[Host], seconds: float) -> None:
-    """Have people come until descriptor 0 ends, and guessers from when it says so."""
+    """Have people and guessers come from when descriptor 0 says so until it ends."""
     loop, people = asyncio.get_running_loop(), People()
     rate = len(hosts) / seconds
-    visits = [asyncio.create_task(_steadily(rate, lambda: people.log_in(people.chance.choice(hosts))))]
+    visits: list[asyncio.Task[None]] = []
     while line := await loop.run_in_executor(None, sys.stdin.readline):
+        if not visits:
+            visits.append(
+                asyncio.create_task(_steadily(rate, lambda: people.log_in(people.chance.choice(hosts))))
+            )
         visits.append(asyncio.create_task(_steadily(float(line), lambda: people.guess(hosts[0]))))
     for visit in visits:
         visit.cancel()

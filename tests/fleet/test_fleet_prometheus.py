@@ -69,6 +69,7 @@ def urls(tmp_path: Path) -> Iterator[list[str]]:
 def crowd(tmp_path: Path) -> Iterator[Crowd]:
     """Return a host that answers."""
     with Crowd(tmp_path / "crowd", 1, 0.2) as crowd:
+        crowd.begin()
         yield crowd
 
 
