@@ -10,8 +10,9 @@ TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "120"))
 tests/mutants wants less: what a mutant never does is waited for again and again.
 """
 
-_PAUSE_SECONDS = 0.01, 0.1  # first and longest
-_SHARE = 4  # the pause after a check is so many times as long as that took: it may cost more than the work
+_PAUSE_SECONDS = 0.01, 0.1  # first and longest after a quick check
+_SHARE = 4  # the pause after a slow one is so many times as long as that took: it may cost more than the work
+_MAX_PAUSE_SECONDS = 1.0
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
@@ -22,8 +23,8 @@ def eventually(happened: Callable[[], bool]) -> bool:
         ended = time.monotonic()
         if ended > deadline:
             return False
-        pause = min(max(1.3 * pause, _SHARE * (ended - begun)), longest)
-        time.sleep(pause)
+        pause = min(1.3 * pause, longest)
+        time.sleep(max(pause, min(_SHARE * (ended - begun), _MAX_PAUSE_SECONDS)))
     return True
 
 
