@@ -60,7 +60,8 @@ TESTS = {
 AT_LAST = {
     "qmail_popup": "tests/test_layout.py tests/conformance",
     "qmail_popup/listener": "tests/qmail_popup/listener/test_conformance.py"
-    " tests/qmail_popup/listener/test_counted.py tests/qmail_popup/listener/test_tls.py"
+    " tests/qmail_popup/listener/test_counted.py tests/qmail_popup/listener/test_counted_tls.py"
+    " tests/qmail_popup/listener/test_tls.py"
     " tests/qmail_popup/listener/test_rules_served.py",
     "observability": "tests/test_layout.py tests/observability/store tests/observability/prometheus"
     " tests/observability/test_sidecar.py",
@@ -96,7 +97,7 @@ _HELD = (
     (
         "qmail_popup/listener/spawner",
         "channel logins",
-        "../test_login ../test_limits ../test_hostile_worker ../test_secrets",
+        "../test_login ../test_limits ../test_hostile_worker ../test_scarce ../test_secrets",
     ),
     ("qmail_popup/listener/spawner", "rule_checks", "../test_rules_served ../test_hostile_rules"),
     ("qmail_popup/listener/spawner", "spooler", "test_delivery ../test_scarce"),

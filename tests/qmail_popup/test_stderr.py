@@ -5,6 +5,7 @@ import subprocess
 import sys
 from subprocess import DEVNULL
 
+from qmail_popup.stderr import printable
 from tests.support.descriptors import CHECKOUT
 
 _KEPT = """
@@ -35,3 +36,9 @@ def test_a_clients_socket_is_not_kept() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert 0 == kept(theirs.fileno(), theirs.fileno(), theirs.fileno())
+
+
+def test_what_is_printed() -> None:
+    """ASCII that can be seen, and spaces; a question mark for any other byte; no more than 512 of them."""
+    shown = b"?" * 32 + bytes(range(32, 127)) + b"?" * 129
+    assert shown + shown == printable(bytes(range(256)) * 3)

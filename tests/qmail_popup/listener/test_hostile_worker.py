@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qmail_popup.listener.addresses import Address, read
-from qmail_popup.listener.ipc.frames import BEGIN, END, Frame, head
+from qmail_popup.listener.ipc.frames import BEGIN, END, MAX_TEXT, Frame, head
 from tests.support.programs import need_root
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
 from tests.support.waiting import until
@@ -61,6 +61,13 @@ def test_nothing_in_the_environment_is_the_workers(stand_in: StandIn) -> None:
     assert {"TCPREMOTEIP", "TCPLOCALIP", "PROTO"} <= {
         line.partition("=")[0] for line in variables.splitlines()
     }
+
+
+def test_the_longest_login(stand_in: StandIn) -> None:
+    """What a frame may hold is served."""
+    name, secret = "n" * MAX_TEXT, "s" * MAX_TEXT
+    said = served(stand_in, login(name=name.encode(), secret=bytearray(secret.encode())))
+    assert f"{name}|{secret}|" in said
 
 
 _BROKEN = {

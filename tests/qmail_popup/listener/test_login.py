@@ -164,8 +164,9 @@ def test_signals_that_were_blocked(tmp_path: Path) -> None:
         (["/bin/false"], b"-ERR authorization failed\r\n", "Reject"),
         (["/no/such/program"], b"-ERR authorization failed\r\n", "Reject"),
         (["/bin/sh", "-c", "kill -9 $$"], b"-ERR aack, child crashed\r\n", "Reject"),
+        (["/usr/bin/setsid", "/bin/true"], b"", "Accept"),
     ],
-    ids=["true", "false", "missing", "killed"],
+    ids=["true", "false", "missing", "killed", "in a session of its own"],
 )
 def test_how_it_ends(program: list[str], reply: bytes, result: str, tmp_path: Path) -> None:
     """The status decides reply and record, as it does in the popup."""
