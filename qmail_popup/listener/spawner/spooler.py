@@ -57,6 +57,8 @@ class Spooler:
             self._loop.forget(self._peer.fileno())
             self._peer.close()
             self._peer = self._start()
+            if self._waiting:
+                self._loop.watch(self._peer.fileno(), self, OUT)
             self._peer.send(block, socket.MSG_DONTWAIT)
         return True
 

@@ -1,5 +1,6 @@
 """Events on their way to a sidecar, as the spawner's loop sees them."""
 
+import itertools
 import os
 import resource
 import socket
@@ -54,7 +55,7 @@ def test_few_descriptors(sidecar: socket.socket) -> None:
     loop, (spooler, other) = Loop(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with spooler, other:
         path = os.fsencode(sidecar.getsockname())
-        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=spooler.fileno())
+        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=2)  # which is taken
         assert deliveries.hello(b"hello") is None
         deliveries.event(b"event", None)
         assert b"event" == other.recv(9)
@@ -79,6 +80,36 @@ def test_a_connection_that_takes_no_more(sidecar: socket.socket) -> None:
             peer.sendall(b"\n")
             loop.turn()
     assert not deliveries
+
+
+def test_a_spooler_that_ends_while_many_wait() -> None:
+    """All that wait go to the next one, as it has room for them."""
+    loop, expired = Loop(), list[str]()
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    spooler = Spooler(loop, iter([near for near, _ in pairs]).__next__)
+    first = 0
+    while not spooler:
+        spooler.put(b"%d" % first)
+        first += 1
+    for number in range(first, 3 * first):
+        spooler.put(b"%d" % number)
+    pairs[0][1].close()
+    timer = Deadlines(TIMEOUT, expired.append)
+    timer.set("stuck")
+    loop.timers.append(timer)
+    found: list[int] = []
+    while spooler and not expired:
+        loop.turn()
+        found += _received(pairs[1][1])
+    assert [*range(first - 1, 3 * first)] == found
+    for end in itertools.chain(*pairs):
+        end.close()
+
+
+def _received(peer: socket.socket) -> Iterator[int]:
+    with suppress(BlockingIOError):
+        while True:
+            yield int(peer.recv(9, socket.MSG_DONTWAIT))
 
 
 @pytest.mark.parametrize(("connections", "highest"), [(100, 770), (250, 620), (10_000, 620)])
