@@ -13,10 +13,11 @@ from contextlib import suppress
 
 from observability import launch, spoolfile
 from qmail_popup.listener.process import privileges, processes
-from qmail_popup.listener.process.loop import OUT, Loop
+from qmail_popup.listener.process.loop import NOTHING, OUT, Deadlines, Loop
 from qmail_popup.settings import Settings
 
 MAX_WAITING = 10_000  # events, if the file system hangs
+_RETRY_SECONDS = 1.0  # until another start, if a process or descriptor cannot be had
 
 
 class Spooler:
@@ -27,28 +28,30 @@ class Spooler:
         self._loop, self._start = loop, start
         self._peer = start()
         self._waiting: deque[bytes] = deque()
+        self._retry: Deadlines[None] = Deadlines(_RETRY_SECONDS, lambda _: self.ready(OUT))
+        loop.timers.append(self._retry)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, block: bytes) -> None:
-        """Send an event, or queue it while the file system hangs; beyond the limit it is lost."""
-        if not self._waiting:
-            if self._is_sent(block):
-                return
-            self._loop.watch(self._peer.fileno(), self, OUT)
+        """Queue an event, and send what there is room for; beyond the limit it is lost."""
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(block)
+        self.ready(OUT)
 
     def ready(self, _events: int) -> None:
-        """Send queued events."""
-        while self._waiting and self._is_sent(self._waiting[0]):
-            self._waiting.popleft()
-        if not self._waiting:
-            self._loop.forget(self._peer.fileno())
+        """Send queued events. If the spooler has ended and none can be started, try again later."""
+        try:
+            while self._waiting and self._is_sent(self._waiting[0]):
+                self._waiting.popleft()
+        except OSError:
+            self._retry.set(None)
+        else:
+            self._loop.expect(self._peer.fileno(), self, OUT if self._waiting else NOTHING)
 
     def _is_sent(self, block: bytes) -> bool:
-        """Send without blocking; if the spooler has ended, start another and send to that."""
+        """Send without blocking; if the spooler has ended, start another and send to that. OSError."""
         try:
             self._peer.send(block, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -57,8 +60,6 @@ class Spooler:
             self._loop.forget(self._peer.fileno())
             self._peer.close()
             self._peer = self._start()
-            if self._waiting:
-                self._loop.watch(self._peer.fileno(), self, OUT)
             self._peer.send(block, socket.MSG_DONTWAIT)
         return True
 

@@ -4,7 +4,7 @@ import itertools
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 
 from qmail_popup.listener import options
 from qmail_popup.listener.process.loop import Deadlines, Loop
+from qmail_popup.listener.spawner import spooler
 from qmail_popup.listener.spawner.delivery import Deliveries, max_link
 from qmail_popup.listener.spawner.spooler import Spooler
 from tests.support.waiting import TIMEOUT
@@ -104,6 +105,40 @@ def test_a_spooler_that_ends_while_many_wait() -> None:
     assert [*range(first - 1, 3 * first)] == found
     for end in itertools.chain(*pairs):
         end.close()
+
+
+def test_a_spooler_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events wait, in order, for the next attempt: a later event's, or after a while."""
+    monkeypatch.setattr(spooler, "_RETRY_SECONDS", _SOON)
+    loop = Loop()
+    ended, second, third = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3))
+    waiting = Spooler(loop, _starting(ended[0], None, second[0], None, None, third[0]))
+    ended[1].close()
+    waiting.put(b"1")
+    assert 1 == len(waiting)
+    waiting.put(b"2")
+    assert [1, 2] == [*_received(second[1])]
+    second[1].close()
+    waiting.put(b"3")
+    for _ in range(2):
+        assert 1 == len(waiting)
+        loop.turn()
+    assert ([3], 0) == ([*_received(third[1])], len(waiting))
+    for end in (*ended, *second, *third):
+        end.close()
+
+
+def _starting(*starts: socket.socket | None) -> Callable[[], socket.socket]:
+    """Return a start of spoolers; one that fails does so like fork(2) where there are too many processes."""
+    following = iter(starts)
+
+    def start() -> socket.socket:
+        started = next(following)
+        if started is None:
+            raise BlockingIOError
+        return started
+
+    return start
 
 
 def _received(peer: socket.socket) -> Iterator[int]:
