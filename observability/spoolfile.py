@@ -36,8 +36,10 @@ def leave(directory: bytes, block: bytes) -> None:
     except OSError:
         pass
     fd = _open(directory + b"/lost")
-    posix.write(fd, b".")
-    posix.close(fd)
+    try:
+        posix.write(fd, b".")
+    finally:
+        posix.close(fd)
 
 
 def _appended(directory: bytes, data: bytes) -> bool:
@@ -69,7 +71,13 @@ def lock_pushers(directory: bytes, stderr: int | None = None) -> int | None:
     lock writes the last pusher's error, if any, to stderr: one popup per interval.
     """
     lock, error = _open(directory + b"/pusher.lock"), directory + b"/pusher.error"
-    if not _locked(lock, alone=True) or _has_failed(error):
+    is_free = False
+    try:
+        is_free = _locked(lock, alone=True) and not _has_failed(error)
+    finally:
+        if not is_free:  # the listener's spooler asks after each event
+            posix.close(lock)
+    if not is_free:
         return None
     if stderr is not None:
         _log_failure(error, stderr)

@@ -6,7 +6,7 @@ import posix
 import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,21 @@ def test_what_is_torn_before_it_began_is_lost(spool: Path, room: int, losses: in
 
     run(leave_it)
     assert (losses, 100 + room) == (lost(spool), (spool / "spool").stat().st_size)
+
+
+def test_a_full_disk_takes_no_descriptors(spool: Path) -> None:
+    """A spooler has to write many events after one that not even `lost` could count."""
+
+    def leave_many() -> tuple[int, int]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with suppress(OSError):
+                leave(os.fsencode(spool), build({b"PID": b"1"}))
+        return before, len(os.listdir("/proc/self/fd"))
+
+    before, after = run(leave_many)
+    assert (before, 0) == (after, lost(spool))
 
 
 def test_a_torn_event_is_counted_where_it_is_drained(popup: list[str], spool: Path) -> None:

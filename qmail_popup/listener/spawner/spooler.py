@@ -87,10 +87,12 @@ def _ensure_pusher(settings: Settings, program: str) -> None:
     lock = spoolfile.lock_pushers(settings.spool)
     if lock is None:
         return
-    if not (pid := os.fork()):
-        try:
-            launch.launch(lock, program, settings.pusher)
-        finally:
-            os._exit(0)
-    os.close(lock)
+    try:
+        if not (pid := os.fork()):
+            try:
+                launch.launch(lock, program, settings.pusher)
+            finally:
+                os._exit(0)
+    finally:
+        os.close(lock)
     os.waitpid(pid, 0)

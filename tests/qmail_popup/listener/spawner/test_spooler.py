@@ -1,0 +1,83 @@
+"""The spooler, a process that lives as long as the listener does."""
+
+import fcntl
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from observability.event import build
+from qmail_popup.listener.spawner import spooler
+from qmail_popup.settings import Settings
+from tests.support.child import Child
+from tests.support.listener import left_in
+from tests.support.waiting import until
+
+_PEER, _DESCRIPTORS, _EVENTS = 3, 20, 40
+_EVENT = build({b"PID": b"1"})
+
+
+@contextmanager
+def _one_runs(spool: Path) -> Iterator[None]:
+    with (spool / "pusher.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _one_has_failed(spool: Path) -> Iterator[None]:
+    (spool / "pusher.error").touch()
+    yield
+
+
+@contextmanager
+def _no_processes(_spool: Path) -> Iterator[None]:
+    with mock.patch.object(os, "fork", side_effect=BlockingIOError):
+        yield
+
+
+def _serve(spool: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, hard))
+    environ = {b"QMAIL_POPUP_SPOOL": os.fsencode(spool), b"QMAIL_POPUP_PUSHGATEWAY": b"http://127.0.0.1:9"}
+    with socket.socket(fileno=_PEER) as peer:
+        spooler.serve(peer, Settings([b"host", b"true"], environ), f"{spool}/qmail-popup-listener")
+
+
+def _send(task: Callable[[], None], events: int) -> None:
+    """Send events to a spooler until it has written all and ended."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, Child(task, {_PEER: theirs.fileno()}) as child:
+        theirs.close()
+        with ours:
+            for _ in range(events):
+                ours.send(_EVENT)
+        child.result()
+
+
+@pytest.mark.parametrize("pusher", [_one_runs, _one_has_failed, _no_processes])
+def test_no_descriptor_is_left_of_an_event(
+    tmp_path: Path, pusher: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    """More events than descriptors are written, whatever keeps the spooler from starting a pusher."""
+
+    def task() -> None:
+        with pusher(tmp_path):
+            _serve(tmp_path)
+
+    _send(task, _EVENTS)
+    assert _EVENTS == len(left_in(tmp_path))
+
+
+def test_it_starts_a_pusher(tmp_path: Path) -> None:
+    """The one beside the listener, with the options from the environment."""
+    program, started = tmp_path / "qmail-popup-sidecar", tmp_path / "started"
+    program.write_text(f'#!/bin/sh\necho "$*" >{started}\n')
+    program.chmod(0o755)
+    _send(lambda: _serve(tmp_path), 1)
+    until(lambda: started.exists() and started.read_text().startswith("--once --push=http://127.0.0.1:9"))
