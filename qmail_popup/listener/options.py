@@ -20,7 +20,7 @@ NAME = "qmail-popup-listener"
 BAD_USAGE = 2
 LOG = 5  # the descriptor of the log
 _MAX_HOSTNAME = 255  # bytes: RFC 1035 section 2.3.4
-_MAX_PORT = 65535
+_MAX_PORT, _MAX_PORT_DIGITS = 65535, 5
 _MAX_COUNT, _MAX_DIGITS = 1_000_000, 9
 
 TLS_MINIMUMS = ("TLSv1.2", "TLSv1.3")
@@ -221,7 +221,7 @@ def _network(text: str) -> Network:
 def _endpoint(text: str) -> Endpoint:
     """Parse HOST:PORT; an IPv6 address is in brackets."""
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port[:6]) > _MAX_PORT:
+    if not colon or not host or not _is_port(port):
         raise argparse.ArgumentTypeError(f"not HOST:PORT: {text!r}")
     bare = host.removeprefix("[").removesuffix("]")
     if ":" in bare and host != f"[{bare}]":
@@ -231,6 +231,10 @@ def _endpoint(text: str) -> Endpoint:
     except UnicodeError as error:
         raise argparse.ArgumentTypeError(f"not a host name: {bare!r}") from error
     return bare, int(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_PORT_DIGITS and int(text) <= _MAX_PORT
 
 
 def complain(text: str) -> None:

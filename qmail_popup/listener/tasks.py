@@ -64,7 +64,7 @@ class Tasks:
 
     def worker(self, control: socket.socket, slot: int) -> Task:
         """Return a worker's task."""
-        number = int((self.origin + time.monotonic() - _EPOCH) * _RATE) * SLOTS + slot
+        number = first_number(self.origin, time.monotonic(), slot)
         rules = self._lines[slot + 1].asker if self._lines else None
 
         def task() -> None:
@@ -132,6 +132,11 @@ class Tasks:
             reader.run()
 
         return task, {STDERR, *_numbers(control, *askers)}
+
+
+def first_number(origin: float, now: float, slot: int) -> int:
+    """Return a worker's first session number, a positive one even if the clock was before 2020 at boot."""
+    return int((max(origin - _EPOCH, 0.0) + now) * _RATE) * SLOTS + slot
 
 
 def _numbers(*sockets: socket.socket | None) -> list[int]:

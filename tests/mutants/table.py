@@ -70,13 +70,17 @@ AT_LAST = {
 
 _HELD = (
     ("qmail_popup", "descriptors", "test_descriptors"),
-    ("qmail_popup/listener", "__main__ tasks", "test_processes supervisor/test_reload test_handed_in"),
+    (
+        "qmail_popup/listener",
+        "__main__ tasks",
+        "test_tasks test_processes supervisor/test_reload test_handed_in",
+    ),
     ("qmail_popup/listener", "variables", "rules/test_rules"),
     ("qmail_popup/listener/supervisor", "children", "test_children ../test_processes test_reload"),
     (
         "qmail_popup/listener/supervisor",
         "handover notify trial",
-        "../test_processes test_reload ../test_handed_in",
+        "test_notify ../test_processes test_reload ../test_handed_in",
     ),
     (
         "qmail_popup/listener/worker",

@@ -30,6 +30,6 @@ def status(text: str) -> str:
 
 
 def _send(address: bytes, state: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, suppress(OSError):
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(0)  # never block on the manager
         manager.sendto(state.encode(), address)

@@ -42,6 +42,14 @@ def test_where_it_listens(text: str, endpoint: tuple[str, int]) -> None:
     assert [endpoint, endpoint] == options.parse(["--pop3", text, "--pop3", text, *_REST]).pop3
 
 
+@pytest.mark.parametrize("port", ["", "65536", "0000099999", "-1", "\u00b2"])
+def test_what_is_no_port(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """getaddrinfo(3) would take the rest of a larger number, with zeros before it or without."""
+    with pytest.raises(SystemExit):
+        options.parse(["--pop3", f"127.0.0.1:{port}", *_REST])
+    assert "not HOST:PORT" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named() -> None:
     """A subprogram, but none of its arguments, which there need not be."""
     expected = "qmail-popup-listener: the following arguments are required: subprogram\n"
