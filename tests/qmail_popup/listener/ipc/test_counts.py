@@ -45,6 +45,15 @@ def test_all_columns_count() -> None:
     assert (1, 2) == (second.total(), second.enter(_ONE))
 
 
+def test_a_client_that_is_not_known_yet() -> None:
+    """It counts in all, until it goes or is known."""
+    column = Counts(2).column(1)
+    column.hold()
+    column.hold()
+    column.release()
+    assert (1, 1) == (column.total(), column.enter(_ONE))
+
+
 def test_what_a_process_has_counted_goes_with_it() -> None:
     """Its successor begins with nothing."""
     counts = Counts(2)

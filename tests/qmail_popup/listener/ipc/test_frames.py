@@ -30,6 +30,14 @@ def test_every_cut_is_refused() -> None:
             parse(memoryview(data)[:size], SLOT, time.monotonic_ns())
 
 
+def test_a_number_that_a_process_may_have_is_refused() -> None:
+    """A session's number must never be that of a process."""
+    frame = login()._replace(number=SLOT)
+    data = head(frame) + frame.name + frame.secret
+    with pytest.raises(BrokenFrameError, match="not its own"):
+        parse(memoryview(data), SLOT, time.monotonic_ns())
+
+
 def test_the_secret_has_a_buffer_of_its_own() -> None:
     """What was received can be wiped, and so can the secret."""
     data = bytearray(packed())
