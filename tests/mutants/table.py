@@ -103,7 +103,11 @@ _HELD = (
         "channel logins",
         "../test_login ../test_limits ../test_hostile_worker ../test_scarce ../test_secrets",
     ),
-    ("qmail_popup/listener/spawner", "rule_checks", "../test_rules_served ../test_hostile_rules"),
+    (
+        "qmail_popup/listener/spawner",
+        "rule_checks",
+        "test_rule_checks ../test_rules_served ../test_hostile_rules",
+    ),
     ("qmail_popup/listener/spawner", "spooler", "test_spooler test_delivery ../test_scarce"),
     (
         "qmail_popup/listener/rules",
