@@ -185,7 +185,7 @@ class Spawner:
         return Deliveries(
             self._loop,
             self._settings.sidecar,
-            Spooler(self._loop, lambda: spooler.start(self._settings, program)),
+            Spooler(self._loop, spooler.connect(), lambda peer: spooler.start(peer, self._settings, program)),
             max_link=max_link(self._options),
         )
 

@@ -6,6 +6,7 @@ if one is configured.
 """
 
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -19,20 +20,27 @@ from qmail_popup.settings import Settings
 MAX_WAITING = 10_000  # events, if the file system hangs
 _RETRY_SECONDS = 1.0  # until another start, if a process or descriptor cannot be had
 
+Pair = tuple[socket.socket, socket.socket]
+
 
 class Spooler:
-    """The spawner's end."""
+    """The spawner's end. It keeps a copy of the spooler's, so that a killed spooler loses no event."""
 
-    def __init__(self, loop: Loop, start: Callable[[], socket.socket]) -> None:
-        """start: starts a spooler and returns its socket; called again if that has ended."""
+    def __init__(self, loop: Loop, pair: Pair, start: Callable[[socket.socket], int]) -> None:
+        """pair: the spawner's end and the spooler's.
+
+        start: starts a spooler that reads from its end, and returns its pidfd(2); again if it has ended
+        """
         self._loop, self._start = loop, start
-        self._peer = start()
+        self._peer, self._theirs = pair
         self._waiting: deque[bytes] = deque()
-        self._retry: Deadlines[None] = Deadlines(_RETRY_SECONDS, lambda _: self.ready(OUT))
+        self._retry: Deadlines[None] = Deadlines(_RETRY_SECONDS, lambda _: self._restart())
         loop.timers.append(self._retry)
+        self._run()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Return the number of events and restarts to wait for."""
+        return len(self._waiting) + len(self._retry)
 
     def put(self, block: bytes) -> None:
         """Queue an event, and send what there is room for; beyond the limit it is lost."""
@@ -41,45 +49,67 @@ class Spooler:
         self.ready(OUT)
 
     def ready(self, _events: int) -> None:
-        """Send queued events. If the spooler has ended and none can be started, try again later."""
-        try:
-            while self._waiting and self._is_sent(self._waiting[0]):
+        """Send queued events while there is room."""
+        with suppress(OSError):
+            while self._waiting:
+                self._peer.send(self._waiting[0], socket.MSG_DONTWAIT)
                 self._waiting.popleft()
+        self._loop.expect(self._peer.fileno(), self, OUT if self._waiting else NOTHING)
+
+    def ended(self, process: int) -> None:
+        """Handle the end of the spooler: start another later, which reads what this one has not written."""
+        self._loop.forget(process)
+        os.close(process)
+        self._retry.set(None)
+
+    def _run(self) -> None:
+        process = self._start(self._theirs)
+        self._loop.watch(process, _Process(self, process))
+
+    def _restart(self) -> None:
+        try:
+            self._run()
         except OSError:
             self._retry.set(None)
-        else:
-            self._loop.expect(self._peer.fileno(), self, OUT if self._waiting else NOTHING)
-
-    def _is_sent(self, block: bytes) -> bool:
-        """Send without blocking; if the spooler has ended, start another and send to that. OSError."""
-        try:
-            self._peer.send(block, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._loop.forget(self._peer.fileno())
-            self._peer.close()
-            self._peer = self._start()
-            self._peer.send(block, socket.MSG_DONTWAIT)
-        return True
 
 
-def start(settings: Settings, program: str) -> socket.socket:
-    """Start a spooler; return the socket to it. program: argv[0] of the listener."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        processes.fork(lambda: serve(theirs, settings, program), {theirs.fileno()}, lambda _error: None)
-    return ours
+class _Process:
+    """A spooler's pidfd(2), which is readable once it has ended."""
+
+    def __init__(self, spooler: Spooler, process: int) -> None:
+        self._spooler, self._process = spooler, process
+
+    def ready(self, _events: int) -> None:
+        self._spooler.ended(self._process)
+
+
+def connect() -> Pair:
+    """Return the spawner's end and the spooler's."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def start(peer: socket.socket, settings: Settings, program: str) -> int:
+    """Start a spooler; return its pidfd(2). program: argv[0] of the listener."""
+    pid = processes.fork(lambda: serve(peer, settings, program), {peer.fileno()}, lambda _error: None)
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # two would take each other's events
+        raise
 
 
 def serve(peer: socket.socket, settings: Settings, program: str) -> None:
-    """Write events from `peer` to the spool until end of file; losses are counted if possible."""
+    """Write events from `peer` to the spool until end of file; losses are counted if possible.
+
+    An event leaves the socket after it is written: the next spooler writes those of a killed one.
+    """
     privileges.name_process(b"popup-spooler")
-    while block := peer.recv(65536):
+    while block := peer.recv(65536, socket.MSG_PEEK):
         with suppress(OSError):
             spoolfile.leave(settings.spool, block)
             if settings.pusher:
                 _ensure_pusher(settings, program)
+        peer.recv(1)  # the rest of the message goes with it
 
 
 def _ensure_pusher(settings: Settings, program: str) -> None:

@@ -1,10 +1,9 @@
 """Events on their way to a sidecar, as the spawner's loop sees them."""
 
-import itertools
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,13 +29,20 @@ def sidecar(tmp_path: Path) -> Iterator[socket.socket]:
         yield listener
 
 
-def test_a_copy_of_its_connection_keeps_the_loop_quiet(sidecar: socket.socket) -> None:
+@pytest.fixture
+def pair() -> Iterator[spooler.Pair]:
+    """Return the spawner's end of its connection to the spooler, and the other."""
+    ours, theirs = spooler.connect()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_a_copy_of_its_connection_keeps_the_loop_quiet(pair: spooler.Pair, sidecar: socket.socket) -> None:
     """A subprogram has copies of all descriptors until its exec: none of them may wake the spawner."""
-    loop, (spooler, other) = Loop(), socket.socketpair()
-    with spooler, other:
-        path = os.fsencode(sidecar.getsockname())
-        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=_ANY)
-        link = deliveries.hello(b"hello")
+    loop = Loop()
+    path = os.fsencode(sidecar.getsockname())
+    deliveries = Deliveries(loop, path, Spooler(loop, pair, _Starts()), max_link=_ANY)
+    link = deliveries.hello(b"hello")
     assert link is not None
     with socket.socket(fileno=os.dup(link.fileno())):
         deliveries.event(b"event", link)
@@ -51,94 +57,87 @@ def test_a_copy_of_its_connection_keeps_the_loop_quiet(sidecar: socket.socket) -
     assert ["quiet"] == expired
 
 
-def test_few_descriptors(sidecar: socket.socket) -> None:
+def test_few_descriptors(pair: spooler.Pair, sidecar: socket.socket) -> None:
     """Where they run short nobody connects to the sidecar, and the event is the spool's."""
-    loop, (spooler, other) = Loop(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with spooler, other:
-        path = os.fsencode(sidecar.getsockname())
-        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=2)  # which is taken
-        assert deliveries.hello(b"hello") is None
-        deliveries.event(b"event", None)
-        assert b"event" == other.recv(9)
+    loop, starts = Loop(), _Starts()
+    path = os.fsencode(sidecar.getsockname())
+    deliveries = Deliveries(loop, path, Spooler(loop, pair, starts), max_link=2)  # which is taken
+    assert deliveries.hello(b"hello") is None
+    deliveries.event(b"event", None)
+    assert b"event" == starts.peer.recv(9)
 
 
-def test_a_connection_that_takes_no_more(sidecar: socket.socket) -> None:
+def test_a_connection_that_takes_no_more(pair: spooler.Pair, sidecar: socket.socket) -> None:
     """The event goes over another one, at once."""
-    loop, (spooler, other) = Loop(), socket.socketpair()
+    loop = Loop()
     sidecar.settimeout(TIMEOUT)
-    with spooler, other:
-        path = os.fsencode(sidecar.getsockname())
-        deliveries = Deliveries(loop, path, Spooler(loop, lambda: spooler), max_link=_ANY)
-        link = deliveries.hello(b"hello")
-        assert link is not None
-        unread, _ = sidecar.accept()
-        with suppress(BlockingIOError):
-            while link.send(bytes(4096)):
-                pass
-        deliveries.event(b"event", link)
-        with unread, sidecar.accept()[0] as peer:
-            assert b"event" == peer.recv(9)
-            peer.sendall(b"\n")
-            loop.turn()
+    path = os.fsencode(sidecar.getsockname())
+    deliveries = Deliveries(loop, path, Spooler(loop, pair, _Starts()), max_link=_ANY)
+    link = deliveries.hello(b"hello")
+    assert link is not None
+    unread, _ = sidecar.accept()
+    with suppress(BlockingIOError):
+        while link.send(bytes(4096)):
+            pass
+    deliveries.event(b"event", link)
+    with unread, sidecar.accept()[0] as peer:
+        assert b"event" == peer.recv(9)
+        peer.sendall(b"\n")
+        loop.turn()
     assert not deliveries
 
 
-def test_a_spooler_that_ends_while_many_wait() -> None:
-    """All that wait go to the next one, as it has room for them."""
-    loop, expired = Loop(), list[str]()
-    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
-    spooler = Spooler(loop, iter([near for near, _ in pairs]).__next__)
-    first = 0
-    while not spooler:
-        spooler.put(b"%d" % first)
-        first += 1
-    for number in range(first, 3 * first):
-        spooler.put(b"%d" % number)
-    pairs[0][1].close()
-    timer = Deadlines(TIMEOUT, expired.append)
-    timer.set("stuck")
-    loop.timers.append(timer)
-    found: list[int] = []
-    while spooler and not expired:
-        loop.turn()
-        found += _received(pairs[1][1])
-    assert [*range(first - 1, 3 * first)] == found
-    for end in itertools.chain(*pairs):
-        end.close()
-
-
-def test_a_spooler_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events wait, in order, for the next attempt: a later event's, or after a while."""
+def test_a_spooler_that_ends_while_many_wait(pair: spooler.Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that it has not read go to the next one, as it has room for them, without another event."""
     monkeypatch.setattr(spooler, "_RETRY_SECONDS", _SOON)
-    loop = Loop()
-    ended, second, third = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3))
-    waiting = Spooler(loop, _starting(ended[0], None, second[0], None, None, third[0]))
-    ended[1].close()
-    waiting.put(b"1")
-    assert 1 == len(waiting)
-    waiting.put(b"2")
-    assert [1, 2] == [*_received(second[1])]
-    second[1].close()
-    waiting.put(b"3")
-    for _ in range(2):
-        assert 1 == len(waiting)
+    loop, starts = Loop(), _Starts(None)
+    waiting = Spooler(loop, pair, starts)
+    count = 0
+    while not waiting:
+        waiting.put(b"%d" % count)
+        count += 1
+    starts.end()
+    found: list[int] = []
+    while waiting or starts.is_ended:
         loop.turn()
-    assert ([3], 0) == ([*_received(third[1])], len(waiting))
-    for end in (*ended, *second, *third):
-        end.close()
+        found += [] if starts.is_ended else _received(starts.peer)
+    assert [*range(count)] == [*found, *_received(starts.peer)]
+    starts.end()
 
 
-def _starting(*starts: socket.socket | None) -> Callable[[], socket.socket]:
-    """Return a start of spoolers; one that fails does so like fork(2) where there are too many processes."""
-    following = iter(starts)
+def test_a_spooler_that_cannot_be_started(pair: spooler.Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events wait, in order, and the start is tried again after a while, however often it fails."""
+    monkeypatch.setattr(spooler, "_RETRY_SECONDS", _SOON)
+    loop, starts = Loop(), _Starts(None, BlockingIOError, BlockingIOError, None, BlockingIOError)
+    waiting = Spooler(loop, pair, starts)
+    for event in (b"1", b"2"):
+        starts.end()
+        waiting.put(event)
+        loop.turn()
+        while waiting:
+            loop.turn()
+        assert [int(event)] == [*_received(starts.peer)]
+    starts.end()
 
-    def start() -> socket.socket:
-        started = next(following)
-        if started is None:
-            raise BlockingIOError
-        return started
 
-    return start
+class _Starts:
+    """Starts of spoolers: a pipe stands for each process, with its end; then any number that succeed."""
+
+    def __init__(self, *errors: type[OSError] | None) -> None:
+        self._errors = iter(errors)
+        self.is_ended = True
+
+    def __call__(self, peer: socket.socket) -> int:
+        if error := next(self._errors, None):
+            raise error
+        self.peer, self.is_ended = peer, False
+        process, self._life = os.pipe()
+        return process
+
+    def end(self) -> None:
+        """End the one that runs."""
+        os.close(self._life)
+        self.is_ended = True
 
 
 def _received(peer: socket.socket) -> Iterator[int]:

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import resource
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -14,11 +16,14 @@ import pytest
 from observability.event import build
 from qmail_popup.listener.spawner import spooler
 from qmail_popup.settings import Settings
+from tests.support import processes
 from tests.support.child import Child
 from tests.support.listener import left_in
+from tests.support.resident import LOGIN, Listener, name_of
 from tests.support.waiting import until
 
 _PEER, _DESCRIPTORS, _EVENTS = 3, 20, 40
+_LOGINS = 3
 _EVENT = build({b"PID": b"1"})
 
 
@@ -81,3 +86,27 @@ def test_it_starts_a_pusher(tmp_path: Path) -> None:
     program.chmod(0o755)
     _send(lambda: _serve(tmp_path), 1)
     until(lambda: started.exists() and started.read_text().startswith("--once --push=http://127.0.0.1:9"))
+
+
+def test_a_spooler_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """The events that it had not written are written once, by the next one."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    with Listener(tmp_path, env={"QMAIL_POPUP_SPOOL": str(spool)}) as listener:
+        for kills in range(1, 3):
+            (pid,) = _spoolers(listener)
+            os.kill(pid, signal.SIGSTOP)
+            for _ in range(_LOGINS):
+                listener.talk(LOGIN)
+            listener.wait_for_records(kills * _LOGINS)
+            os.kill(pid, signal.SIGKILL)
+            until(partial(_has, spool, kills * _LOGINS))
+
+
+def _spoolers(listener: Listener) -> list[int]:
+    running = [pid for pid in processes.children(listener.spawner()) if not processes.is_gone(pid)]
+    return [pid for pid in running if name_of(pid) == "popup-spooler"]
+
+
+def _has(spool: Path, events: int) -> bool:
+    return len(left_in(spool)) == events
