@@ -4,6 +4,7 @@ Each child has one socket to its parent, `control`, on which it reports that it 
 """
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Collection
@@ -33,11 +34,19 @@ class Child:
     def fork(
         self, control: socket.socket, peer: socket.socket, task: Callable[[], None], keep: Collection[int]
     ) -> None:
-        """Start the process. control: our end; peer: its end, which is in `keep`."""
-        self.control, self.serves = control, False
+        """Start the process; OSError. control: our end, closed on error; peer: its end, also in `keep`."""
         self._started = time.monotonic()
-        self.pid = processes.fork(task, keep, lambda error: leave_words(peer, error))
-        self.process = os.pidfd_open(self.pid)
+        try:
+            self.pid, self.process = _fork(task, keep, lambda error: leave_words(peer, error))
+        except OSError:
+            control.close()
+            raise
+        self.control, self.serves = control, False
+
+    def failed(self, error: OSError) -> str:
+        """Schedule another attempt to start it and return a line to log."""
+        self._failures += 1
+        return f"cannot start {self.name}: {error.strerror}; trying again in {self._pause()} s"
 
     def listen(self) -> None:
         """Check whether it has reported that it is ready."""
@@ -51,11 +60,18 @@ class Child:
         """Schedule the restart and return a line to log. status: an exit code as in `subprocess`."""
         now = time.monotonic()
         self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures + 1
-        pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
-        text = f"{self.name}, process {self.pid}, {how(status)}{self._words()}; restarting in {pause} s"
+        text = (
+            f"{self.name}, process {self.pid}, {how(status)}{self._words()}; restarting in {self._pause()} s"
+        )
         os.close(self.process)
-        self.pid, self.control, self.serves, self.due = 0, None, False, now + pause
+        self.pid, self.control, self.serves = 0, None, False
         return text
+
+    def _pause(self) -> float:
+        """Set when to start it, and return in how many seconds."""
+        pause = _PAUSES[min(self._failures, len(_PAUSES)) - 1] if self._failures else _PAUSES[0]
+        self.due = time.monotonic() + pause
+        return pause
 
     def _words(self) -> str:
         """Return why it crashed and close its socket; a compromised worker may have sent any text."""
@@ -66,6 +82,19 @@ class Child:
             words = self.control.recv(MAX_WORDS, socket.MSG_DONTWAIT).decode(errors="replace")
             return f" ({words})" if words.isprintable() and words else ""
         return ""
+
+
+def _fork(
+    task: Callable[[], None], keep: Collection[int], failed: Callable[[BaseException], None]
+) -> tuple[int, int]:
+    """Start a process; return its pid and a pidfd(2). OSError, and there is none."""
+    pid = processes.fork(task, keep, failed)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def how(status: int) -> str:

@@ -98,7 +98,10 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children():
             if not child.pid and child.due <= now and not self._is_ending:
-                self._start(child)
+                try:
+                    self._start(child)
+                except OSError as error:  # too many processes or descriptors
+                    complain(child.failed(error))
 
     def _start(self, child: Child) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -118,7 +121,11 @@ class Supervisor:
         """Connect a worker and the spawner by a channel."""
         if worker.control is None or self._spawner.control is None:
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:  # it is started again, and connected then
+            os.kill(worker.pid, signal.SIGKILL)
+            return
         slot = self._workers.index(worker)
         with ours, theirs:
             if not hand_over(self._spawner.control, slot, [ours.fileno(), worker.process]):

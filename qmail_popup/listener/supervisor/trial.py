@@ -36,6 +36,9 @@ class Trial:
                     (os.POSIX_SPAWN_DUP2, output, 2),
                 ],
             )
+        except OSError:
+            os.close(self._output)
+            raise
         finally:
             os.close(output)
 

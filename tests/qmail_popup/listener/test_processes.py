@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 from functools import partial
@@ -161,6 +162,27 @@ def test_a_spawner_that_is_killed(tmp_path: Path) -> None:
             assert b"+OK \r\nbegun\nhere too\n" == read_all(late)
         assert 1 == len(listener.wait_for_records(1))
         assert f"the spawner, process {spawner}, was killed by signal 9" in listener.errors()
+
+
+def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
+    """Main says so, keeps what runs, and tries again until there are descriptors."""
+    with Started(tmp_path, "--workers", "2") as listener:
+        pid = listener.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        for number, start in enumerate((listener.workers, listener.spawners), 1):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+            os.kill(start()[0], signal.SIGKILL)
+            until(partial(_says, listener, number))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            until(lambda: (2, 1) == (len(listener.workers()), len(listener.spawners())))
+        assert _SERVED == listener.talk(LOGIN)
+
+
+def _says(listener: Started, kinds: int) -> bool:
+    found = re.findall(
+        r"cannot start (.*): Too many open files; trying again in [0-9.]+ s$", listener.errors(), re.M
+    )
+    return kinds == len(set(found))
 
 
 def test_the_pause_grows(tmp_path: Path) -> None:

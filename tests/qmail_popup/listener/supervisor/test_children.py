@@ -1,6 +1,8 @@
 """A child of the supervisor: when it serves, what is told of its end, and when it is started again."""
 
+import errno
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +13,7 @@ import pytest
 from qmail_popup.listener.ipc.control import announce
 from qmail_popup.listener.supervisor import children
 from qmail_popup.listener.supervisor.children import Child
+from tests.support.processes import is_gone
 from tests.support.waiting import until
 
 
@@ -52,6 +55,24 @@ def test_pauses(run: Run) -> None:
     """They grow with each failure, up to half a minute; who has run for more than a minute begins again."""
     assert [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 30.0] == [run.pause(1) for _ in range(7)]
     assert [30.0, 0.1, 0.1, 0.3] == [run.pause(seconds) for seconds in (60, 61, 1, 1)]
+
+
+def test_a_child_without_a_descriptor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is ended, and it is not taken to run; pauses grow as after an end."""
+    pids: list[int] = []
+
+    def fail(pid: int) -> int:
+        pids.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", fail)
+    for pause in (0.1, 0.3):
+        with pytest.raises(OSError, match="Too many") as caught:
+            run.start(lambda _peer: signal.pause())
+        told = f"cannot start worker 3: Too many open files; trying again in {pause} s"
+        assert told == run.child.failed(caught.value)
+        assert (0, None, run.now + pause) == (run.child.pid, run.child.control, run.child.due)
+    assert [True, True] == [is_gone(pid) for pid in pids]
 
 
 def test_a_child_that_serves(run: Run) -> None:
