@@ -18,7 +18,7 @@ from qmail_popup.listener.process.loop import NOTHING, OUT, Deadlines, Loop
 from qmail_popup.settings import Settings
 
 MAX_WAITING = 10_000  # events, if the file system hangs
-_RETRY_SECONDS = 1.0  # until another start, if a process or descriptor cannot be had
+_RETRY_SECONDS = 1.0  # until another is started
 
 Pair = tuple[socket.socket, socket.socket]
 
