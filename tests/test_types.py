@@ -1,4 +1,4 @@
-"""mypy --strict, over code and tests: it takes one core for as long as the longest tests take."""
+"""mypy --strict, over code and tests: as a test it runs beside the others, which often wait."""
 
 import os
 import subprocess

@@ -80,7 +80,7 @@ _HELD = (
     (
         "qmail_popup/listener/supervisor",
         "handover notify trial",
-        "test_notify ../test_processes test_reload ../test_handed_in",
+        "test_notify test_trial ../test_processes test_reload ../test_handed_in",
     ),
     (
         "qmail_popup/listener/worker",

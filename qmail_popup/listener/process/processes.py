@@ -23,6 +23,19 @@ def fork(task: Callable[[], None], keep: Collection[int], failed: Callable[[Base
     return pid
 
 
+def start(
+    task: Callable[[], None], keep: Collection[int], failed: Callable[[BaseException], None]
+) -> tuple[int, int]:
+    """As fork(); return the child's pid and a pidfd(2). OSError, and there is no child."""
+    pid = fork(task, keep, failed)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
 def _live(
     task: Callable[[], None], keep: Collection[int], failed: Callable[[BaseException], None]
 ) -> NoReturn:

@@ -6,7 +6,6 @@ if one is configured.
 """
 
 import os
-import signal
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -89,13 +88,9 @@ def connect() -> Pair:
 
 
 def start(peer: socket.socket, settings: Settings, program: str) -> int:
-    """Start a spooler; return its pidfd(2). program: argv[0] of the listener."""
-    pid = processes.fork(lambda: serve(peer, settings, program), {peer.fileno()}, lambda _error: None)
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)  # two would take each other's events
-        raise
+    """Start a spooler; return its pidfd(2), or OSError. program: argv[0] of the listener."""
+    _, process = processes.start(lambda: serve(peer, settings, program), {peer.fileno()}, lambda _error: None)
+    return process
 
 
 def serve(peer: socket.socket, settings: Settings, program: str) -> None:

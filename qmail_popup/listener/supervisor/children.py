@@ -4,7 +4,6 @@ Each child has one socket to its parent, `control`, on which it reports that it 
 """
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Collection
@@ -37,7 +36,7 @@ class Child:
         """Start the process; OSError. control: our end, closed on error; peer: its end, also in `keep`."""
         self._started = time.monotonic()
         try:
-            self.pid, self.process = _fork(task, keep, lambda error: leave_words(peer, error))
+            self.pid, self.process = processes.start(task, keep, lambda error: leave_words(peer, error))
         except OSError:
             control.close()
             raise
@@ -82,19 +81,6 @@ class Child:
             words = self.control.recv(MAX_WORDS, socket.MSG_DONTWAIT).decode(errors="replace")
             return f" ({words})" if words.isprintable() and words else ""
         return ""
-
-
-def _fork(
-    task: Callable[[], None], keep: Collection[int], failed: Callable[[BaseException], None]
-) -> tuple[int, int]:
-    """Start a process; return its pid and a pidfd(2). OSError, and there is none."""
-    pid = processes.fork(task, keep, failed)
-    try:
-        return pid, os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
 
 
 def how(status: int) -> str:

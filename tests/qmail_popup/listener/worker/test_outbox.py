@@ -92,7 +92,7 @@ def test_a_full_channel(channel: Channel) -> None:
 
 
 def _expired(loop: Loop, seconds: float) -> list[str]:
-    """Turn a loop once; return whether it waited for as long."""
+    """Turn a loop once; return what expires if nothing was ready for as long."""
     expired: list[str] = []
     timer = Deadlines(seconds, expired.append)
     timer.set("expired")
