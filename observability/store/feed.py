@@ -47,8 +47,11 @@ class Feed:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a piece is available."""
-        return bool(self._first) or self._pending is not None or self._thread.is_ready
+        """Whether a piece can be committed at once; one that could not be is retried by each step.
+
+        Otherwise a loop that never waits for something ready would spin while the store takes no commits.
+        """
+        return bool(self._first) or (self._pending is None and self._thread.is_ready)
 
     def look(self) -> None:
         """Raise the error that keeps the log from being read now, as a periodic task reports it."""

@@ -162,7 +162,7 @@ def test_a_session_that_has_ended(store: Store, log: Path) -> None:
 
 
 def test_a_store_that_fails(store: Store, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The piece is kept, and is ready until it has been committed."""
+    """The piece is kept for the next step, but is not ready: or the loop would try it without a pause."""
     with feeding(store, log) as (feed, _said):
         os.eventfd_read(feed.wake)  # of the empty piece that it begins with
         write(log, "a")
@@ -171,9 +171,11 @@ def test_a_store_that_fails(store: Store, log: Path, monkeypatch: pytest.MonkeyP
             broken.setattr(store, "count", _fail)
             with pytest.raises(sqlite3.OperationalError):
                 feed.take()
-        assert (True, {}) == (feed.is_ready, values(store))
-        assert ([b"a"], False) == (shown(feed, 1), feed.is_ready)
-        assert 1 == values(store)[_REFUSED]
+        assert (False, {}) == (feed.is_ready, values(store))
+        assert [b"a"] == [event.user for event in feed.take()["lines"]]
+        write(log, "b")
+        assert ([b"b"], False) == (shown(feed, 1), feed.is_ready)
+        assert 2 == values(store)[_REFUSED]
 
 
 def _fail(*_arguments: object, **_options: object) -> None:
