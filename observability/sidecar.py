@@ -116,15 +116,14 @@ class Loop:
     ) -> None:
         """Schedule the first tick.
 
-        is_over: waits up to so many seconds; returns whether to stop. clock: monotonic seconds;
-        interval: seconds between ticks
+        is_over: waits up to so many seconds, returns whether to stop; clock: monotonic; interval: of ticks
         """
         self._parts, self._is_over, self._clock, self._interval = parts, is_over, clock, interval
         self.errors = Errors(parts.log)
         self._batch: list[Arrival] = []
         self._missed: Counter[Series] = Counter()  # not yet committed
         self._next_tick = clock()
-        self._malformed = self._met = ""
+        self._malformed = self._met = self._failed = ""  # since the last tick
 
     @property
     def is_stuck(self) -> bool:
@@ -172,13 +171,13 @@ class Loop:
         try:
             counted = self._parts.store.commit(self._batch) if self._batch else []
         except sqlite3.Error as error:
-            self.errors.note("store", f"cannot commit: {error}")
+            self._note_store(error)
             return False
         if self._batch:
-            self.errors.note("store", "")
             # Anything committed to a file that was unlinked is lost when this process exits.
             self._attempt("paths", self._parts.keep)
-        self._note_malformed()
+        for malformed in (what for _, what in self._batch if isinstance(what, Malformed)):
+            self._malformed = f"malformed event: {malformed.reason}"
         self._batch = []
         self._parts.receiver.acknowledge()
         self._settle()
@@ -202,13 +201,14 @@ class Loop:
 
     def _settle(self) -> None:
         """Remove drained files, and forget identities that can no longer return from the spool."""
-        began = self._parts.spool.settle()
-        if began is not None:
+        if (began := self._parts.spool.settle()) is not None:
             self._attempt("identities", lambda: self._parts.store.drained(began))
 
     def _tick(self) -> None:
         self._next_tick = self._clock() + self._interval
         store, spool = self._parts.store, self._parts.spool
+        self.errors.note("store", self._failed)  # over once a whole tick has passed without
+        self._failed = ""
         self._note_spool(spool.error)
         self.errors.note("set aside", spool.notice)
         spool.begin()
@@ -229,10 +229,11 @@ class Loop:
             self.errors.note(name, "")
         except UnusableError:
             raise
-        except sqlite3.Error as error:
-            self.errors.note("store", f"cannot commit: {error}")
         except Exception as error:  # noqa: BLE001  the boundary: a failing task must not stop the others
-            self.errors.note(name, f"{name}: {describe(error)}")
+            if isinstance(error, sqlite3.Error) and not self._parts.store.takes_commits:
+                self._note_store(error)
+            else:
+                self.errors.note(name, f"{name}: {describe(error)}")
 
     def _count_missed(self) -> None:
         if self._missed:
@@ -244,7 +245,6 @@ class Loop:
         self.errors.note("spool", error if error == self._met else "")
         self._met = error
 
-    def _note_malformed(self) -> None:
-        for _, what in self._batch:
-            if isinstance(what, Malformed):
-                self._malformed = f"malformed event: {what.reason}"
+    def _note_store(self, error: sqlite3.Error) -> None:
+        self._failed = f"cannot commit: {error}"
+        self.errors.note("store", self._failed)

@@ -77,6 +77,11 @@ class _Host:
         self.clock.now += 1
         self._loop.step()
 
+    @property
+    def errors(self) -> frozenset[str]:
+        """The names of the loop's current errors."""
+        return self._loop.errors.names if self._loop else frozenset()
+
     def _log(self, _level: str, message: str) -> None:
         self.logged.append(message)
 
@@ -167,3 +172,31 @@ def test_what_is_acknowledged_is_at_its_path(host: _Host, tmp_path: Path) -> Non
     host.receiver.after = lambda: stands.append(read(state).values[SESSION])
     host.step(event())
     assert [2] == stands
+
+
+def test_an_error_of_the_store_that_comes_again_is_logged_again(host: _Host, tmp_path: Path) -> None:
+    """It is over when all that a tick does has worked, even if no event arrives in between."""
+    host.tasks["count"] = lambda: host.store.count({_MISSED: 1})
+    for _ in range(2):
+        with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            host.step()
+            host.step()
+        host.step()
+        host.step()
+    assert ["cannot commit: database is locked"] * 2 == host.logged
+    assert 4 == host.store.committed.values[_MISSED]
+
+
+def test_a_store_that_cannot_be_synced_still_takes_commits(
+    host: _Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is an error of its own, which pages name; it does not hide one of the commits."""
+    monkeypatch.setattr(host.store, "sync", _fail)  # the moment is the disk's: nothing else can hit it
+    host.step(event())
+    host.step(event())
+    assert (["sync: disk I/O error"], {"sync"}) == (host.logged, host.errors)
+
+
+def _fail() -> None:
+    raise sqlite3.OperationalError("disk I/O error")
