@@ -53,12 +53,12 @@ class Reader:
 
     def readings(self) -> Iterator[Reading]:
         """Yield new contents; the first time and after a gap, at least one reading, even if empty."""
-        is_first, self._is_first = self._is_first, False
         for piece in self._log.pieces():
             lines = [line for line in map(read, piece.lines) if line and _counts(line, piece.after)]
             entries = [what for line in lines for what in self._take(line)]
             yield self._reading(entries, piece.overlong)
-        if is_first or self._log.gaps:
+        if self._is_first or self._log.gaps:
+            self._is_first = False  # not before: an error may have come first
             yield self._reading([], 0)
 
     @property
@@ -139,7 +139,7 @@ class LogThread:
                     self.error = ""
                     self._hand_over(reading)
                 self.error = self._reader.error
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  the boundary: the next check may succeed
                 self.error = describe(error)
             self._has_looked.set()
             watch.wait()

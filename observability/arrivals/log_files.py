@@ -46,7 +46,8 @@ class Log:
         self.last = place.last if place else None  # updated by the caller, which counts lines
         self._begins_at_end = place is None and not from_start
         self._files: list[File] = []  # oldest first
-        self._has_more = False  # whether files are left for the next check
+        self._listed: frozenset[int] = frozenset()  # inodes of all files at the last check
+        self._last_seen = 0  # the last of those that it opened, if others are left for the next check
         self.gaps: list[str] = []  # why lines may have been missed; the caller clears it
 
     def place(self) -> Place:
@@ -63,7 +64,7 @@ class Log:
     def pieces(self) -> Iterator[Piece]:
         """Check the files, and yield new lines; `place` is then the position after the piece."""
         yield from self._pieces()
-        while self._has_more:
+        while self._last_seen:
             yield from self._pieces()
 
     def _pieces(self) -> Iterator[Piece]:
@@ -73,7 +74,8 @@ class Log:
                 self._begin(file)
             yield from file.pieces()
         if self._files:
-            self._newest = self._files[-1].position.inode
+            # Not the last one in use: if all others were copies, the next check would find the same again.
+            self._newest = self._last_seen or self._files[-1].position.inode
         self._forget()
 
     def close(self) -> None:
@@ -87,7 +89,21 @@ class Log:
         found = self._found()
         if found is None:
             return
+        new, kept, newest = [file for file in found if file.is_new], self._kept.copy(), self._newest
+        try:
+            self._take(found)
+        except OSError:  # the next check opens them again
+            self._kept, self._newest = kept, newest
+            raise
+        finally:
+            for file in new:
+                if file not in self._files:
+                    file.close()
+
+    def _take(self, found: "list[File]") -> None:
+        """Set where to read each file found, and read those from now on."""
         left = [file for file in self._files if file not in found]
+        inodes = [file.position.inode for file in found]
         self._restore(found)
         if self._begins_at_end:
             for file in found:
@@ -95,8 +111,10 @@ class Log:
             self._begins_at_end = False
         else:
             self._mend_cut([*left, *found])
-            found = self._without_copies(found)
-            self._order(left, found)
+            found = self._without_copies(
+                found, [file for file in left if file.position.inode in self._listed]
+            )
+            self._order(left, found, inodes)
         self._kept = {}
         self._files = [*left, *found]
         for file in self._files:
@@ -105,7 +123,6 @@ class Log:
     def _found(self) -> "list[File] | None":
         """Return the existing files, oldest first; None if they change too fast to be listed."""
         seen: dict[int, Path] = {}
-        self._has_more = False
         for _ in range(_LOOKS):
             try:
                 before, seen = seen, {path.lstat().st_ino: path for path in paths(self._path)}
@@ -113,6 +130,7 @@ class Log:
                     return self._opened(self._unread(seen))
             except FileNotFoundError:  # rotated meanwhile
                 seen = {}
+        self._last_seen = 0
         return None
 
     def _unread(self, seen: Mapping[int, Path]) -> Mapping[int, Path]:
@@ -122,7 +140,8 @@ class Log:
             first = max(0, inodes.index(self._newest) - _MAX_READ)
         elif self._newest or self._begins_at_end:
             first, number = max(0, len(inodes) - _MAX_BEHIND), _MAX_BEHIND
-        self._has_more = first + number < len(inodes)
+        self._listed = frozenset(seen)
+        self._last_seen = inodes[first + number - 1] if first + number < len(inodes) else 0
         return {inode: seen[inode] for inode in inodes[first : first + number]}
 
     def _opened(self, seen: Mapping[int, Path]) -> "list[File]":
@@ -164,21 +183,25 @@ class Log:
                 copy.go_on_from(file.position)
             file.position = Position(file.position.inode)
 
-    def _without_copies(self, found: "Sequence[File]") -> "list[File]":
-        """Omit a copy of an existing file, which may be about to be truncated (copytruncate)."""
+    def _without_copies(self, found: "Sequence[File]", earlier: "Sequence[File]") -> "list[File]":
+        """Omit a copy of an existing file, which may be about to be truncated (copytruncate).
+
+        earlier: files that still exist, but are too old to be among those found
+        """
         kept: list[File] = []
         for file in found:
-            others = [other.position for other in found if not other.is_new and other.position.offset]
-            if file.is_new and any(map(file.is_at, others)):
-                file.close()
-            else:
+            known = [*earlier, *found]
+            others = [other.position for other in known if not other.is_new and other.position.offset]
+            if not (file.is_new and any(map(file.is_at, others))):
                 kept.append(file)
         return kept
 
-    def _order(self, left: "Sequence[File]", found: "Sequence[File]") -> None:
-        """Set where to begin in each new file, by its order relative to the newest file read so far."""
+    def _order(self, left: "Sequence[File]", found: "Sequence[File]", inodes: Sequence[int]) -> None:
+        """Set where to begin in each new file, by its order relative to the newest file read so far.
+
+        inodes: of all files, oldest first, copies included
+        """
         new = [file for file in found if file.is_new]
-        inodes = [file.position.inode for file in found]
         if self._newest in inodes:
             for file in new:
                 if inodes.index(file.position.inode) < inodes.index(self._newest):

@@ -33,7 +33,8 @@ class Watch:
         if self._fd < 0:
             self._poll.poll(LOOK_SECONDS * 1000)
             return
-        directory = self._path if self._path.is_dir() else self._path.parent
+        # Not Path.is_dir(), which raises PermissionError if a directory above it may not be searched.
+        directory = self._path if os.path.isdir(self._path) else self._path.parent
         # Added each time, because the directory may have been replaced; if not, this changes nothing.
         self._libc.inotify_add_watch(self._fd, os.fsencode(directory), _CHANGES)
         self._poll.poll(LOOK_SECONDS * 1000)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from observability.arrivals.log import LogThread, Reading, logins, sessions
+from observability.arrivals.log import LogThread, Reader, Reading, logins, sessions
 from observability.arrivals.log_lines import Record, read
 from observability.arrivals.log_sessions import Login, Session
 from tests.support.waiting import TIMEOUT
@@ -45,3 +45,18 @@ def test_nothing_where_a_log_should_be(tmp_path: Path) -> None:
     with closing(LogThread(tmp_path / "log", "", from_start=False)) as thread:
         thread.wait(TIMEOUT)
         assert thread.take() is not None
+
+
+def test_an_error_before_the_first_check(tmp_path: Path) -> None:
+    """The place to begin at is known once the log can be read: from there on nothing is missed."""
+    log = tmp_path / "log"
+    log.symlink_to("log")
+    with closing(Reader(log, "", from_start=False)) as reader:
+        for _ in range(2):
+            with pytest.raises(OSError, match="neither a directory nor a file"):
+                next(reader.readings())
+        log.unlink()
+        log.write_bytes(LINE + b"\n")
+        (first,) = reader.readings()
+        assert ([], True) == (first.logins, bool(first.place))
+        assert [] == list(reader.readings())

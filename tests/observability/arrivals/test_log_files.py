@@ -1,5 +1,6 @@
 """Reading a log that others write, rotate and remove: each line once, whatever happens to its file."""
 
+import errno
 import os
 import random
 import shutil
@@ -437,3 +438,38 @@ def test_logrotate_by_copying(log: Path) -> None:
                 reader.killed()
         reader.read()
         assert (numbered(20), 10) == (reader.lines, len(reader.gaps))
+
+
+def test_many_copies_of_what_was_read(log: Path) -> None:
+    """More than are opened at once, newer than the file read last: each is skipped, and the check ends."""
+    log.mkdir()
+    current = log / "current"
+    current.write_bytes(record("n0") + record("n1"))
+    with closing(Reader(log, from_start=True)) as reader:
+        for number in range(250):
+            shutil.copy(current, log / f"@4000000{number:09}00000000.s")
+        current.rename(log / "@300000000000000000000000.s")
+        current.write_bytes(record("n2"))
+        for _ in range(2):
+            assert (numbered(3), []) == (reader.read().lines, reader.gaps)
+
+
+def test_a_disk_that_fails_costs_no_descriptor(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it does; once it works again each line is read once."""
+    log.write_bytes(record("n0"))
+    with closing(Reader(log, from_start=True)) as reader:
+        log.rename(f"{log}.1")
+        log.write_bytes(record("n1"))
+        reader.killed()
+        before = os.listdir("/proc/self/fd")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", _failing)  # a disk that fails when it is told to is not to be had
+            for _ in range(3):
+                with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                    reader.read()
+        assert before == os.listdir("/proc/self/fd")
+        assert (numbered(2), []) == (reader.read().lines, reader.gaps)
+
+
+def _failing(*_arguments: int) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
