@@ -53,8 +53,10 @@ class Spool:
         self.is_draining, self._began = True, self._clock()
         self.error = self.notice = ""
         try:
-            self._take()
-            self._waiting = self._drainable(self._taken())
+            try:
+                self._take()
+            finally:  # files taken earlier can be drained even if another cannot be taken
+                self._waiting = self._drainable(self._taken())
         except OSError as error:
             self._note(error)
 
@@ -129,7 +131,10 @@ class Spool:
                 break
             kept += 1
         if others := [path for _, path in sizes[kept:]]:
-            self._set_aside(others)
+            try:
+                self._set_aside(others)
+            except OSError as error:
+                self._note(error)
         return [path for _, path in reversed(sizes[:kept])]
 
     def _set_aside(self, files: list[Path]) -> None:

@@ -140,6 +140,31 @@ def _drained_as(user: int, directory: Path) -> tuple[float | None, int]:
         return drained(spool)[1], spool.waiting_bytes()
 
 
+@pytest.mark.parametrize("name", ["spool", "taken.z"])
+def test_what_may_not_be_renamed_holds_up_nothing_else(name: str) -> None:
+    """In a directory with the sticky bit: neither what is to be taken, nor what is to be set aside."""
+    need_root()
+    with tempfile.TemporaryDirectory(prefix="shared-") as scratch:
+        directory = Path(scratch)
+        with (directory / name).open("xb") as file:
+            file.truncate(1 << 40)
+        (directory / "taken.1").write_bytes(spooled(build(fields())))
+        (directory / "taken.1").chmod(0o666)
+        os.chown(directory / "taken.1", _OTHER_USER, _OTHER_USER)
+        directory.chmod(0o1777)
+        assert (1, "Operation not permitted") == run(lambda: _events_and_error(_OTHER_USER, directory))
+        assert not (directory / "taken.1").exists()
+
+
+def _events_and_error(user: int, directory: Path) -> tuple[int, str]:
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    with closing(Spool(directory, time.monotonic)) as spool:
+        arrivals, _ = drained(spool)
+        return len(arrivals), spool.error.rpartition(": ")[2]
+
+
 def test_what_is_too_large_is_set_aside(spool: Spool, directory: Path) -> None:
     """A sparse file of a terabyte is read by nobody, is told, and holds up nothing beside it."""
     (directory / "taken.1").write_bytes(spooled(build(fields())))
