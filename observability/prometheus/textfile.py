@@ -45,7 +45,7 @@ class Textfile:
     @property
     def has_directory(self) -> bool:
         """Whether the file's directory exists."""
-        return self._path.parent.is_dir()
+        return os.path.isdir(self._path.parent)  # Path.is_dir() raises PermissionError
 
     def _check(self) -> None:
         """Check that the path is free or a regular file."""

@@ -25,6 +25,7 @@ _LOOK_SECONDS = 0.02
 _BYTES = {SIDECAR: 1, PUSHER: 2}
 _FLOCK = struct.Struct("hhlli4x")  # struct flock: type, whence, start, length, pid
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOR_OWNER = 0o600
 _FOR_POPUPS = 0o660  # which run as other users
 
 
@@ -78,10 +79,13 @@ class StoreLock:
             raise
 
     def keep(self) -> Lost | None:
-        """Check that the lock is at its path, or take a new one; HeldError if another process has that."""
+        """Check that the lock is at its path, or take a new one; HeldError if another process has that.
+
+        OSError if there cannot be one now: this lock is kept, because that may be over at the next check.
+        """
         if is_at(self._path, self._fd):
             return None
-        before, self._fd = self._fd, self._opened()
+        before, self._fd = self._fd, os.open(self._path, _FLAGS, _FOR_OWNER)
         os.close(before)
         self._take(0)
         return Lost(f"{self._path} was removed or replaced, and has been created again", is_mended=True)
@@ -92,7 +96,7 @@ class StoreLock:
 
     def _opened(self) -> int:
         try:
-            return os.open(self._path, _FLAGS, 0o600)
+            return os.open(self._path, _FLAGS, _FOR_OWNER)
         except OSError as error:
             raise UnusableError(f"cannot lock the store {self._state}: {describe(error)}") from error
 

@@ -143,3 +143,17 @@ def test_a_lock_that_somebody_else_has_by_now_ends_it(tmp_path: Path) -> None:
         Path(f"{state}.lock").unlink()
         with _held(state, SIDECAR) as child, pytest.raises(UnusableError, match=rf"\({child.pid}\)"):
             lock.keep()
+
+
+def test_a_lock_that_cannot_be_looked_at_is_kept(tmp_path: Path) -> None:
+    """Its directory may be moved away for a moment; who comes second meets the lock as before."""
+    state = tmp_path / "store" / "state"
+    state.parent.mkdir()
+    with closing(StoreLock(state, SIDECAR)) as lock:
+        for _ in range(2):
+            state.parent.rename(tmp_path / "elsewhere")
+            with pytest.raises(FileNotFoundError):
+                lock.keep()
+            (tmp_path / "elsewhere").rename(state.parent)
+            assert lock.keep() is None
+            assert f"another sidecar ({os.getpid()})" in run(lambda: _refusal(state))
