@@ -42,6 +42,8 @@ class Stream:
 
     def put(self, data: bytes) -> bool:
         """Queue lines; False if there is no room for them."""
+        if not data:
+            return True  # to the thread, nothing means the end
         if self._put - self._written + len(data) > self._max_waiting:
             self._refused += data.count(b"\n")
             return False

@@ -88,6 +88,14 @@ def test_a_descriptor_that_does_not_block_gets_everything() -> None:
     assert [] == pipe.lines()
 
 
+def test_nothing_to_write_ends_nothing() -> None:
+    """What follows it is written."""
+    pipe = Pipe()
+    assert pipe.stream.put(b"")
+    assert pipe.stream.put(b"line\n")
+    assert ["line"] == pipe.lines()
+
+
 def test_a_torn_line_ends_before_the_next(tmp_path: Path) -> None:
     """Where a disk was full in the middle of a line, what follows is a line of its own."""
     path = tmp_path / "log"
