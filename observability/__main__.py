@@ -9,10 +9,10 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
-from observability.errors import UnusableError
+from observability.errors import UnusableError, describe
 from observability.log.messages import Messages, Stream, fill_standard_descriptors
 from observability.pushgateway.failure import noted_from
 from observability.settings import PROGRAM, Settings, parse
@@ -96,10 +96,13 @@ def _serve(settings: Settings, environ: Mapping[str, str]) -> int:
     from observability.assembly import sidecar
 
     _prepare()
-    with closing(Stream(2, _LAST_WORDS_SECONDS)) as stderr, ExitStack() as stack:
+    with _starting():
+        stderr = Stream(2, _LAST_WORDS_SECONDS)
+    with closing(stderr), ExitStack() as stack:
         log = Messages(stderr, time.time, as_json=settings.json_log)
         try:
-            intake, loop = sidecar(settings, environ, log, stack)
+            with _starting():
+                intake, loop = sidecar(settings, environ, log, stack)
             listener.notify(environ, "READY=1")
             loop.run()
         except UnusableError as error:
@@ -108,6 +111,17 @@ def _serve(settings: Settings, environ: Mapping[str, str]) -> int:
         listener.notify(environ, "STOPPING=1")
         intake.stop_listening()
         return 0 if loop.finish() else 1
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Raise UnusableError if the system has too few descriptors or threads, or no disk space, to start."""
+    from sqlite3 import Error
+
+    try:
+        yield
+    except (OSError, RuntimeError, Error) as error:
+        raise UnusableError(f"cannot start: {describe(error)}") from error
 
 
 def _log_plainly(_level: str, message: str) -> None:

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +13,12 @@ import pytest
 
 from observability.event import build
 from tests.support import forkserver
+from tests.support.keeper import COMMAND, Keeper
+from tests.support.programs import need, need_root
 from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
 from tests.support.waiting import TIMEOUT, eventually
+
+_OTHER_USER = 64_031
 
 
 def test_a_new_state_that_somebody_has_locked_is_told(tmp_path: Path) -> None:
@@ -246,3 +251,15 @@ def test_it_starts_with_standard_descriptors_closed(tmp_path: Path) -> None:
     assert [] == [
         path for path in tmp_path.rglob("*") if path.is_file() and b"192.0.2.7" in path.read_bytes()
     ]
+
+
+@pytest.mark.parametrize("limit", ["--nproc=1", "--nproc=4", "--nofile=8", "--nofile=12"])
+def test_a_system_that_has_too_little_for_it(limit: str) -> None:
+    """Without the threads or descriptors that it needs it ends, with one line and status 1."""
+    need_root()  # to become a user of no other process: the limit is the user's
+    with tempfile.TemporaryDirectory(prefix="limited-") as scratch:
+        Path(scratch).chmod(0o755)  # pytest's own directories are nobody else's
+        keeper = Keeper(Path(scratch), [*need("prlimit"), limit, *COMMAND], user=_OTHER_USER)
+        status, said = keeper.refused()
+        assert (1, 1) == (status, len(said.splitlines()))
+        assert said.startswith("qmail-popup-sidecar: ")
