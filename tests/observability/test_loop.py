@@ -195,7 +195,7 @@ def test_a_store_that_cannot_be_synced_still_takes_commits(
     monkeypatch.setattr(host.store, "sync", _fail)  # the moment is the disk's: nothing else can hit it
     host.step(event())
     host.step(event())
-    assert (["sync: disk I/O error"], {"sync"}) == (host.logged, host.errors)
+    assert (["sync: disk I/O error"], frozenset({"sync"})) == (host.logged, host.errors)
 
 
 def _fail() -> None:
