@@ -2,7 +2,6 @@
 
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,7 +299,6 @@ print(*(client.recv(1) == b"+" for client in clients))
 
 
 _LOGINS = 10
-_STOP_SECONDS = 5.0
 _LOG_IN_AND_STAY = f"""
 import pathlib, socket
 clients = [socket.create_connection(("127.0.0.1", 110)) for _ in range({_LOGINS})]
@@ -321,15 +319,13 @@ def test_sessions_that_are_stopped_have_their_record_and_count(host: Systemd, *,
     host.run("systemd-run", "--quiet", "--collect", "python3", "-c", _LOG_IN_AND_STAY)
     until(host.file("/run/all-in").exists)
     sessions = SESSION.replace("@", "@*")
-    began = time.monotonic()
     host.run("systemctl", "stop", sessions, *([SIDECAR_SOCKET, SIDECAR] if at_once else []))
-    took = time.monotonic() - began
     host.run("systemctl", "start", SIDECAR)
     assert counted(host, *["rejected"] * _LOGINS)
     records = [line for line in host.journal("--identifier=qmail-popup") if "Reject::AUTH::User" in line]
     assert _LOGINS == len(records)
     assert {("rejected",): _LOGINS} == counts(host.numbers(), "sessions_total", "ended")
-    assert took < _STOP_SECONDS
+    assert [] == [line for line in host.journal("_PID=1") if "timed out" in line]
     assert not host.file(f"{SPOOL}/spool").exists()
 
 

@@ -206,7 +206,7 @@ def test_sigterm(tmp_path: Path) -> None:
                 pass
             read_line(idle)
             listener.process.terminate()
-            assert 0 == listener.process.wait(1)
+            assert 0 == listener.process.wait()
             until(lambda: _refuses(listener))
             logged_in.sendall(b"still here\n")
             assert b"still here\n" == read_all(logged_in)
