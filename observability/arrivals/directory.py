@@ -36,8 +36,8 @@ class Directory:
             # A new directory may reuse the inode number, but then `lost` is missing.
             is_lost = (not self._make_lost()) or identity(self._directory) != self._identity
         except OSError as error:
-            if not is_known:
-                raise
+            if not is_known or self._is_there():
+                raise  # for want of descriptors, for instance: nothing is lost
             message = f"the spool {self._directory} was removed or replaced: {describe(error)}"
             return Lost(message, is_mended=False)
         self._identity = identity(self._directory)
@@ -61,6 +61,10 @@ class Directory:
             finally:
                 os.close(fd)
         return None
+
+    def _is_there(self) -> bool:
+        """Return whether the directory is still at its path."""
+        return os.path.isdir(self._directory) and identity(self._directory) == self._identity
 
     def _make_lost(self) -> bool:
         """Create the directory and `lost` if missing; return whether `lost` existed."""

@@ -107,6 +107,8 @@ def _status(connection: socket.socket, protocol: h11.Connection) -> Work[int]:
             return event.status_code
         if event is h11.NEED_DATA:
             data = yield from _retried(connection, lambda: connection.recv(_PIECE), select.POLLIN)
+            if not data:
+                raise ConnectionError("the connection was closed before the response was complete")
             received += len(data)
             protocol.receive_data(data)
     raise ConnectionError("the response header is too long")

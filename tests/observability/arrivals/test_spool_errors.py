@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 
@@ -228,6 +229,21 @@ def test_a_directory_that_is_removed_is_made_again(
     assert spool.keep() is None
     (directory / "spool").write_bytes(spooled(build(fields())))
     assert [SPOOL] == reasons(drained(spool)[0])
+
+
+def test_a_directory_that_cannot_be_looked_at_is_not_lost(spool: Spool, directory: Path) -> None:
+    """Without a descriptor to look with that is an error, each time, until there is one again."""
+    spool.keep()
+    for _ in range(2):
+        soft, hard = getrlimit(RLIMIT_NOFILE)
+        setrlimit(RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                spool.keep()
+        finally:
+            setrlimit(RLIMIT_NOFILE, (soft, hard))
+        assert spool.keep() is None
+    assert (directory / "lost").exists()
 
 
 def test_a_directory_that_cannot_be_made_again_is_told(spool: Spool, directory: Path) -> None:

@@ -79,13 +79,19 @@ def test_the_next_address_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "answer", [HANG_UP, b"HTTP/1.1 200 OK\r\nHalf-an", b"+OK <1.2@pop>\r\n\r\n", b"HTTP/1.1 \r\n\r\n"]
+    ("answer", "error"),
+    [
+        (HANG_UP, "closed before the response was complete"),
+        (b"HTTP/1.1 200 OK\r\nHalf-an", "closed before the response was complete"),
+        (b"+OK <1.2@pop>\r\n\r\n", "the response is not HTTP"),
+        (b"HTTP/1.1 \r\n\r\n", "the response is not HTTP"),
+    ],
 )
-def test_what_is_no_answer_is_a_dead_connection(answer: bytes) -> None:
+def test_what_is_no_answer_is_a_dead_connection(answer: bytes, error: str) -> None:
     """Only a whole head says that the request was served."""
     with Peer() as peer:
         peer.answer(answer)
-        with pytest.raises(ConnectionError, match="response"):
+        with pytest.raises(ConnectionError, match=error):
             _driven(_to(peer))
 
 
