@@ -142,6 +142,7 @@ class Store:
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with contextlib.closing(sqlite3.connect(aside)) as copy:
             self._database.backup(copy)
+            schema.check(copy, path)
         self._database.close()  # first, because closing removes the -wal and -shm at its path
         try:
             schema.put(aside, path)

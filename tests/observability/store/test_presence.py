@@ -1,5 +1,6 @@
 """The store's file: what becomes of it when somebody removes or replaces it."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from observability.arrivals.parsing import SOCKET, SPOOL, Arrival
 from observability.errors import UnusableError
 from observability.store.database import Store
 from observability.store.presence import Presence
+from observability.store.reading import read
 from tests.support.stores import SESSION, Time, event, opened, values
 
 
@@ -49,7 +51,17 @@ def _other_log(path: Path) -> None:
     path.with_name(f"{path.name}-wal").write_bytes(b"something else")
 
 
-@pytest.mark.parametrize("remove", [Path.unlink, _all_files, _directory, _log, _index, _other_log])
+def _truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _truncate_log(path: Path) -> None:
+    os.truncate(path.with_name(f"{path.name}-wal"), 0)
+
+
+@pytest.mark.parametrize(
+    "remove", [Path.unlink, _all_files, _directory, _log, _index, _other_log, _truncate, _truncate_log]
+)
 def test_a_store_that_is_removed_is_put_there_again(
     path: Path, store: Store, remove: Callable[[Path], None]
 ) -> None:
@@ -73,6 +85,36 @@ def test_a_store_that_is_removed_is_put_there_again(
         assert expected == values(found)
         assert 2 == found.committed.values[SESSION]
         assert [] == found.commit([Arrival(SPOOL, told)])
+
+
+@pytest.mark.parametrize("remove", [_directory, _log, _truncate_log])
+def test_whatever_happens_to_it_may_happen_again(
+    path: Path, store: Store, remove: Callable[[Path], None]
+) -> None:
+    """What is counted stands in the file each time, and there is nothing more to mend."""
+    presence = Presence(path, store)
+    for number in (1, 2, 3):
+        store.commit([Arrival(SOCKET, event())])
+        store.sync()
+        assert presence.keep() is None
+        remove(path)
+        lost = presence.keep()
+        assert lost
+        assert (True, None) == (lost.is_mended, presence.keep())
+        assert number == read(path).values[SESSION]
+
+
+def test_a_store_that_is_truncated_and_not_in_memory_ends_it(path: Path, store: Store) -> None:
+    """Nothing is acknowledged that the next start would not find; what is left stays for the operator."""
+    store.commit([Arrival(SOCKET, event()) for _ in range(1000)])
+    store.close()
+    with opened(path, Time().clocks()) as again:  # which has read little of it yet
+        presence = Presence(path, again)
+        assert presence.keep() is None
+        os.truncate(path, 8192)
+        with pytest.raises(UnusableError, match=f"the store {path} was truncated: .*(corrupt|malformed)"):
+            presence.keep()
+        assert 8192 == path.stat().st_size
 
 
 def test_a_store_that_is_replaced_ends_it(path: Path, store: Store) -> None:
