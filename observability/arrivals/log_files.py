@@ -201,13 +201,13 @@ class Log:
 
         inodes: of all files, oldest first, copies included
         """
-        new = [file for file in found if file.is_new]
-        if self._newest in inodes:
-            for file in new:
-                if inodes.index(file.position.inode) < inodes.index(self._newest):
-                    file.begin_at_end()  # rotated earlier, so it was counted, even if it is a rewritten copy
-        elif self._newest:
-            self._go_on_later(left, new)
+        known = [file.position.inode for file in found if not file.is_new]
+        last = max(map(inodes.index, [self._newest] if self._newest in inodes else known), default=-1)
+        for file in found:
+            if file.is_new and inodes.index(file.position.inode) < last:
+                file.begin_at_end()  # rotated earlier, so it was counted, even if it is a rewritten copy
+        if self._newest and self._newest not in inodes:
+            self._go_on_later(left, [file for file in found if file.is_new])
 
     def _go_on_later(self, left: "Sequence[File]", new: "Sequence[File]") -> None:
         """Continue after the newest file read has disappeared; if still open, it is read to its end.

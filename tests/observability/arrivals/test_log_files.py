@@ -454,6 +454,27 @@ def test_many_copies_of_what_was_read(log: Path) -> None:
             assert (numbered(3), []) == (reader.read().lines, reader.gaps)
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_newest_file_goes_behind_many_others(log: Path, *, is_killed: bool) -> None:
+    """Files older than any that was read count no more, whatever time a clock gave to the lines in them."""
+    log.mkdir()
+    current = log / "current"
+    with closing(Reader(log, from_start=True)) as reader:
+        for number in range(40):
+            stamp = b"@%024x " % ((1 << 94) + (number << 32)) if number else b"@40000000ffffffff00000000 "
+            current.write_bytes(stamp + record(f"n{number}"))
+            reader.read()
+            current.rename(log / f"@4000000{number:09}00000000.s")
+        current.write_bytes(b"@400000000000002800000000 " + record("n40"))
+        reader.read()
+        current.unlink()
+        if is_killed:
+            reader.killed()
+        reader.read()
+        current.write_bytes(b"@400000000000002900000000 " + record("n41"))
+        assert (numbered(42), is_killed) == (reader.read().lines, bool(reader.gaps))
+
+
 def test_a_disk_that_fails_costs_no_descriptor(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it does; once it works again each line is read once."""
     log.write_bytes(record("n0"))
