@@ -5,14 +5,14 @@ equal what happened; with a mechanism disabled, the same scenario loses or dupli
 """
 
 import fcntl
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from observability.event import build
 from tests.chaos.stand import Stand
 from tests.support.popup import LOGIN
+from tests.support.processes import opened
 from tests.support.programs import need
 from tests.support.sidecar import fields, spooled
 from tests.support.waiting import until
@@ -139,23 +139,16 @@ def _is_drained(stand: Stand) -> bool:
 
 def _has_open(pid: int, file: Path) -> bool:
     """Return whether a process has the file open."""
-    return any(link == str(file) for _, link in _opened(pid))
+    return str(file) in opened(pid).values()
 
 
 def _has_read(pid: int, prefix: str) -> bool:
     """Return whether a process has read anything of a file whose path begins like this."""
-    for fd, link in _opened(pid):
+    for fd, link in opened(pid).items():
         with suppress(FileNotFoundError):
             if link.startswith(prefix) and int(Path(f"/proc/{pid}/fdinfo/{fd}").read_text().split()[1]):
                 return True
     return False
-
-
-def _opened(pid: int) -> Iterator[tuple[str, str]]:
-    """Yield the descriptors of a process, and what each is."""
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            yield path.name, os.readlink(path)
 
 
 SCENARIOS: tuple[Callable[[Stand], None], ...] = (

@@ -11,6 +11,7 @@ import pytest
 from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
 from tests.support.popup import LOGIN, REFUSES, Popup
+from tests.support.processes import opened
 from tests.support.spooling import lost
 from tests.support.unattended import Unattended, attempts
 from tests.support.waiting import TIMEOUT, until
@@ -58,11 +59,11 @@ def test_it_has_nothing_of_the_session(tmp_path: Path, installed: Path, gateway:
 
 
 def _is_on_its_own(pid: int, host: Unattended) -> None:
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    theirs = [link for link in links if not link.startswith(("/dev/null", str(host.spool.parent), "socket:"))]
-    assert [] == theirs
-    assert sum(link.startswith("socket:") for link in links) <= 1  # the one to the gateway
-    assert str(host.spool / "pusher.lock") == os.readlink(f"/proc/{pid}/fd/0")
+    links = opened(pid)
+    ours = ("/dev/null", str(host.spool.parent), "socket:")
+    assert [] == [link for link in links.values() if not link.startswith(ours)]
+    assert sum(link.startswith("socket:") for link in links.values()) <= 1  # the one to the gateway
+    assert str(host.spool / "pusher.lock") == links[0]
     environ = Path(f"/proc/{pid}/environ").read_bytes()
     assert {b"SSL_CERT_FILE=/dev/null"} == set(filter(None, environ.split(b"\0"))) - _SHELL
     assert pid == os.getsid(pid)

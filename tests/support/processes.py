@@ -44,6 +44,15 @@ def is_stopped(pid: int) -> bool:
     return False
 
 
+def opened(pid: int) -> dict[int, str]:
+    """Return what each descriptor of a process is open on; one that it closes meanwhile may be missing."""
+    links = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return links
+
+
 def contents(name: str) -> Iterator[tuple[int, bytes]]:
     """Yield the pid of each process, and a file of its directory in /proc.
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.descriptors import CHECKOUT
+from tests.support.processes import opened
 from tests.support.programs import need
 from tests.support.waiting import TIMEOUT, until
 
@@ -130,7 +131,7 @@ def _is_supervised(place: Path) -> bool:
 def _ports(pid: int) -> list[int]:
     """Return the TCP ports on which a process listens; none if it has ended."""
     with suppress(OSError):
-        sockets = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        sockets = {*opened(pid).values()}
         rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
         return [
             int(row[1].split(":")[1], 16)

@@ -9,14 +9,14 @@ import pytest
 
 from tests.support import forkserver
 from tests.support.keeper import COMMAND, Keeper
+from tests.support.processes import opened
 from tests.support.resident import LOGIN, Listener, Started
 from tests.support.waiting import TIMEOUT
 
 
 def _kinds(pid: int) -> Counter[str]:
     """Count the open descriptors of a process by what they are: a device, a kind of socket, a file's name."""
-    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-    return Counter(link.partition(":[")[0].rpartition("/")[2] for link in links)
+    return Counter(link.partition(":[")[0].rpartition("/")[2] for link in opened(pid).values())
 
 
 def test_a_forked_sidecar_has_the_descriptors_of_a_started_one(tmp_path: Path) -> None:

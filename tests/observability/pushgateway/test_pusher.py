@@ -18,6 +18,7 @@ from tests.support import forkserver
 from tests.support.descriptors import CHECKOUT
 from tests.support.gateway import Pushgateway
 from tests.support.keeper import COMMAND, Keeper
+from tests.support.processes import opened
 from tests.support.programs import need, need_root
 from tests.support.scraper import counts
 from tests.support.sidecar import fields, spooled
@@ -191,8 +192,7 @@ def test_a_stopped_gateway_holds_one_push_and_one_pusher(
         assert 1 == len(host.starts())
         time.sleep(1)  # five intervals
         (pid,) = host.pushers()
-        links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
-        assert 1 == sum(link.startswith("socket:") for link in links)
+        assert 1 == sum(link.startswith("socket:") for link in opened(pid).values())
         gateway.go_on()
         until(lambda: attempts(gateway) == 25)
         host.settle()

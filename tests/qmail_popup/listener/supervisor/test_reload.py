@@ -213,8 +213,7 @@ def test_sessions_of_before(tmp_path: Path) -> None:
 
 def sockets(pid: int) -> set[str]:
     """Return the sockets that a process has open."""
-    opened = Path(f"/proc/{pid}/fd")
-    return {link for fd in os.listdir(opened) if (link := os.readlink(opened / fd)).startswith("socket:")}
+    return {link for link in processes.opened(pid).values() if link.startswith("socket:")}
 
 
 def test_they_take_no_newcomers(tmp_path: Path) -> None:
@@ -319,9 +318,9 @@ def test_an_interpreter_that_goes_behind_the_check(program: Program, tmp_path: P
 def _inheritable(pid: int) -> int:
     """Return how many of a process's sockets a program that it executes would have."""
     flags = [
-        info.read_text().split("flags:")[1].split()[0]
-        for info in Path(f"/proc/{pid}/fdinfo").iterdir()
-        if os.readlink(f"/proc/{pid}/fd/{info.name}").startswith("socket:")
+        Path(f"/proc/{pid}/fdinfo/{fd}").read_text().split("flags:")[1].split()[0]
+        for fd, link in processes.opened(pid).items()
+        if link.startswith("socket:")
     ]
     return sum(not int(flag, 8) & os.O_CLOEXEC for flag in flags)
 
