@@ -110,6 +110,7 @@ class Lookups(Generic[_Item]):
         if answer.number == AGAIN:
             self._wait(self._open)
         elif found := self._open.pop(answer.number, None):
+            self._unsent.pop(answer.number, None)  # asked again, but the first question was still there
             self._answered(found[1], answer)
 
     def _wait(self, numbers: Iterable[int]) -> None:

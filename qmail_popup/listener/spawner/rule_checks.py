@@ -5,6 +5,7 @@ are looked up here, by the address that the spawner has for the session.
 """
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -24,7 +25,9 @@ class RuleChecks:
         """rules: connects to the rules reader; allowed, denied: called with each login, by its verdict."""
         self._lookups: Lookups[_Login] = Lookups(loop, rules, self._answered)
         self._allowed, self._denied = allowed, denied
-        self._numbers = count(AGAIN + 1)  # not the session's: a compromised worker may use one twice
+        # Not the session's: a compromised worker may use one twice. And not the former spawner's, whose
+        # questions may still be answered.
+        self._numbers = count(max(AGAIN + 1, time.monotonic_ns()))
         self.waiting: Counter[int] = Counter()  # by worker slot
 
     def __len__(self) -> int:

@@ -92,6 +92,19 @@ def test_a_reader_that_was_started_again(asking: Asking) -> None:
     assert [] == asking.answered
 
 
+def test_a_reader_that_was_started_again_behind_a_full_channel(asking: Asking) -> None:
+    """It answers what the former one left in the channel; what is answered need not be asked again."""
+    numbers = range(1, 1001)
+    ask(asking, *numbers)
+    asking.reader.send(write_answer(Answer(AGAIN, 9, ALLOWED)))
+    asking.turn()
+    while asking.lookups:
+        for number in asking.questions(1):
+            asking.reader.send(write_answer(Answer(number, 9, ALLOWED)))
+        asking.turn()
+    assert [str(number) for number in numbers] == [item for item, _ in asking.answered]
+
+
 def test_more_than_finds_room(asking: Asking) -> None:
     """What does not fit is asked as soon as it does, in its order, and what is forgotten is not asked."""
     numbers = range(1, 2001)
