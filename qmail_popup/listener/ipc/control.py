@@ -10,29 +10,44 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from qmail_popup.listener.ipc import rights
+from qmail_popup.listener.process.loop import Deadlines, Loop
 
 SERVES = b"serves"
 MAX_WORDS = 200  # bytes
 _MAX_DESCRIPTORS = 2
+_PAUSE_SECONDS = 0.1  # when out of descriptors
+_PEEK = int(rights.FLAGS | socket.MSG_PEEK)
 
 
 class Control:
     """A child's end."""
 
     def __init__(
-        self, peer: socket.socket, received: Callable[[int, list[int]], None], ended: Callable[[], None]
+        self,
+        loop: Loop,
+        peer: socket.socket,
+        received: Callable[[int, list[int]], None],
+        ended: Callable[[], None],
     ) -> None:
-        """received: called with a slot and descriptors; ended: called at end of file."""
-        self.peer, self._received, self._ended = peer, received, ended
+        """Watch `peer`. received: called with a slot and descriptors; ended: called at end of file."""
+        self._loop, self.peer, self._received, self._ended = loop, peer, received, ended
         self._reserve: list[int] = []
+        self._pause: Deadlines[Control] = Deadlines(_PAUSE_SECONDS, lambda _: self._watch())
+        loop.timers.append(self._pause)
+        self._watch()
         self._fill()
 
     def ready(self, _events: int) -> None:
         """Receive one message, using the reserve in case clients have taken all other descriptors."""
         while self._reserve:
             os.close(self._reserve.pop())
-        self._take()
+        if not self._is_taken():
+            self._loop.forget(self.peer.fileno())
+            self._pause.set(self)
         self._fill()
+
+    def _watch(self) -> None:
+        self._loop.watch(self.peer.fileno(), self)
 
     def _fill(self) -> None:
         """Reserve as many descriptors as a message may carry, if available."""
@@ -40,18 +55,26 @@ class Control:
             while len(self._reserve) < _MAX_DESCRIPTORS:
                 self._reserve.append(os.eventfd(0))
 
-    def _take(self) -> None:
+    def _is_taken(self) -> bool:
+        """Receive one message; False, and it stays, if there is no room for its descriptors."""
         try:
-            slot, ancillary, _, _ = self.peer.recvmsg(1, rights.room(_MAX_DESCRIPTORS), rights.FLAGS)
+            slot, ancillary, flags, _ = self.peer.recvmsg(1, rights.room(_MAX_DESCRIPTORS), _PEEK)
         except (BlockingIOError, ConnectionResetError):
             # Reset: the supervisor has ended before it read that we are ready. What it sent is still there.
-            return
+            return True
         except OSError:
-            slot, ancillary = b"", []
+            slot, ancillary, flags = b"", [], 0
+        descriptors = rights.received(ancillary)
+        if flags & rights.RIGHTS_TRUNCATED:
+            for fd in descriptors:
+                os.close(fd)
+            return False
         if slot:
-            self._received(slot[0], rights.received(ancillary))
+            self.peer.recv(1)  # the message, of which there are copies now
+            self._received(slot[0], descriptors)
         else:
             self._ended()
+        return True
 
 
 def hand_over(peer: socket.socket, slot: int, descriptors: Sequence[int]) -> bool:

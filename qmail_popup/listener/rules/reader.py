@@ -83,7 +83,7 @@ class Reader:
         }
         for asker, fd in self._askers.items():
             self._loop.watch(fd, asker)
-        self._loop.watch(control.fileno(), Control(control, lambda _slot, _fds: None, self._drain))
+        Control(self._loop, control, lambda _slot, _fds: None, self._drain)
         self._file.refresh()
 
     def run(self) -> None:

@@ -41,6 +41,9 @@ class Spawner(Protocol):
     def login(self, session: Session, peer: socket.SocketType) -> None:
         """Handle a login."""
 
+    def refuse(self, session: Session, peer: socket.SocketType) -> None:
+        """Handle a login that may not run."""
+
     def waiting(self, slot: int) -> int:
         """Return how many logins of a worker wait to run."""
 
@@ -71,9 +74,9 @@ class Channel:
         balancers: Collection[addresses.Network],
         log: Callable[[str], None],
     ) -> None:
-        """limit: maximum number of connections before login; balancers: networks that send PROXY headers.
+        """limit: maximum number of connections before login, and of logins that wait.
 
-        log: writes a line
+        balancers: networks that send PROXY headers; log: writes a line
         """
         self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
         self._limit, self._balancers, self._log = limit, balancers, log
@@ -133,9 +136,9 @@ class Channel:
         session = self._open.pop(frame.number, None) or Session(frame)
         session.frame = frame
         if frame.kind == LOGIN:
-            if self._spawner.waiting(self.slot) >= self._limit:
-                raise BrokenFrameError("more logins than may wait")
-            self._spawner.login(session, _peer(descriptors, session, self._balancers))
+            is_full = self._spawner.waiting(self.slot) >= self._limit  # they came while we were stopped
+            take = self._spawner.refuse if is_full else self._spawner.login
+            take(session, _peer(descriptors, session, self._balancers))
         else:
             self._spawner.end(session)
 

@@ -101,7 +101,7 @@ class Spawner:
             status=self._status,
             ended=self._ended,
         )
-        self._checks = RuleChecks(loop, rules, self._logins.add, self._refuse) if rules else None
+        self._checks = RuleChecks(loop, rules, self._logins.add, self.refuse) if rules else None
         self._log_no_header = Throttled(self.log)
         self._channels: set[Channel] = set()
         self._is_draining = False
@@ -109,7 +109,7 @@ class Spawner:
         loop.timers.append(self._last_wait)
         children = _Children(self._logins)
         loop.watch(children.fileno(), children)
-        loop.watch(control.fileno(), Control(control, self._connect, self._drain))
+        Control(loop, control, self._connect, self._drain)
 
     def run(self) -> None:
         """Run until the supervisor, the workers and the last session have ended."""
@@ -131,6 +131,14 @@ class Spawner:
             self._logins.add(session, peer)
         else:
             self._checks.add(session, peer)
+
+    def refuse(self, session: Session, peer: socket.SocketType) -> None:
+        """Close the connection of a client that the rules deny, or of one login more than may wait."""
+        wipe(session.frame.secret)
+        peer.close()
+        session.ended = REFUSED
+        self._log_begin(session, "deny")
+        self._ended(session)
 
     def waiting(self, slot: int) -> int:
         """Return how many logins of a worker wait to run."""
@@ -171,14 +179,6 @@ class Spawner:
         if self._records and not self._last_wait:
             self._last_wait.set(self._records)
         return not self._records and not self._deliveries
-
-    def _refuse(self, session: Session, peer: socket.SocketType) -> None:
-        """Close the connection of a client that the rules deny: its worker should have done so."""
-        wipe(session.frame.secret)
-        peer.close()
-        session.ended = REFUSED
-        self._log_begin(session, "deny")
-        self._ended(session)
 
     def _mirror(self) -> Deliveries:
         program = sys.argv[0]

@@ -1,7 +1,8 @@
 """Limits the connections before login across all workers, and chooses which to close for a new one.
 
 At the limit per client its new connection is refused. At the total limit the connection that has been silent
-longest is closed; if another worker has it, that worker is asked by an eventfd(2).
+longest is closed; if another worker has it, that worker is asked by an eventfd(2). A worker that does not
+answer, because it is stopped, keeps its connections; then others close their own.
 """
 
 import os
@@ -34,6 +35,7 @@ class Limits:
         woken: called when another process has written to our eventfd
         """
         self._limit, self._limit_per_client = options.connections, options.connections_per_client
+        self._max_asked = options.connections + options.sessions  # the spawner allows a worker no more
         self._column, self._wakeups, self._slot = column, wakeups, slot
         self._refused, self._woken = refused, woken
         self._held: set[Connection] = set()
@@ -72,10 +74,10 @@ class Limits:
 
     def enforce(self) -> None:
         """While there are too many connections, close the longest silent, or ask the worker that has it."""
-        while self._column.total() > self._limit:
+        while (total := self._column.total()) > self._limit:
             self.publish()
             slot = self._column.longest_silent()
-            if slot != self._slot:
+            if slot != self._slot and total <= self._max_asked:
                 os.eventfd_write(self._wakeups[slot], 1)
                 return
             longest = self._silent.longest()

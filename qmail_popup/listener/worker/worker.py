@@ -90,7 +90,7 @@ class Worker:
         self._loop.timers.append(self._slow)
         self._is_draining = False
         self._acceptors = Acceptors(self._loop, listening, self._begin)
-        self._loop.watch(control.fileno(), Control(control, self._connect, self._drain))
+        Control(self._loop, control, self._connect, self._drain)
 
     def run(self) -> None:
         """Run until the supervisor and the last connection have ended."""

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -205,16 +205,19 @@ def test_too_many_frames(stand_in: StandIn) -> None:
 
 
 def test_too_many_logins(tmp_path: Path) -> None:
-    """Neither are more logins at once: what waits in the spawner is bounded."""
-    with StandIn(tmp_path, ["/bin/sleep", "60"]) as stand_in:
-        ends = [client() for _ in range(6)]
-        for count, (_near, far) in enumerate(ends):
+    """What waits in the spawner is bounded, and a worker whose logins came while it was stopped lives on."""
+    with StandIn(tmp_path, ["/bin/sleep", "60"]) as stand_in, ExitStack() as stack:
+        nears = []
+        for count in range(6):
+            near, far = client()
+            nears.append(stack.enter_context(near))
             stand_in.send(login(FIRST + SLOT + 256 * count), far.fileno())
-        until(stand_in.is_ended)
-        assert any("more logins than may wait" in line for line in stand_in.lines())
-        for near, far in ends:
-            near.close()
             far.close()
+        assert b"" == nears[-1].recv(1)
+        with pytest.raises(BlockingIOError):
+            nears[-2].recv(1, socket.MSG_DONTWAIT)
+        until(lambda: 1 == sum("deny" in line for line in stand_in.lines()))
+        assert not stand_in.is_ended()
 
 
 def test_a_forged_end(stand_in: StandIn) -> None:

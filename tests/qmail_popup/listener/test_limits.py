@@ -1,6 +1,8 @@
 """How many there may be, how long they may take, and what is logged of them."""
 
+import os
 import re
+import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -52,6 +54,27 @@ def _established(listener: Listener) -> int:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ours = f":{listener.port:04X}"
     return sum(line.split()[1].endswith(ours) and line.split()[3] == "01" for line in lines)
+
+
+def test_a_worker_that_is_stopped(tmp_path: Path) -> None:
+    """While it keeps the connection that should be closed, others close their own and stay within limits."""
+    need_root()  # only root may look into a worker
+    options = ("--connections", "5", "--sessions", "2", "--workers", "2")
+    with Listener(tmp_path, *options) as listener, ExitStack() as stack:
+        before = {pid: _open_files(pid) for pid in listener.workers()}
+        assert b"+OK\r\n" == read_line(stack.enter_context(listener.connect()))
+        (stopped,) = (pid for pid, count in before.items() if _open_files(pid) > count)
+        os.kill(stopped, signal.SIGSTOP)
+        peers = [stack.enter_context(listener.connect()) for _ in range(12)]
+        assert {b"+OK\r\n"} == {read_line(peer) for peer in peers}
+        assert {b""} == {read_all(peer) for peer in peers[:6]}
+        os.kill(stopped, signal.SIGCONT)
+        assert {b"+OK \r\n"} == {_ask(peer) for peer in peers[-5:]}
+        assert "ending it" not in listener.errors()
+
+
+def _open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def test_a_client_with_too_many(tmp_path: Path) -> None:

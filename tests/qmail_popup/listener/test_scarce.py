@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -59,6 +60,29 @@ def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
         assert not stand_in.is_ended()
 
 
+def test_a_worker_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
+    """It waits until the spawner has room for its channel, and the spawner goes on."""
+    with StandIn(tmp_path, ["/bin/true"]) as stand_in:
+        _is_served(stand_in, FIRST + SLOT)
+        _, hard = resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE)
+        before = _open_files(stand_in.pid)
+        for number in (1, 2):
+            resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (_STANDARD, hard))
+            os.kill(stand_in.worker, signal.SIGKILL)
+            until(stand_in.is_ended)
+            stand_in.replace()
+            near, far = client()
+            with closing(near):
+                frame = login(FIRST + SLOT + 256 * number)
+                stand_in.send(frame, far.fileno())
+                far.close()
+                until(lambda: before - 4 == _open_files(stand_in.pid))  # and no channel, pidfd and reserve
+                resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
+                assert b"" == near.recv(1)
+            until(lambda: before == _open_files(stand_in.pid))
+        assert 3 == len(stand_in.records())
+
+
 def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certified) -> None:
     """Where a worker can make no socket pair its client is told so, and one that comes later logs in."""
     need_root()  # only root may look into a worker
@@ -77,6 +101,10 @@ def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certif
             assert b"+OK \r\n-ERR unable to open pipe\r\n" == read_all(client)
         assert b"+OK \r\n" == secure.talk(secure.pop3s(listener, trusted), LOGIN)
         assert 1 == len(listener.wait_for_records(1))
+
+
+def _open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def _is_served(stand_in: StandIn, number: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from qmail_popup.listener.ipc.control import Control, announce, hand_over
+from qmail_popup.listener.process.loop import Loop
 
 
 @contextmanager
@@ -29,11 +30,28 @@ def test_where_no_descriptor_is_left() -> None:
     came: list[int] = []
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        control = Control(theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: None)
+        control = Control(Loop(), theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: None)
         assert hand_over(ours, 3, [0, 0])
         with no_descriptor_left():
             control.ready(0)
     assert 2 == len(came)
+    for fd in came:
+        os.close(fd)
+
+
+def test_where_no_descriptor_is_left_twice() -> None:
+    """The first message takes the reserve; the second waits until there is room."""
+    came: list[int] = []
+    loop, (ours, theirs) = Loop(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        control = Control(loop, theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: None)
+        with no_descriptor_left():
+            for _ in range(2):
+                assert hand_over(ours, 3, [0, 0])
+                control.ready(0)
+            assert 2 == len(came)
+        while len(came) < 4:
+            loop.turn()
     for fd in came:
         os.close(fd)
 
@@ -46,7 +64,7 @@ def test_what_was_sent_before_the_end_is_received(unread: int) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         control = Control(
-            theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: ended.append(1)
+            Loop(), theirs, lambda _slot, descriptors: came.extend(descriptors), lambda: ended.append(1)
         )
         with ours:
             for _ in range(unread):
