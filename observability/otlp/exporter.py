@@ -102,7 +102,7 @@ class Exporter:
         self._next_start = self._parts.clock() + _RESTART_SECONDS
         try:
             self._process = _Process(self._setup, self._parts.max_in_hand)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self._parts.log("warning", f"cannot start the span exporter: {describe(error)}")
 
     def _let_go(self) -> None:
@@ -128,13 +128,18 @@ class _Process:
     """One exporter process: what it was given, and what it reports."""
 
     def __init__(self, setup: Setup, max_in_hand: int) -> None:
-        """Start it, to hold at most `max_in_hand` spans; OSError."""
+        """Start it, to hold at most `max_in_hand` spans; OSError, or RuntimeError without a thread for it."""
         self._max_in_hand = max_in_hand
-        self._line, theirs = socket.socketpair()
         command = [sys.executable, "-IS", "-c", _RUN, *sys.path]
-        with theirs:
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
-        self._stream = Stream(self._line.fileno(), _HAND_OVER_SECONDS)
+        with contextlib.ExitStack() as undo:
+            self._line, theirs = socket.socketpair()
+            undo.callback(self._line.close)
+            with theirs:
+                self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self._stream = Stream(self._line.fileno(), _HAND_OVER_SECONDS)
+            undo.pop_all()
         self._stream.put(frames.of_setup(setup))
         self._unread = b""
         self.given, self.counts = 0, SpanCounts()

@@ -1,12 +1,16 @@
 """The exporter's process and the counts of what it was given, against collectors of all tempers."""
 
+import errno
 import os
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Self
 
 import pytest
@@ -310,6 +314,47 @@ def test_an_exporter_that_dies(collector: Collector) -> None:
         trial.exporter(last)
     assert 16 == trial.dropped
     assert {event.identity for event in last} <= {span.span.trace_id for span in collector.spans()}
+
+
+def test_an_exporter_that_cannot_be_started(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time it is told why, and nothing is left behind; once it can be, it exports again."""
+    with Trial(collector.url) as trial:
+        os.kill(child(), signal.SIGKILL)
+        assert eventually(lambda: trial.exporter.tick() is None and bool(trial.logged))
+        before = _left()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", _no_thread)  # a limit that root does not have
+            for _ in range(2):
+                trial.now += 60
+                trial.exporter.tick()
+        with _no_descriptors():
+            trial.now += 60
+            trial.exporter.tick()
+        why = ["can't start new thread"] * 2 + [os.strerror(errno.EMFILE)]
+        assert [f"cannot start the span exporter: {each}" for each in why] == trial.logged[1:]
+        assert before == _left()
+        trial.now += 60
+        trial.exporter.tick()
+        await_exporter(os.getpid())
+        trial.exporter(events(1))
+        assert arrives(collector, 2)
+
+
+def _no_thread(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@contextmanager
+def _no_descriptors() -> Iterator[None]:
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (0, hard))
+    yield
+    setrlimit(RLIMIT_NOFILE, (soft, hard))
+
+
+def _left() -> tuple[int, str]:
+    """Return the number of our descriptors, and our children."""
+    return len(os.listdir("/proc/self/fd")), Path("/proc/thread-self/children").read_text()
 
 
 def test_an_exporter_that_does_not_read(collector: Collector) -> None:
