@@ -1,5 +1,6 @@
 """Reads a store's file without changing it or creating files next to it."""
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -34,7 +35,7 @@ def read(path: Path) -> Held:
 
 def _uri(path: Path) -> str:
     """Return the URI to open; if no process uses the store, as immutable, so SQLite creates no files."""
-    is_in_use = path.with_name(f"{path.name}-wal").exists()
+    is_in_use = os.path.exists(f"{path}-wal")  # Path.exists() raises PermissionError
     return f"{path.absolute().as_uri()}?mode=ro{'' if is_in_use else '&immutable=1'}"
 
 

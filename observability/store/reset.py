@@ -11,9 +11,9 @@ from observability.store.schema import set_aside
 
 def reset(state: Path) -> str:
     """Rename the state and its companion files; return a message with the new name. UnusableError."""
-    if not state.exists():
-        return f"no state to move: {state} does not exist"
     try:
+        if not state.exists():
+            return f"no state to move: {state} does not exist"
         with closing(StoreLock(state, SIDECAR)):
             aside = set_aside(state, f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
     except OSError as error:

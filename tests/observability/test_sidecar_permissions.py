@@ -1,6 +1,7 @@
 """A sidecar of its own account whose directories may not be searched for a while, and then may, and again."""
 
 import os
+import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keeper import Keeper
+from tests.support.descriptors import CHECKOUT
+from tests.support.keeper import COMMAND, Keeper
 from tests.support.programs import need_root
 from tests.support.sidecar import RECORD
 from tests.support.waiting import TIMEOUT, until
@@ -70,6 +72,29 @@ def test_a_state_that_may_not_be_searched(place: Path) -> None:
             os.chown(sidecar.state.parent, _OTHER_USER, _OTHER_USER)
             until(lambda: "store_lock" not in _history(sidecar))
         assert 0 == sidecar.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [(["--status"], 3), (["--status", "--warning", "failed_share=0.5"], 3), (["--reset-state"], 1)],
+    ids=["status", "plugin", "reset"],
+)
+def test_a_state_of_somebody_else(place: Path, options: list[str], status: int) -> None:
+    """Whoever may not look into its directory is told so in one line, also by the plugin."""
+    (place / "logs").chmod(0o700)
+    command = [*COMMAND, f"--state={place}/logs/state.sqlite", *options]
+    if "--status" in options:
+        command.append("--listen=127.0.0.1:9")  # where nobody answers
+    ended = subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        user=_OTHER_USER,
+        group=_OTHER_USER,
+        extra_groups=(),
+        capture_output=True,
+        check=False,
+    )
+    assert (status, 1) == (ended.returncode, len((ended.stdout + ended.stderr).splitlines()))
 
 
 def _history(sidecar: Keeper) -> str:
