@@ -37,7 +37,7 @@ class Directory:
             is_lost = (not self._make_lost()) or identity(self._directory) != self._identity
         except OSError as error:
             if not is_known or self._is_there():
-                raise  # for want of descriptors, for instance: nothing is lost
+                raise  # for want of descriptors or permission, for instance: nothing is lost
             message = f"the spool {self._directory} was removed or replaced: {describe(error)}"
             return Lost(message, is_mended=False)
         self._identity = identity(self._directory)
@@ -63,8 +63,8 @@ class Directory:
         return None
 
     def _is_there(self) -> bool:
-        """Return whether the directory is still at its path."""
-        return os.path.isdir(self._directory) and identity(self._directory) == self._identity
+        """Return whether the directory is still at its path; OSError if that cannot be known."""
+        return identity(self._directory) == self._identity and os.path.isdir(self._directory)
 
     def _make_lost(self) -> bool:
         """Create the directory and `lost` if missing; return whether `lost` existed."""

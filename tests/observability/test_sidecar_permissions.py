@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from observability.event import build
+from observability.spoolfile import leave
+from tests.support.child import run
 from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import COMMAND, Keeper
 from tests.support.programs import need_root
-from tests.support.sidecar import RECORD
+from tests.support.sidecar import RECORD, fields
 from tests.support.waiting import TIMEOUT, until
 
 _OTHER_USER = 64_032
@@ -72,6 +75,22 @@ def test_a_state_that_may_not_be_searched(place: Path) -> None:
             os.chown(sidecar.state.parent, _OTHER_USER, _OTHER_USER)
             until(lambda: "store_lock" not in _history(sidecar))
         assert 0 == sidecar.stop()
+
+
+def test_a_spool_that_may_not_be_searched(place: Path) -> None:
+    """It is not lost, and what popups leave there meanwhile counts, each time."""
+    spool = place / "logs" / "spool"
+    spool.mkdir()
+    os.chown(spool, _OTHER_USER, _OTHER_USER)
+    spool.chmod(0o2770)
+    with Keeper(place, user=_OTHER_USER).start(f"--spool={spool}") as sidecar:
+        for number in (1, 2):
+            spool.parent.chmod(0o700)
+            until(lambda: number == sidecar.said.count(f"{spool}: Permission denied\n"))  # noqa: B023
+            run(lambda: leave(os.fsencode(spool), build(fields())))
+            spool.parent.chmod(0o755)
+            assert sidecar.reaches(number, "telemetry_events_total", source="spool")
+        assert 0 == sidecar.value("telemetry_paths_lost_total", path="spool")
 
 
 @pytest.mark.parametrize(
