@@ -23,7 +23,7 @@ _TICK_SECONDS = 0.05
 _DESCRIPTORS = "/proc/self/fd"  # proc(5)
 
 _Token = TypeVar("_Token")
-Write = Callable[[bytes], object]
+Write = Callable[[bytes], int]
 Close = Callable[[], None]
 
 
@@ -41,30 +41,36 @@ class Output(Generic[_Token]):
         self._watched, self._write, self.close = _writer(fd)
         self._waiting: deque[tuple[bytes, _Token]] = deque()
         self._given_up = 0
+        self._is_begun = False  # whether part of the oldest line is written: a socket may take no more
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, line: bytes, token: _Token) -> None:
         """Write a line, or queue it behind the others."""
-        if not self._waiting and self._written(line):
-            self._done(token)
-            return
-        if not self._waiting:
+        if self._waiting:
+            self._waiting.append((line, token))
+        elif left := self._unwritten(line):
             self._loop.watch(self._watched, self, OUT)
-        self._waiting.append((line, token))
+            self._waiting.append((left, token))
+        else:
+            self._done(token)
         if len(self._waiting) > MAX_WAITING:
             self._give_up()
 
     def ready(self, _events: int) -> None:
         """Write the lines there is now room for."""
-        while self._waiting and self._written(self._waiting[0][0]):
-            self._done(self._waiting.popleft()[1])
-        if not self._waiting:
-            self._loop.forget(self._watched)
-            if self._given_up:
-                self._complain(f"descriptor {self._fd} accepts lines again; {self._given_up} were lost")
-            self._given_up = 0
+        while self._waiting:
+            line, token = self._waiting[0]
+            if left := self._unwritten(line):
+                self._waiting[0] = (left, token)
+                return
+            self._waiting.popleft()
+            self._done(token)
+        self._loop.forget(self._watched)
+        if self._given_up:
+            self._complain(f"descriptor {self._fd} accepts lines again; {self._given_up} were lost")
+        self._given_up = 0
 
     def give_up_all(self) -> None:
         """Drop all queued lines."""
@@ -72,21 +78,31 @@ class Output(Generic[_Token]):
             self._give_up()
 
     def _give_up(self) -> None:
-        """Drop the oldest line; its token counts as done."""
+        """Drop the oldest line of which nothing is written; its token counts as done."""
         if not self._given_up:
             self._complain(f"descriptor {self._fd} is blocked: dropping the oldest lines")
         self._given_up += 1
-        self._done(self._waiting.popleft()[1])
+        number = 1 if self._is_begun and len(self._waiting) > 1 else 0
+        _, token = self._waiting[number]
+        del self._waiting[number]
+        self._done(token)
 
-    def _written(self, line: bytes) -> bool:
-        """Return whether the line is written or never can be: a failing log must not fail a login."""
+    def _unwritten(self, line: bytes) -> bytes:
+        """Write a line; return what must wait, nothing if it can never be written.
+
+        A failing log must not fail a login.
+        """
+        size = len(line)
         try:
-            self._write(line)
+            while line:
+                line = line[self._write(line) :]
         except BlockingIOError:
-            return False
+            self._is_begun = self._is_begun or len(line) < size
+            return line
         except OSError:
             pass
-        return True
+        self._is_begun = False
+        return b""
 
 
 def _writer(fd: int) -> tuple[int, Write, Close]:
@@ -103,7 +119,7 @@ def _writer(fd: int) -> tuple[int, Write, Close]:
     return fd, lambda line: write_if_room(fd, line), lambda: None
 
 
-def write_if_room(fd: int, line: bytes) -> None:
+def write_if_room(fd: int, line: bytes) -> int:
     """Write if poll(2) reports room; a timer interrupts the write if there is too little. OSError."""
     room = select.poll()
     room.register(fd, select.POLLOUT)
@@ -112,7 +128,7 @@ def write_if_room(fd: int, line: bytes) -> None:
     before = signal.signal(signal.SIGALRM, _interrupt)
     signal.setitimer(signal.ITIMER_REAL, _TICK_SECONDS, _TICK_SECONDS)
     try:
-        os.write(fd, line)
+        return os.write(fd, line)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

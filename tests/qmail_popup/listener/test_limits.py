@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+from tests.support.processes import opened
 from tests.support.programs import need_root
 from tests.support.resident import HOST, HOSTNAME, LOGIN, Listener, read_all, read_line
 from tests.support.waiting import until
@@ -61,9 +62,9 @@ def test_a_worker_that_is_stopped(tmp_path: Path) -> None:
     need_root()  # only root may look into a worker
     options = ("--connections", "5", "--sessions", "2", "--workers", "2")
     with Listener(tmp_path, *options) as listener, ExitStack() as stack:
-        before = {pid: _open_files(pid) for pid in listener.workers()}
+        before = {pid: len(opened(pid)) for pid in listener.workers()}
         assert b"+OK\r\n" == read_line(stack.enter_context(listener.connect()))
-        (stopped,) = (pid for pid, count in before.items() if _open_files(pid) > count)
+        (stopped,) = (pid for pid, count in before.items() if len(opened(pid)) > count)
         os.kill(stopped, signal.SIGSTOP)
         peers = [stack.enter_context(listener.connect()) for _ in range(12)]
         assert {b"+OK\r\n"} == {read_line(peer) for peer in peers}
@@ -71,10 +72,6 @@ def test_a_worker_that_is_stopped(tmp_path: Path) -> None:
         os.kill(stopped, signal.SIGCONT)
         assert {b"+OK \r\n"} == {_ask(peer) for peer in peers[-5:]}
         assert "ending it" not in listener.errors()
-
-
-def _open_files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def test_a_client_with_too_many(tmp_path: Path) -> None:

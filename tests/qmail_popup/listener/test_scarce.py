@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import descriptors, secure
 from tests.support.listener import Listener as SidecarSocket
+from tests.support.processes import opened
 from tests.support.programs import need_root
 from tests.support.resident import LOGIN, Listener, read_all, read_line
 from tests.support.stand_in import FIRST, SLOT, StandIn, client, login
@@ -65,7 +66,7 @@ def test_a_worker_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
     with StandIn(tmp_path, ["/bin/true"]) as stand_in:
         _is_served(stand_in, FIRST + SLOT)
         _, hard = resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE)
-        before = _open_files(stand_in.pid)
+        before = len(opened(stand_in.pid))
         for number in (1, 2):
             resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (_STANDARD, hard))
             os.kill(stand_in.worker, signal.SIGKILL)
@@ -76,10 +77,10 @@ def test_a_worker_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
                 frame = login(FIRST + SLOT + 256 * number)
                 stand_in.send(frame, far.fileno())
                 far.close()
-                until(lambda: before - 4 == _open_files(stand_in.pid))  # and no channel, pidfd and reserve
+                until(lambda: before - 4 == len(opened(stand_in.pid)))  # and no channel, pidfd and reserve
                 resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
                 assert b"" == near.recv(1)
-            until(lambda: before == _open_files(stand_in.pid))
+            until(lambda: before == len(opened(stand_in.pid)))
         assert 3 == len(stand_in.records())
 
 
@@ -101,10 +102,6 @@ def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certif
             assert b"+OK \r\n-ERR unable to open pipe\r\n" == read_all(client)
         assert b"+OK \r\n" == secure.talk(secure.pop3s(listener, trusted), LOGIN)
         assert 1 == len(listener.wait_for_records(1))
-
-
-def _open_files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def _is_served(stand_in: StandIn, number: int) -> None:

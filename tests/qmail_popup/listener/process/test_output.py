@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -120,3 +121,57 @@ def test_a_file(tmp_path: Path) -> None:
     Output(Loop(), fd, done.append, lambda _: None).put(b"behind\n", 1)
     os.close(fd)
     assert ("before\nbehind\n", [1]) == (path.read_text(), done)
+
+
+@pytest.fixture
+def tcp() -> Iterator[Ends]:
+    """Return an output onto a TCP connection, which may take part of a line."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as near:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        near.connect(server.getsockname())
+        far, _ = server.accept()
+        with far:
+            made = Ends(far.fileno(), near.fileno())
+            yield made
+            made.output.close()
+
+
+def test_part_of_a_line(tcp: Ends) -> None:
+    """The rest is written as soon as there is room: no line is torn, and none comes twice."""
+    lines = [b"%d %s\n" % (number, b"x" * 1000) for number in range(8000)]
+    for number, line in enumerate(lines):
+        tcp.output.put(line, number)
+    assert tcp.output
+    assert b"".join(lines) == _read_in_pieces(tcp)
+    assert [*range(len(lines))] == tcp.done
+
+
+def test_part_of_a_line_is_not_given_up(tcp: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the lines that wait, the oldest is dropped of which nothing is written."""
+    monkeypatch.setattr(output, "MAX_WAITING", 2)
+    count = 0
+    while len(tcp.complaints) < 1 or count % 100:
+        tcp.output.put(b"%d %s\n" % (count, b"x" * 999), count)
+        count += 1
+    lines = _read_in_pieces(tcp).splitlines()
+    assert all(line.endswith(b" " + b"x" * 999) for line in lines)
+    assert count - 1 == int(lines[-1].split()[0])
+    assert [*range(count)] == sorted(tcp.done)
+
+
+def _read_in_pieces(ends: Ends) -> bytes:
+    """Read what is written until no line waits."""
+    received = bytearray()
+
+    def read() -> None:
+        while data := os.read(ends.reader, 777):
+            received.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while ends.output:
+        ends.loop.turn()
+    with socket.socket(fileno=os.dup(ends.writer)) as writer:
+        writer.shutdown(socket.SHUT_WR)
+    reader.join()
+    return bytes(received)
