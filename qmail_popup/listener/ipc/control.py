@@ -78,9 +78,11 @@ class Control:
 
 
 def hand_over(peer: socket.socket, slot: int, descriptors: Sequence[int]) -> bool:
-    """Send descriptors to a child; return whether they were accepted."""
+    """Send descriptors to a child; return whether they were accepted, or the child has ended."""
     try:
         peer.sendmsg([bytes([slot])], rights.sent(descriptors), socket.MSG_DONTWAIT)
+    except ConnectionError:
+        return True
     except OSError:
         return False
     return True

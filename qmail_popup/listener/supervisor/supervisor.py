@@ -128,10 +128,9 @@ class Supervisor:
             return
         slot = self._workers.index(worker)
         with ours, theirs:
-            if not hand_over(self._spawner.control, slot, [ours.fileno(), worker.process]):
-                os.kill(self._spawner.pid, signal.SIGKILL)
-            if not hand_over(worker.control, slot, [theirs.fileno()]):
-                os.kill(worker.pid, signal.SIGKILL)
+            is_connected = hand_over(self._spawner.control, slot, [ours.fileno(), worker.process])
+            if not (is_connected and hand_over(worker.control, slot, [theirs.fileno()])):
+                os.kill(worker.pid, signal.SIGKILL)  # and not the spawner, which has logins
 
     def _reap(self) -> None:
         """Handle ended processes, and log why they ended."""

@@ -9,10 +9,11 @@ from collections import deque
 
 from qmail_popup.listener.ipc import rights
 from qmail_popup.listener.ipc.frames import BEGIN, Frame, head
-from qmail_popup.listener.process.loop import IN, OUT, Loop
+from qmail_popup.listener.process.loop import IN, OUT, Deadlines, Loop
 from qmail_popup.wire import wipe
 
 _FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_PAUSE_SECONDS = 0.1  # when the kernel accepts no descriptor, of which only so many may be on their way
 
 
 class Outbox:
@@ -23,6 +24,8 @@ class Outbox:
         self._loop = loop
         self._channel: socket.socket | None = None
         self._waiting: deque[tuple[Frame, socket.SocketType | None]] = deque()
+        self._pause: Deadlines[Outbox] = Deadlines(_PAUSE_SECONDS, lambda _: self._watch_on())
+        loop.timers.append(self._pause)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -44,6 +47,7 @@ class Outbox:
             self._loop.closing(self._channel.fileno())
             self._channel.close()
         self._channel = None
+        self._pause.drop(self)
         self._waiting = deque(entry for entry in self._waiting if entry[0].kind != BEGIN)
 
     def put(self, frame: Frame, peer: socket.SocketType | None = None) -> None:
@@ -56,8 +60,8 @@ class Outbox:
         if not self._channel and frame.kind == BEGIN:
             return
         self._waiting.append((frame, peer))
-        if self._channel and len(self._waiting) == 1:
-            self._loop.change(self._channel.fileno(), IN | OUT)
+        if len(self._waiting) == 1:
+            self._watch_on()
 
     def ready(self, events: int) -> None:
         """Send queued frames. The spawner sends nothing, so readable means end of file."""
@@ -66,14 +70,20 @@ class Outbox:
             return
         while self._waiting and self._is_sent(*self._waiting[0]):
             self._waiting.popleft()
-        if self._channel and not self._waiting:
-            self._loop.change(self._channel.fileno(), IN)
+        if self._pause or not self._waiting:
+            self._watch_on()
 
     def clear(self) -> None:
         """Drop the queue, because there will be no other spawner."""
         for frame, peer in self._waiting:
             _let_go(frame, peer)
         self._waiting.clear()
+
+    def _watch_on(self) -> None:
+        """Wait for room if something is queued."""
+        if self._channel:
+            wanted = IN | OUT if self._waiting and not self._pause else IN
+            self._loop.change(self._channel.fileno(), wanted)
 
     def _is_sent(self, frame: Frame, peer: socket.SocketType | None) -> bool:
         if not self._channel:
@@ -83,8 +93,11 @@ class Outbox:
             self._channel.sendmsg([head(frame), frame.name, frame.secret], ancillary, _FLAGS)
         except BlockingIOError:
             return False
-        except OSError:
+        except ConnectionError:
             self.disconnect()
+            return False
+        except OSError:  # too many descriptors are on their way (unix(7), ETOOMANYREFS), or no memory is left
+            self._pause.set(self)
             return False
         _let_go(frame, peer)
         return True

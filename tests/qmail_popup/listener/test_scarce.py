@@ -22,6 +22,12 @@ from tests.support.waiting import TIMEOUT, until
 
 _PID = re.compile(" pid [0-9]+ ")
 _STANDARD = 6  # descriptors that every process of ours has
+_FEW = 150
+_USER = 54_321  # nobody else's, whose descriptors would count
+_MANY = (
+    *("--workers", "2", "--connections", "500", "--connections-per-client", "500"),
+    *("--sessions", "500"),
+)
 
 
 def test_records_that_wait_leave_descriptors_for_logins(tmp_path: Path) -> None:
@@ -82,6 +88,49 @@ def test_a_worker_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
                 assert b"" == near.recv(1)
             until(lambda: before == len(opened(stand_in.pid)))
         assert 3 == len(stand_in.records())
+
+
+def _drop_privileges() -> None:
+    """Become a user without privileges who may have few descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FEW, _FEW))
+    os.setgroups([])
+    os.setresgid(_USER, _USER, _USER)
+    os.setresuid(_USER, _USER, _USER)
+
+
+def test_descriptors_on_their_way(tmp_path: Path) -> None:
+    """Only so many may be (unix(7)): logins wait for a stopped spawner, twice, and all are served."""
+    need_root()
+    with Listener(tmp_path, *_MANY, prepare=_drop_privileges) as listener, ExitStack() as stack:
+        for _ in range(2):
+            peers = _wait_for(listener, stack)
+            os.kill(listener.spawner(), signal.SIGCONT)
+            assert {b""} == {read_all(peer) for peer in peers}
+        listener.wait_for_records(2 * (_FEW + 20))
+        assert "killed" not in listener.errors()
+
+
+def test_a_worker_while_descriptors_are_on_their_way(tmp_path: Path) -> None:
+    """It cannot be connected to the spawner, and is started again; the spawner, which has logins, is not."""
+    need_root()
+    with Listener(tmp_path, *_MANY, prepare=_drop_privileges) as listener, ExitStack() as stack:
+        spawner, killed = listener.spawner(), listener.workers()[0]
+        _wait_for(listener, stack)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: listener.errors().count("was killed") >= 2)
+        assert [spawner] == listener.spawners()
+        os.kill(spawner, signal.SIGCONT)
+        until(lambda: b"+OK\r\n+OK \r\n" == listener.talk(LOGIN))
+
+
+def _wait_for(listener: Listener, stack: ExitStack) -> list[socket.socket]:
+    """Stop the spawner, log in more often than descriptors may be on their way, and return the clients."""
+    os.kill(listener.spawner(), signal.SIGSTOP)
+    peers = [stack.enter_context(listener.connect()) for _ in range(_FEW + 20)]
+    for peer in peers:
+        peer.sendall(LOGIN)
+        assert b"+OK\r\n+OK \r\n" == read_line(peer) + read_line(peer)
+    return peers
 
 
 def test_a_login_over_tls_without_a_descriptor(tmp_path: Path, certified: Certified) -> None:
