@@ -7,6 +7,7 @@ pusher does not load a server.
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,6 +131,8 @@ def _log_plainly(_level: str, message: str) -> None:
 
 def start() -> int:
     """Run main() as the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it was not ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the sidecar handles it: no traceback
     return main(sys.argv[1:], os.environ)
 
 

@@ -1,6 +1,7 @@
 """How a sidecar starts: what it makes, what it takes over, and what it refuses in one line."""
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from observability.event import build
 from tests.support import forkserver
+from tests.support.descriptors import CHECKOUT
 from tests.support.keeper import COMMAND, Keeper
 from tests.support.programs import need, need_root
 from tests.support.sidecar import SESSION, RunningSidecar, command, deliver, fields, refused
@@ -263,3 +265,16 @@ def test_a_system_that_has_too_little_for_it(limit: str) -> None:
         status, said = keeper.refused()
         assert (1, 1) == (status, len(said.splitlines()))
         assert said.startswith("qmail-popup-sidecar: ")
+
+
+@pytest.mark.parametrize(("before", "expected"), [("default_int_handler", -signal.SIGINT), ("SIG_IGN", 7)])
+def test_an_interrupt_before_it_serves(before: str, expected: int) -> None:
+    """It ends at once without a traceback, unless the signal was ignored by whoever started it."""
+    script = (
+        "import os, signal, observability.__main__ as program\n"
+        f"signal.signal(signal.SIGINT, signal.{before})\n"
+        "program.main = lambda *_: os.kill(os.getpid(), signal.SIGINT) or 7\n"
+        "raise SystemExit(program.start())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, stderr=subprocess.PIPE, check=False)
+    assert (expected, b"") == (ended.returncode, ended.stderr)
