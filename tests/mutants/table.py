@@ -96,7 +96,7 @@ _HELD = (
     (
         "qmail_popup/listener/worker",
         "connection acceptors lingering reports",
-        "test_connection ../test_login ../test_limits ../test_scarce ../test_tls",
+        "test_connection test_lingering ../test_login ../test_limits ../test_scarce ../test_tls",
     ),
     (
         "qmail_popup/listener/spawner",

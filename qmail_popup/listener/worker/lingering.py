@@ -31,9 +31,9 @@ class _LingeringClose:
 class LingeringCloses:
     """One worker's connections being closed."""
 
-    def __init__(self, loop: Loop, buffer: Buffer) -> None:
+    def __init__(self, loop: Loop, buffer: Buffer, max_open: int = _MAX) -> None:
         """loop: watches them; buffer: nothing is written to it."""
-        self._loop, self._buffer = loop, buffer
+        self._loop, self._buffer, self._max_open = loop, buffer, max_open
         self._open: Deadlines[_LingeringClose] = Deadlines(_SECONDS, self._hang_up)
         loop.timers.append(self._open)
 
@@ -60,7 +60,7 @@ class LingeringCloses:
         closing = _LingeringClose(self, peer)
         self._loop.watch(peer.fileno(), closing)
         self._open.set(closing)
-        if len(self._open) > _MAX:
+        if len(self._open) > self._max_open:
             first = next(iter(self._open))
             self._open.drop(first)
             self._hang_up(first)

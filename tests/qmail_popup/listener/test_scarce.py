@@ -11,6 +11,8 @@ from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.qmail_popup.listener.conftest import Certified
 from tests.support import descriptors, secure
 from tests.support.listener import Listener as SidecarSocket
@@ -48,6 +50,19 @@ def test_records_that_wait_leave_descriptors_for_logins(tmp_path: Path) -> None:
         assert {b"+OK\r\n+OK \r\n"} == {listener.talk(LOGIN) for _ in range(150)}
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(116, []), (115, ["116"])])
+def test_too_few_descriptors_are_one_line(tmp_path: Path, limit: int, warned: list[str]) -> None:
+    """A client each, three for each subprogram, and a hundred for all else."""
+    options = ("--connections", "10", "--sessions", "2", "--workers", "1")
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, limit))
+
+    with Listener(tmp_path, *options, prepare=prepare) as listener:
+        line = rf"up to (\d+) descriptors may be needed, but the limit is {limit}; see ulimit -Hn\n"
+        assert warned == re.findall(line, listener.errors())
 
 
 def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:

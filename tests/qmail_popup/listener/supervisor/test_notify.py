@@ -1,6 +1,7 @@
 """What the supervisor tells its service manager."""
 
 import resource
+import time
 
 from qmail_popup.listener.supervisor import notify
 from tests.support.child import run
@@ -14,3 +15,11 @@ def test_without_descriptors() -> None:
         notify.notifier({b"NOTIFY_SOCKET": b"@nobody"})(notify.READY)
 
     run(task)
+
+
+def test_the_time_of_a_reload() -> None:
+    """In microseconds of CLOCK_MONOTONIC, or systemd takes the reload for another (sd_notify(3))."""
+    before = time.monotonic_ns()
+    state, told = notify.reloading().split("\nMONOTONIC_USEC=")
+    assert "RELOADING=1" == state
+    assert before // 1000 <= int(told) <= time.monotonic_ns() // 1000
