@@ -11,7 +11,7 @@ missed, but none counts twice.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,13 +136,21 @@ class Log:
     def _unread(self, seen: Mapping[int, Path]) -> Mapping[int, Path]:
         """Omit files read long ago, and those left for the next check."""
         inodes, first, number = [*seen], 0, _MAX_READ + _MAX_NEW
-        if self._newest in seen:
+        if self._newest in seen and not self._is_reused(seen[self._newest]):
             first = max(0, inodes.index(self._newest) - _MAX_READ)
         elif self._newest or self._begins_at_end:
             first, number = max(0, len(inodes) - _MAX_BEHIND), _MAX_BEHIND
         self._listed = frozenset(seen)
         self._last_seen = inodes[first + number - 1] if first + number < len(inodes) else 0
         return {inode: seen[inode] for inode in inodes[first : first + number]}
+
+    def _is_reused(self, path: Path) -> bool:
+        """Return whether another file has the newest one's inode; checked at the start: later it is open."""
+        kept = self._kept.get(self._newest)
+        if not kept:
+            return False
+        with closing(File(path, self._newest)) as file:
+            return not file.is_at(kept)
 
     def _opened(self, seen: Mapping[int, Path]) -> "list[File]":
         """Open new files; FileNotFoundError if a name refers to another file by now."""
@@ -188,13 +196,9 @@ class Log:
 
         earlier: files that still exist, but are too old to be among those found
         """
-        kept: list[File] = []
-        for file in found:
-            known = [*earlier, *found]
-            others = [other.position for other in known if not other.is_new and other.position.offset]
-            if not (file.is_new and any(map(file.is_at, others))):
-                kept.append(file)
-        return kept
+        known = [*earlier, *found]
+        others = [other.position for other in known if not other.is_new and other.position.offset]
+        return [file for file in found if not (file.is_new and any(map(file.is_at, others)))]
 
     def _order(self, left: "Sequence[File]", found: "Sequence[File]", inodes: Sequence[int]) -> None:
         """Set where to begin in each new file, by its order relative to the newest file read so far.

@@ -475,6 +475,25 @@ def test_the_newest_file_goes_behind_many_others(log: Path, *, is_killed: bool) 
         assert (numbered(42), is_killed) == (reader.read().lines, bool(reader.gaps))
 
 
+def test_another_file_has_the_inode_of_the_last_one(log: Path) -> None:
+    """It was removed while nobody read: all that came since counts, not only what is near its inode."""
+    log.mkdir()
+    current = log / "current"
+    with closing(Reader(log, from_start=True)) as reader:
+        for number in range(60):
+            stamp = b"@%024x " % ((1 << 94) + (number << 32))
+            current.write_bytes(stamp + record(f"n{number}"))
+            if not number:
+                reader.read()
+                current.rename(log / "removed")
+            elif number < 59:
+                current.rename(log / f"@4000000{number:09}00000000.s")
+        inode = (log / "@400000000000005000000000.s").stat().st_ino
+        (position,) = reader.place.positions
+        reader.place = Place([position._replace(inode=inode)], inode, reader.place.last)
+        assert (numbered(60), 1) == (reader.killed().read().lines, len(reader.gaps))
+
+
 def test_a_disk_that_fails_costs_no_descriptor(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it does; once it works again each line is read once."""
     log.write_bytes(record("n0"))
