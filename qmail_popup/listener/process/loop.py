@@ -190,7 +190,8 @@ class Loop:
     def turn(self) -> None:
         """Wait until something is ready or due, and handle it."""
         left = self._left()
-        ready = self._epoll.poll(left, _AT_ONCE)
+        # Again without waiting, before anything expires: after SIGSTOP and SIGCONT the first returns nothing.
+        ready = self._epoll.poll(left, _AT_ONCE) or self._epoll.poll(0, _AT_ONCE)
         if len(ready) > 1:
             self._call(ready)
         else:

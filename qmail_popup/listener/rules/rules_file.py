@@ -77,7 +77,9 @@ class RulesFile:
             if not stat.S_ISREG(status.st_mode):
                 return "it is not a regular file"
             self._seen = _seen(status)
-            self._is_fresh = time.time() - max(status.st_mtime, status.st_ctime) < _FRESH_SECONDS
+            now = time.time()  # which may be set back, or be behind a file's times
+            ages = (abs(now - status.st_mtime), abs(now - status.st_ctime))
+            self._is_fresh = min(ages) < _FRESH_SECONDS
             return _contents(fd) if status.st_size <= _MAX_SIZE else "it is larger than 64 MiB"
         finally:
             os.close(fd)

@@ -1,12 +1,19 @@
 """The event loop: who is called, and which of many times is over first."""
 
 import os
+import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from qmail_popup.listener.process.loop import NOTHING, Deadlines, Loop, Timeouts
+from tests.support import processes
+from tests.support.child import Child
+from tests.support.waiting import until
+
+_SECONDS = 2.0
 
 
 class Empty:
@@ -53,6 +60,34 @@ def test_a_handler_that_holds_nothing_is_forgotten() -> None:
     assert (["quiet"], b"") == (expired, handler.read)
     os.close(reader)
     os.close(writer)
+
+
+def _turn() -> tuple[list[str], bytes]:
+    """Turn a loop that waits for descriptor 3 once; say on 4 that it begins, and return what was done."""
+    loop, handler, expired = Loop(), Empty(3), list[str]()
+    timer = Deadlines(_SECONDS, expired.append)
+    timer.set("expired")
+    loop.timers.append(timer)
+    loop.watch(3, handler)
+    os.write(4, b"x")
+    loop.turn()
+    return expired, handler.read
+
+
+def test_what_came_while_it_was_stopped() -> None:
+    """It is in time: nothing expires before it was looked for once more."""
+    (reader, writer), (begun, begin) = os.pipe(), os.pipe()
+    with Child(_turn, {3: reader, 4: begin}) as child:
+        os.read(begun, 1)
+        until(lambda: ") S " in Path(f"/proc/{child.pid}/stat").read_text())
+        os.kill(child.pid, signal.SIGSTOP)
+        until(lambda: processes.is_stopped(child.pid))
+        os.write(writer, b"x")
+        time.sleep(_SECONDS)
+        os.kill(child.pid, signal.SIGCONT)
+        assert ([], b"x") == child.result()
+    for fd in (reader, writer, begun, begin):
+        os.close(fd)
 
 
 class Newcomer:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -171,6 +172,20 @@ def test_two_changes_in_an_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         rules.compiled(path, text)
         file.refresh()
         assert (text == ":deny\n") == file.of(read((HOST, 0)).ip, file.edition).is_denied
+
+
+def test_a_file_from_the_future(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read once, not for each connection: the host's clock was set back, or another host's is ahead."""
+    path = tmp_path / "cdb"
+    rules.compiled(path, "\n")
+    reads = mock.Mock(return_value=path.read_bytes())
+    monkeypatch.setattr(rules_file, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(rules_file, "_contents", reads)
+    os.utime(path, (2**32, 2**32))
+    file = RulesFile(os.fsencode(path), print)
+    for _ in range(3):
+        file.refresh()
+    assert 1 == reads.call_count
 
 
 def test_a_directory_that_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
