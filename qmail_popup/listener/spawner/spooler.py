@@ -18,6 +18,7 @@ from qmail_popup.settings import Settings
 
 MAX_WAITING = 10_000  # events, if the file system hangs
 _RETRY_SECONDS = 1.0  # until another is started
+_PAUSE_SECONDS = 0.1  # if the kernel has no memory for an event
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -34,7 +35,8 @@ class Spooler:
         self._peer, self._theirs = pair
         self._waiting: deque[bytes] = deque()
         self._retry: Deadlines[None] = Deadlines(_RETRY_SECONDS, lambda _: self._restart())
-        loop.timers.append(self._retry)
+        self._pause: Deadlines[None] = Deadlines(_PAUSE_SECONDS, lambda _: self.ready(OUT))
+        loop.timers += self._retry, self._pause
         self._run()
 
     def __len__(self) -> int:
@@ -49,11 +51,16 @@ class Spooler:
 
     def ready(self, _events: int) -> None:
         """Send queued events while there is room."""
-        with suppress(OSError):
+        try:
             while self._waiting:
                 self._peer.send(self._waiting[0], socket.MSG_DONTWAIT)
                 self._waiting.popleft()
-        self._loop.expect(self._peer.fileno(), self, OUT if self._waiting else NOTHING)
+        except BlockingIOError:
+            pass
+        except OSError:  # although there is room
+            self._pause.set(None)
+        can_wait = self._waiting and not self._pause
+        self._loop.expect(self._peer.fileno(), self, OUT if can_wait else NOTHING)
 
     def ended(self, process: int) -> None:
         """Handle the end of the spooler: start another later, which reads what this one has not written."""

@@ -1,10 +1,12 @@
 """The spooler, a process that lives as long as the listener does."""
 
+import errno
 import fcntl
 import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -14,6 +16,7 @@ from unittest import mock
 import pytest
 
 from observability.event import build
+from qmail_popup.listener.process.loop import Loop
 from qmail_popup.listener.spawner import spooler
 from qmail_popup.settings import Settings
 from tests.support import processes
@@ -101,6 +104,23 @@ def test_a_spooler_that_is_killed_again_and_again(tmp_path: Path) -> None:
             listener.wait_for_records(kills * _LOGINS)
             os.kill(pid, signal.SIGKILL)
             until(partial(_has, spool, kills * _LOGINS))
+
+
+def test_a_kernel_without_memory() -> None:
+    """An event waits, its loop does not turn without a pause meanwhile, and then it is sent."""
+    loop, short = Loop(), OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = os.pidfd_open(os.getpid())
+    with ours, theirs:
+        peer = mock.Mock(fileno=ours.fileno, send=mock.Mock(side_effect=[short, short, len(_EVENT)]))
+        waiting = spooler.Spooler(loop, (peer, theirs), lambda _peer: process)
+        began = time.monotonic()
+        waiting.put(_EVENT)
+        while waiting:
+            loop.turn()
+        assert time.monotonic() - began >= 0.2
+        assert 3 == peer.send.call_count
+    os.close(process)
 
 
 def _spoolers(listener: Listener) -> list[int]:
