@@ -136,3 +136,18 @@ class File:
             return known
         head = os.pread(self._fd, min(_MARK, offset), 0)
         return digest(head[: head.find(b"\n") + 1] or head)
+
+
+def copied(file: File, others: Sequence[File]) -> Position | None:
+    """Return how far the file that this one is a copy of has been read; None if it is not a copy."""
+    positions = (other.position for other in others if other.position.offset)
+    return next((position for position in positions if file.is_at(position)), None)
+
+
+def reread(file: File, files: Sequence[File]) -> None:
+    """Set where to read a file that was truncated: behind what was read elsewhere, if it is a copy by now."""
+    others = [other for other in files if other is not file]
+    position = copied(file, others)
+    file.position = (position or Position(0))._replace(inode=file.position.inode)
+    if position and any(other.position == position and other.is_at(position) for other in others):
+        file.begin_at_end()  # what follows is read there

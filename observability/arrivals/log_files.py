@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from observability.arrivals.log_file import File, Piece, Position
+from observability.arrivals.log_file import File, Piece, Position, copied, reread
 from observability.arrivals.log_names import CURRENT, paths
 
 _LOST = -1  # no inode
@@ -189,7 +189,7 @@ class Log:
             copy = next((other for other in files if other.is_new and other.is_at(file.position)), None)
             if copy:
                 copy.go_on_from(file.position)
-            file.position = Position(file.position.inode)
+            reread(file, files)
 
     def _without_copies(self, found: "Sequence[File]", earlier: "Sequence[File]") -> "list[File]":
         """Omit a copy of an existing file, which may be about to be truncated (copytruncate).
@@ -222,15 +222,15 @@ class Log:
         """
         is_held = any(file.position.inode == self._newest for file in left)
         for file in new:
-            file.is_behind = not (is_held and file.is_current) or _copied(file, left) is not None
+            file.is_behind = not (is_held and file.is_current) or copied(file, left) is not None
         if not is_held or sum(file.is_behind for file in new) > 1:
             self.gaps.append("the last file read is gone")
 
     def _begin(self, file: File) -> None:
         """Skip lines already counted: those of a moved file, else those not later than the last counted."""
         left = [other for other in self._files if other.is_moved]
-        if copied := _copied(file, left):
-            file.go_on_from(copied)
+        if position := copied(file, left):
+            file.go_on_from(position)
         else:
             file.begin_behind(self.last)
 
@@ -241,9 +241,3 @@ class Log:
         self._files = [file for file in self._files if file not in ended]
         for file in ended:
             file.close()
-
-
-def _copied(file: File, left: Sequence[File]) -> Position | None:
-    """Return how far the file that this one is a copy of has been read; None if it is not a copy."""
-    positions = (other.position for other in left if other.position.offset)
-    return next((position for position in positions if file.is_at(position)), None)

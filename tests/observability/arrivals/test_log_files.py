@@ -494,6 +494,21 @@ def test_another_file_has_the_inode_of_the_last_one(log: Path) -> None:
         assert (numbered(60), 1) == (reader.killed().read().lines, len(reader.gaps))
 
 
+def test_a_copy_over_the_copy_before(log: Path) -> None:
+    """As by hand, `cp log log.1; : >log`: from the second time on the copy replaces what was read."""
+    with closing(Reader(log)) as reader:
+        for number in range(0, 8, 2):
+            for each, is_read in ((number, True), (number + 1, False)):
+                with log.open("ab") as file:
+                    file.write(record(f"n{each}"))
+                if is_read:
+                    reader.read()
+            shutil.copy(log, f"{log}.1")
+            os.truncate(log, 0)
+            reader.read()
+        assert (numbered(8), True) == (reader.lines, bool(reader.gaps))
+
+
 def test_a_disk_that_fails_costs_no_descriptor(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it does; once it works again each line is read once."""
     log.write_bytes(record("n0"))
