@@ -17,6 +17,7 @@ from typing import Protocol
 from qmail_popup.listener import addresses
 from qmail_popup.listener.ipc import rights
 from qmail_popup.listener.ipc.frames import BEGIN, LOGIN, MAX_FRAME, BrokenFrameError, Frame, parse
+from qmail_popup.listener.process.throttled import Throttled
 from qmail_popup.listener.spawner.session import Session
 from qmail_popup.listener.tls.suites import CLEAR
 from qmail_popup.wire import wipe
@@ -80,6 +81,7 @@ class Channel:
         """
         self._spawner, self.peer, self._process, self.slot = spawner, peer, process, slot
         self._limit, self._balancers, self._log = limit, balancers, log
+        self._log_lost = Throttled(log)
         self._open: dict[int, Session] = {}  # sessions before login
         self._buffer = bytearray(MAX_FRAME + 1)
         self._view = memoryview(self._buffer)
@@ -145,7 +147,7 @@ class Channel:
     def _lose(self, frame: Frame) -> None:
         """Drop a login whose descriptor did not fit under our limit, which is not the worker's fault."""
         wipe(frame.secret)
-        self._log("out of descriptors, so a login was dropped; see ulimit -Hn")
+        self._log_lost("out of descriptors, so logins are dropped; see ulimit -Hn")
         session = self._open.pop(frame.number, None) or Session(frame)
         self._spawner.cut_off(session)
 

@@ -65,20 +65,21 @@ def test_too_few_descriptors_are_one_line(tmp_path: Path, limit: int, warned: li
         assert warned == re.findall(line, listener.errors())
 
 
-def test_a_client_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
-    """It is let go, its worker is not ended, and the next client is served."""
+def test_clients_for_whom_there_is_no_descriptor(tmp_path: Path) -> None:
+    """They are let go, with one line, their worker is not ended, and the next client is served."""
     with StandIn(tmp_path, ["/bin/true"]) as stand_in:
         _is_served(stand_in, FIRST + SLOT)
         _, hard = resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (_STANDARD, hard))
-        near, far = client()
-        with closing(near):
-            stand_in.send(login(FIRST + SLOT + 256), far.fileno())
-            far.close()
-            assert b"" == near.recv(1)
-        until(lambda: any("out of descriptors" in line for line in stand_in.lines()))
+        for number in (1, 2):
+            near, far = client()
+            with closing(near):
+                stand_in.send(login(FIRST + SLOT + 256 * number), far.fileno())
+                far.close()
+                assert b"" == near.recv(1)
         resource.prlimit(stand_in.pid, resource.RLIMIT_NOFILE, (hard, hard))
-        _is_served(stand_in, FIRST + SLOT + 512)
+        _is_served(stand_in, FIRST + SLOT + 256 * 3)
+        assert 1 == sum("out of descriptors" in line for line in stand_in.lines())
         assert not stand_in.is_ended()
 
 
