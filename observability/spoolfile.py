@@ -35,9 +35,14 @@ def leave(directory: bytes, block: bytes) -> None:
             return
     except OSError:
         pass
+    count_lost(directory, 1)
+
+
+def count_lost(directory: bytes, number: int) -> int:
+    """Append a byte to `lost` for each of `number` lost events; return how many it took; OSError."""
     fd = _open(directory + b"/lost")
     try:
-        posix.write(fd, b".")
+        return posix.write(fd, b"." * number)
     finally:
         posix.close(fd)
 

@@ -101,17 +101,32 @@ def start(peer: socket.socket, settings: Settings, program: str) -> int:
 
 
 def serve(peer: socket.socket, settings: Settings, program: str) -> None:
-    """Write events from `peer` to the spool until end of file; losses are counted if possible.
+    """Write events from `peer` to the spool until end of file.
 
-    An event leaves the socket after it is written: the next spooler writes those of a killed one.
+    An event leaves the socket after it is written: the next spooler writes those of a killed one. While
+    nothing can be written, not even that events are lost, they are counted here, and in the spool later.
     """
     privileges.name_process(b"popup-spooler")
+    lost = 0
     while block := peer.recv(65536, socket.MSG_PEEK):
-        with suppress(OSError):
+        try:
             spoolfile.leave(settings.spool, block)
-            if settings.pusher:
+        except OSError:
+            lost += 1
+        else:
+            lost = _count(settings.spool, lost)
+        if settings.pusher:
+            with suppress(OSError):
                 _ensure_pusher(settings, program)
         peer.recv(1)  # the rest of the message goes with it
+    _count(settings.spool, lost)
+
+
+def _count(spool: bytes, lost: int) -> int:
+    """Count lost events in the spool; return how many are still to be counted."""
+    with suppress(OSError):
+        return lost - spoolfile.count_lost(spool, lost) if lost else 0
+    return lost
 
 
 def _ensure_pusher(settings: Settings, program: str) -> None:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -80,6 +81,25 @@ def test_no_descriptor_is_left_of_an_event(
 
     _send(task, _EVENTS)
     assert _EVENTS == len(left_in(tmp_path))
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_events_that_are_lost_without_a_spool(tmp_path: Path, later: int) -> None:
+    """They are counted once it is there again, with the next event or at the end, each once."""
+    spool = tmp_path / "spool"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, Child(lambda: _serve(spool), {_PEER: theirs.fileno()}) as child:
+        theirs.close()
+        with ours:
+            for _ in range(3):
+                ours.send(_EVENT)
+            until(lambda: not any(fcntl.ioctl(ours, termios.TIOCOUTQ, bytes(4))))  # unread bytes
+            spool.mkdir()
+            for _ in range(2 * later):
+                ours.send(_EVENT)
+        child.result()
+    assert 3 == (spool / "lost").stat().st_size
+    assert 2 * later == (len(left_in(spool)) if later else 0)
 
 
 def test_it_starts_a_pusher(tmp_path: Path) -> None:
