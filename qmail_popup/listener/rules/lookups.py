@@ -9,11 +9,12 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-from qmail_popup.listener.process.loop import IN, OUT, Loop
+from qmail_popup.listener.process.loop import IN, OUT, Deadlines, Loop
 from qmail_popup.listener.rules.rules import Verdict
 
 MAX_MESSAGE = 1 << 16  # bytes, including all of a rule's variables
 _QUESTION, _ANSWER = struct.Struct("!Q16sQ"), struct.Struct("!QQB")
+_PAUSE_SECONDS = 0.1  # if the kernel has no memory for a question
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 AS_IT_IS_NOW = 0  # as a question's edition: the current one
@@ -72,6 +73,8 @@ class Lookups(Generic[_Item]):
         self._open: dict[int, tuple[Question, _Item]] = {}
         self._unsent: dict[int, None] = {}  # numbers, in order
         self._has_ended = False
+        self._pause: Deadlines[None] = Deadlines(_PAUSE_SECONDS, lambda _: self._watch_on())
+        loop.timers.append(self._pause)
         loop.watch(channel.fileno(), self)
 
     def __len__(self) -> int:
@@ -116,24 +119,31 @@ class Lookups(Generic[_Item]):
     def _wait(self, numbers: Iterable[int]) -> None:
         """Send these as soon as there is room."""
         self._unsent.update(dict.fromkeys(numbers))
-        self._loop.change(self._channel.fileno(), IN | OUT)
+        self._watch_on()
+
+    def _watch_on(self) -> None:
+        wanted = IN | OUT if self._unsent and not self._pause else IN
+        self._loop.change(self._channel.fileno(), wanted)
 
     def _ask_on(self) -> None:
         while self._unsent:
             number = next(iter(self._unsent))
             if not self._is_sent(self._open[number][0]):
-                return
+                break
             del self._unsent[number]
-        self._loop.change(self._channel.fileno(), IN)
+        self._watch_on()
 
     def _is_sent(self, question: Question) -> bool:
-        """Send a question if there is room. After an error, reading end of file answers it."""
+        """Send a question if there is room. If the reader has ended, reading end of file answers it."""
         try:
             self._channel.send(_QUESTION.pack(*question), _FLAGS)
         except BlockingIOError:
             return False
-        except OSError:
+        except ConnectionError:
             pass
+        except OSError:  # although there is room
+            self._pause.set(None)
+            return False
         return True
 
     def _end(self) -> None:
@@ -141,6 +151,7 @@ class Lookups(Generic[_Item]):
         self._has_ended = True
         self._loop.closing(self._channel.fileno())
         self._channel.close()
+        self._pause.drop(None)
         left = [item for _, item in self._open.values()]
         self._open.clear()
         self._unsent.clear()

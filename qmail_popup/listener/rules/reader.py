@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from qmail_popup.listener.ipc.control import Control
 from qmail_popup.listener.options import NAME
-from qmail_popup.listener.process.loop import IN, OUT, Loop
+from qmail_popup.listener.process.loop import IN, OUT, Deadlines, Loop
 from qmail_popup.listener.process.output import Output
 from qmail_popup.listener.rules.background import Background
 from qmail_popup.listener.rules.lookups import (
@@ -33,6 +33,7 @@ from qmail_popup.listener.variables import before_login
 _STDERR = 2
 _MAX_QUESTION = 64  # bytes; a valid one is shorter
 _MAX_WAITING = 64  # questions and answers of one asker
+_PAUSE_SECONDS = 0.1  # if the kernel has no memory for an answer
 
 
 class Line(NamedTuple):
@@ -78,6 +79,8 @@ class Reader:
         self._refresh: Background[Content | None] = Background(self._loop, self._file.look, self._found)
         self._waiting: list[tuple[_Asker, Question]] = []  # for the next check of the file
         self._looked_for: list[tuple[_Asker, Question]] = []  # for the check in progress
+        self._pause: Deadlines[_Asker] = Deadlines(_PAUSE_SECONDS, self.flush)
+        self._loop.timers.append(self._pause)
         self._askers = {
             _Asker(self, peer, is_spawner=number == 0): peer.fileno() for number, peer in enumerate(askers)
         }
@@ -103,6 +106,7 @@ class Reader:
             message = b""
         if not message:
             self._loop.forget(self._askers.pop(asker))
+            self._pause.drop(asker)
             asker.peer.close()
         elif question := read_question(message):
             if question.edition == AS_IT_IS_NOW:
@@ -121,8 +125,10 @@ class Reader:
                 asker.unsent.popleft()
         except BlockingIOError:
             pass
-        except OSError:
+        except ConnectionError:
             asker.unsent.clear()  # it has exited; end of file follows
+        except OSError:  # although there is room
+            self._pause.set(asker)
         self._watch(asker)
 
     def _look(self) -> None:
@@ -153,9 +159,10 @@ class Reader:
 
     def _watch(self, asker: _Asker) -> None:
         """Read its questions only while its queues are below the limit."""
-        if asker.wanted() != asker.events:
-            asker.events = asker.wanted()
-            self._loop.change(self._askers[asker], asker.events)
+        wanted = asker.wanted() & (IN if asker in self._pause else IN | OUT)
+        if wanted != asker.events:
+            asker.events = wanted
+            self._loop.change(self._askers[asker], wanted)
 
     def _log(self, text: str) -> None:
         self._stderr.put(f"{NAME}: {text}\n".encode(errors="backslashreplace"), None)

@@ -1,7 +1,11 @@
 """Questions to the reader of rules: what travels, what waits, and what becomes of it where nobody answers."""
 
+import errno
+import os
 import socket
+import time
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -19,6 +23,7 @@ from qmail_popup.listener.rules.lookups import (
     write_answer,
 )
 from qmail_popup.listener.rules.rules import ALLOWED, DENIED, MAX_RULE, Verdict
+from tests.support.unserved import give_up_in_time
 
 _BYTES = st.binary(max_size=9).map(lambda drawn: drawn.replace(b"\0", b"").replace(b"=", b""))
 
@@ -126,6 +131,21 @@ def test_a_reader_that_has_ended(asking: Asking) -> None:
     ask(asking, 3)
     assert [("1", None), ("2", None), ("3", None)] == asking.answered
     assert 0 == len(asking.lookups)
+
+
+def test_a_kernel_without_memory(asking: Asking) -> None:
+    """A question waits, its loop does not turn without a pause meanwhile, and then it is sent."""
+    loop, short = Loop(), OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+    send = mock.Mock(side_effect=[short, short, 32])
+    channel = mock.Mock(fileno=asking.asker.fileno, recv=asking.asker.recv, send=send)
+    lookups: Lookups[str] = Lookups(loop, channel, lambda *_: None)
+    give_up_in_time(loop)
+    began = time.monotonic()
+    lookups.ask(Question(1, bytes(16), 0), "1")
+    while send.call_count < 3:
+        loop.turn()
+    assert time.monotonic() - began >= 0.2
+    assert 1 == len(lookups)
 
 
 def test_a_question_of_another_length() -> None:
