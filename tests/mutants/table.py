@@ -112,7 +112,7 @@ _HELD = (
     (
         "qmail_popup/listener/rules",
         "background reader rules_file",
-        "test_background test_rules_file ../test_rules_served ../test_hostile_rules",
+        "test_background test_reader test_rules_file ../test_rules_served ../test_hostile_rules",
     ),
     ("qmail_popup/listener/ipc", "control rights", "test_control ../test_processes ../test_hostile_worker"),
     ("qmail_popup/listener/tls", "engine", "test_engine ../test_tls ../test_counted_tls"),
