@@ -96,6 +96,17 @@ def test_the_oldest_is_given_up(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> 
     ] * 2 == ends.complaints
 
 
+def test_all_are_given_up(ends: Ends) -> None:
+    """Nothing waits any more, nothing is written later, and one line tells of it."""
+    ends.fill()
+    for number in range(3):
+        ends.output.put(b"%d\n" % number, number)
+    ends.output.give_up_all()
+    assert ([0, 1, 2], 0) == (ends.done, len(ends.output))
+    assert b"" == ends.drain()
+    assert [f"descriptor {ends.writer} is blocked: dropping the oldest lines"] == ends.complaints
+
+
 def test_nobody_reads(ends: Ends) -> None:
     """A line that nobody can read is done with."""
     replacement = os.open(os.devnull, os.O_RDONLY)
