@@ -141,6 +141,13 @@ def test_a_line_that_is_too_long_is_skipped(log: Path, kill: bool) -> None:  # n
         assert ([b"short"], 1) == (reader.read().lines, reader.overlong)
 
 
+def test_the_longest_line(log: Path) -> None:
+    """It is read; one that is longer is not, though it has its end, and counts as too long."""
+    with closing(Reader(log)) as reader:
+        write(log, "x" * MAX_LINE, "y" * (MAX_LINE + 1), "short")
+        assert ([b"x" * MAX_LINE, b"short"], 1) == (reader.read().lines, reader.overlong)
+
+
 def test_two_files_change_places(log: Path) -> None:
     """A rename changes nothing: the old file is read to its end, then the new one."""
     with closing(Reader(log)) as reader:
